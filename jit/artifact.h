@@ -1,0 +1,51 @@
+// A region compiled for a place: a value that can be cached, sent, or loaded in another process.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "jit/footprint.h"
+#include "jit/machine_state.h"
+
+namespace tracelift::jit {
+
+/// The artifact was specialised on `gpr == value` (or slot, when gpr is -1): entries with another value must not use it.
+struct Guard {
+  int8_t gpr = -1;
+  int16_t slot = -1;
+  uint64_t value = 0;  // for slots: the low `bytes` bytes
+};
+
+struct CompileTimes {
+  uint64_t lift_ns = 0;
+  uint64_t analyse_ns = 0;
+  uint64_t optimise_ns = 0;
+  uint64_t emit_ns = 0;
+  uint64_t total_ns() const { return lift_ns + analyse_ns + optimise_ns + emit_ns; }
+};
+
+/// Runs `count` consecutive passes of the region's loop from its header, starting `first` passes after the state
+/// `in`; never leaves the loop. Writes the state at the header after them to `out` unless null. Ors kFlag* into
+/// *flags. Many threads may run it at once with the same `in`.
+using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_t first, int64_t count,
+                               uint32_t* flags);
+inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code
+inline constexpr uint32_t kFlagDivideFault = 2;  // a division would have faulted: redo in the original code
+
+struct Artifact {
+  std::string target_cpu;             // LLVM name, e.g. "znver4"
+  std::string target_features;
+  std::vector<uint8_t> object;        // relocatable ELF object
+  std::string symbol;                 // of the ChunkFunction
+  FootprintProgram footprint;
+  std::vector<Guard> guards;
+  RegisterSet live_at_header;         // registers the original needs when it is resumed at the header
+  RegisterSet written;                // registers the chunk function may change in `out`
+  bool may_flag = false;              // can set a flag: keep what is needed to redo
+  uint64_t header = 0;
+  std::string ir;                     // optimised LLVM IR when asked for, else empty
+  CompileTimes times;
+};
+
+}  // namespace tracelift::jit

@@ -1,0 +1,114 @@
+// The inside of FunctionCode: instructions (Zydis), basic blocks, loops, and facts about each loop. Private to jit/.
+#pragma once
+
+#include <Zydis/Zydis.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "jit/function_code.h"
+#include "jit/machine_state.h"
+#include "jit/slot.h"
+
+namespace tracelift::jit {
+
+/// The encoding of one instruction, kept in place: decoding a function allocates nothing per instruction.
+class InstructionBytes {
+ public:
+  InstructionBytes() = default;
+  explicit InstructionBytes(std::span<const uint8_t> bytes) : size_(static_cast<uint8_t>(bytes.size())) {
+    std::copy(bytes.begin(), bytes.end(), bytes_.begin());
+  }
+  const uint8_t* data() const { return bytes_.data(); }
+  size_t size() const { return size_; }
+  const uint8_t* begin() const { return bytes_.data(); }
+  const uint8_t* end() const { return bytes_.data() + size_; }
+  uint8_t operator[](size_t i) const { return bytes_[i]; }
+
+ private:
+  std::array<uint8_t, ZYDIS_MAX_INSTRUCTION_LENGTH> bytes_{};
+  uint8_t size_ = 0;
+};
+
+struct Instruction {
+  uint64_t address = 0;
+  bool valid = false;  // false: bytes not decodable; length is then 1
+  InstructionBytes bytes;
+  ZydisDecodedInstruction info{};
+  ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT]{};  // info.operand_count of them, implicit ones included
+
+  uint64_t next() const { return address + bytes.size(); }
+};
+
+/// "addsd xmm0, qword ptr [rax+rcx*8]": Intel syntax with absolute addresses.
+std::string Disassemble(const Instruction& instruction);
+
+enum class BlockEnd : uint8_t {
+  kFallThrough,  // the next instruction starts another block
+  kJump,         // unconditional direct jump; target[0]
+  kBranch,       // conditional: target[0] taken, target[1] fall-through (also JRCXZ, LOOP)
+  kCall,         // a call ends a block; target[0] is the return point (the callee is not followed)
+  kReturn,       // ret
+  kIndirect,     // jmp reg/mem: successors unknown
+  kStop,         // ud2, hlt, undecodable bytes, or end of the function's bytes
+};
+
+struct BasicBlock {
+  uint64_t begin = 0, end = 0;  // byte addresses, half open
+  int first = 0, count = 0;     // index range in DecodedFunction::instructions
+  BlockEnd end_kind = BlockEnd::kStop;
+  std::vector<uint64_t> targets;  // successor addresses in the order given above, also outside the function
+  std::vector<int> successors;    // block indices inside the function
+  std::vector<int> predecessors;
+  int immediate_dominator = -1;  // -1 for entries and unreachable blocks
+  int innermost_loop = -1;       // index in loops, -1 outside
+};
+
+struct DecodedFunction {
+  AddressRange bounds;
+  std::vector<Instruction> instructions;  // ascending by address, reachable code only
+  std::vector<BasicBlock> blocks;         // ascending by address
+  std::vector<LoopInfo> loops;
+  std::vector<bool> loop_irreducible;  // per loop: entered elsewhere than at the header
+  uint64_t code_hash = 0;
+  std::vector<RegisterSet> live_in;  // per block: registers live at its first instruction
+
+  int BlockAt(uint64_t address) const;  // the block that begins at `address`, or -1
+  const Instruction* InstructionAt(uint64_t address) const;
+  /// Block indices of a loop, header first.
+  std::vector<int> LoopBlocks(LoopId loop) const;
+};
+
+/// Explicit and implicit registers of one instruction (xmm/ymm/zmm are the same vector register; partial writes
+/// count as read and write). An instruction that zeroes a register (xor r,r; pxor x,x) does not read it.
+struct RegisterUse {
+  RegisterSet reads, writes;
+};
+RegisterUse UseOf(const Instruction& instruction);
+
+/// What the lifter needs to know about one loop before it starts.
+struct LoopFacts {
+  LoopId loop = LoopId::kNone;
+  uint64_t header = 0;
+  RegisterSet written;          // by any instruction of the loop
+  RegisterSet live_at_header;   // registers that matter when the header is reached (loop and what follows it)
+  std::vector<Slot> slots;      // memory scalars that can live in registers
+  std::vector<uint64_t> exits;  // addresses outside the loop that it branches to, ascending, unique
+};
+
+/// Checks that the loop is liftable as far as control flow goes: rejects irreducible loops, calls, indirect branches,
+/// undecodable bytes, returns reached inside (a return block is an exit, not part of a natural loop), and changes of
+/// rsp; then computes the facts. `loop` must be a loop of `function`.
+std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function, LoopId loop);
+
+/// The slot that operand `operand_index` of `instruction` (an instruction of the loop) reads or writes, or -1 when it
+/// is an ordinary memory access, an address computation, or no memory operand at all.
+int SlotIndexOf(const LoopFacts& facts, const Instruction& instruction, int operand_index);
+
+}  // namespace tracelift::jit

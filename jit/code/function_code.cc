@@ -1,0 +1,84 @@
+#include "jit/function_code.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "jit/code/decoded_function.h"
+
+namespace tracelift::jit {
+namespace {
+
+/// Index of the last element that begins at or before `address`, or -1.
+template <typename T, typename Begin>
+int LastAtOrBefore(const std::vector<T>& items, uint64_t address, Begin begin) {
+  const auto after =
+      std::upper_bound(items.begin(), items.end(), address, [&](uint64_t a, const T& item) { return a < begin(item); });
+  return static_cast<int>(after - items.begin()) - 1;
+}
+
+int BlockContaining(const DecodedFunction& function, uint64_t pc) {
+  const int b = LastAtOrBefore(function.blocks, pc, [](const BasicBlock& block) { return block.begin; });
+  return b >= 0 && pc < function.blocks[b].end ? b : -1;
+}
+
+}  // namespace
+
+int DecodedFunction::BlockAt(uint64_t address) const {
+  const int b = LastAtOrBefore(blocks, address, [](const BasicBlock& block) { return block.begin; });
+  return b >= 0 && blocks[b].begin == address ? b : -1;
+}
+
+const Instruction* DecodedFunction::InstructionAt(uint64_t address) const {
+  const int i =
+      LastAtOrBefore(instructions, address, [](const Instruction& instruction) { return instruction.address; });
+  return i >= 0 && instructions[i].address == address ? &instructions[i] : nullptr;
+}
+
+std::vector<int> DecodedFunction::LoopBlocks(LoopId loop) const {
+  const LoopInfo& info = loops[static_cast<size_t>(loop)];
+  std::vector<int> result = {BlockAt(info.header)};
+  for (const AddressRange& range : info.blocks) {
+    if (range.begin != info.header) result.push_back(BlockAt(range.begin));
+  }
+  return result;
+}
+
+std::string Disassemble(const Instruction& instruction) {
+  if (!instruction.valid) {
+    return fmt::format("(bytes {:02x})", fmt::join(instruction.bytes.begin(), instruction.bytes.end(), " "));
+  }
+  ZydisFormatter formatter;
+  ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_ADDR_PADDING_ABSOLUTE, ZYDIS_PADDING_DISABLED);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_DISP_PADDING, ZYDIS_PADDING_DISABLED);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_FORCE_SIZE, ZYAN_TRUE);
+  ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
+  std::array<char, 256> text{};
+  ZydisFormatterFormatInstruction(&formatter, &instruction.info, instruction.operands,
+                                  instruction.info.operand_count_visible, text.data(), text.size(), instruction.address,
+                                  nullptr);
+  return text.data();
+}
+
+FunctionCode::FunctionCode(std::unique_ptr<const DecodedFunction> decoded) : decoded_(std::move(decoded)) {}
+FunctionCode::~FunctionCode() = default;
+
+AddressRange FunctionCode::bounds() const { return decoded_->bounds; }
+const std::vector<LoopInfo>& FunctionCode::loops() const { return decoded_->loops; }
+uint64_t FunctionCode::code_hash() const { return decoded_->code_hash; }
+
+LoopId FunctionCode::InnermostLoopAt(uint64_t pc) const {
+  const int block = BlockContaining(*decoded_, pc);
+  return block < 0 ? LoopId::kNone : static_cast<LoopId>(decoded_->blocks[block].innermost_loop);
+}
+
+std::vector<LoopId> FunctionCode::LoopAndParents(LoopId loop) const {
+  std::vector<LoopId> result;
+  for (; loop != LoopId::kNone; loop = decoded_->loops[static_cast<size_t>(loop)].parent) result.push_back(loop);
+  return result;
+}
+
+}  // namespace tracelift::jit

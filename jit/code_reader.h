@@ -1,0 +1,29 @@
+// Where machine code and read-only data come from: the live process, an ELF file, or a test buffer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace tracelift::jit {
+
+/// Half-open range of addresses [begin, end) in the traced program.
+struct AddressRange {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  constexpr uint64_t size() const { return end - begin; }
+  constexpr bool Contains(uint64_t address) const { return address >= begin && address < end; }
+  constexpr bool operator==(const AddressRange&) const = default;
+};
+
+/// Reads bytes of the program. Implementations must tolerate any address: they answer false, never fault.
+class CodeReader {
+ public:
+  virtual ~CodeReader() = default;
+  /// Fills `out` with the bytes at `address`; false when any of them is not readable.
+  virtual bool Read(uint64_t address, std::span<uint8_t> out) const = 0;
+  /// True when [address, address+size) lies in memory that can never change (a read-only segment of a module).
+  virtual bool IsConstant(uint64_t address, size_t size) const = 0;
+};
+
+}  // namespace tracelift::jit

@@ -1,0 +1,53 @@
+// From a loop of a decoded function to an Artifact or a Rejection.
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <string>
+
+#include "jit/artifact.h"
+#include "jit/code_reader.h"
+#include "jit/function_code.h"
+
+namespace tracelift::jit {
+
+struct CompileOptions {
+  bool keep_ir = false;
+  bool specialise = true;   // fold the sizes and strides of `observed` into the code, guarded
+};
+
+/// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function
+/// for this machine's CPU. `observed` is the state at one arrival at the loop's header (slots filled).
+/// Thread rule: may be called from any one thread at a time.
+std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                               const MachineState& observed, const CompileOptions& options);
+
+/// The slots and registers CompileLoop will want to see; also the cheap static checks (control flow, instructions).
+struct LoopPreview {
+  std::vector<Slot> slots;
+  RegisterSet live_at_header;
+  RegisterSet written;
+};
+std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop);
+
+/// Links artifacts into this process; code stays until the loader goes (never, in a traced process).
+class CodeLoader {
+ public:
+  static std::expected<std::unique_ptr<CodeLoader>, std::string> Create();
+  ~CodeLoader();
+  std::expected<ChunkFunction, std::string> Load(const Artifact& artifact);
+
+ private:
+  CodeLoader();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Called instead of ending the process when LLVM meets an error it cannot recover from; must not return.
+void SetFatalErrorHandler(void (*handler)(const char* message));
+
+/// CPU name and feature string this process compiles for.
+std::string HostCpuName();
+std::string HostCpuFeatures();
+
+}  // namespace tracelift::jit

@@ -1,0 +1,190 @@
+#include "jit/emit/chunk_function.h"
+
+#include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Module.h>
+#include <llvm/Transforms/Utils/BasicBlockUtils.h>
+#include <llvm/Transforms/Utils/Local.h>
+#include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
+
+#include <vector>
+
+#include "jit/artifact.h"
+
+namespace tracelift::jit {
+namespace {
+
+enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
+
+bool IsFloatArithmetic(const llvm::Value* value) {
+  const auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
+  if (!instruction) return false;
+  switch (instruction->getOpcode()) {
+    case llvm::Instruction::FAdd:
+    case llvm::Instruction::FSub:
+    case llvm::Instruction::FMul:
+    case llvm::Instruction::FDiv:
+    case llvm::Instruction::FPExt:
+    case llvm::Instruction::FPTrunc:
+    case llvm::Instruction::FNeg:
+      return true;
+    case llvm::Instruction::Call:
+      return instruction->getType()->isFPOrFPVectorTy();
+    default:
+      return false;
+  }
+}
+
+// The arithmetic whose NaN becomes visible where `value` is used as bits: `value` itself seen through casts.
+llvm::Value* FloatBehind(llvm::Value* value) {
+  while (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(value)) value = cast->getOperand(0);
+  return value->getType()->isFPOrFPVectorTy() ? value : nullptr;
+}
+
+// True when arithmetic may have made `value`: copies of loaded or entry data keep their bits anyway.
+bool MayComeFromArithmetic(llvm::Value* value) {
+  std::vector<llvm::Value*> work{value};
+  llvm::SmallPtrSet<llvm::Value*, 16> seen;
+  while (!work.empty()) {
+    llvm::Value* v = work.back();
+    work.pop_back();
+    if (!seen.insert(v).second) continue;
+    if (IsFloatArithmetic(v)) return true;
+    if (auto* phi = llvm::dyn_cast<llvm::PHINode>(v)) {
+      work.insert(work.end(), phi->op_begin(), phi->op_end());
+    } else if (auto* select = llvm::dyn_cast<llvm::SelectInst>(v)) {
+      work.push_back(select->getTrueValue());
+      work.push_back(select->getFalseValue());
+    } else if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(v)) {
+      work.push_back(cast->getOperand(0));
+    } else if (!llvm::isa<llvm::LoadInst>(v) && !llvm::isa<llvm::Constant>(v) && !llvm::isa<llvm::Argument>(v) &&
+               v->getType()->isFPOrFPVectorTy()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Of two NaN operands x86 returns the first; LLVM may swap them, and folds signs differently. So wherever bits of a
+// float computed here become visible (memory, integer code, the state at the end), a NaN sets the flag, and the
+// caller lets the original code redo the slice. Comparisons see a NaN as unordered whatever its bits.
+bool FlagNaNs(llvm::Function& function, llvm::AllocaInst* seen) {
+  std::vector<std::pair<llvm::Instruction*, llvm::Value*>> sinks;
+  for (llvm::BasicBlock& block : function) {
+    for (llvm::Instruction& instruction : block) {
+      llvm::Value* value = nullptr;
+      if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
+        if (store->getValueOperand()->getType()->isFPOrFPVectorTy()) value = store->getValueOperand();
+      } else if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(&instruction)) {
+        if (!cast->getType()->isFPOrFPVectorTy()) value = FloatBehind(cast);
+      }
+      if (value && MayComeFromArithmetic(value)) sinks.emplace_back(&instruction, value);
+    }
+  }
+  for (const auto& [before, value] : sinks) {
+    llvm::IRBuilder<> builder(before);
+    llvm::Value* nan = builder.CreateFCmpUNO(value, value);
+    if (nan->getType()->isVectorTy()) nan = builder.CreateOrReduce(nan);
+    builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt1Ty(), seen), nan), seen);
+  }
+  return !sinks.empty();
+}
+
+void RemoveNaturalExits(const LoopShape& shape) {
+  for (const ExitEdge& exit : shape.natural) {
+    auto* branch = llvm::cast<llvm::BranchInst>(exit.from->getTerminator());
+    llvm::BasicBlock* stay = branch->getSuccessor(0) == exit.to ? branch->getSuccessor(1) : branch->getSuccessor(0);
+    exit.to->removePredecessor(exit.from, /*KeepOneInputPHIs=*/true);
+    llvm::IRBuilder<> builder(branch);
+    builder.CreateBr(stay);
+    branch->eraseFromParent();
+  }
+}
+
+void AdvanceStarts(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution) {
+  llvm::BasicBlock* preheader = shape.loop->getLoopPreheader();
+  llvm::SCEVExpander expander(evolution, function.getParent()->getDataLayout(), "advance");
+  std::vector<std::pair<llvm::PHINode*, llvm::Value*>> starts;
+  for (llvm::PHINode* phi : shape.affine) {
+    const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(phi));
+    llvm::Type* type = evolution.getEffectiveSCEVType(phi->getType());
+    const llvm::SCEV* first = evolution.getTruncateOrZeroExtend(evolution.getSCEV(function.getArg(kFirst)), type);
+    const llvm::SCEV* start = recurrence->evaluateAtIteration(first, evolution);
+    starts.emplace_back(phi, expander.expandCodeFor(start, phi->getType(), preheader->getTerminator()));
+  }
+  expander.clear();
+  for (auto [phi, start] : starts) phi->setIncomingValueForBlock(preheader, start);
+}
+
+void CountPasses(llvm::Function& function, const LoopShape& shape) {
+  llvm::BasicBlock* header = shape.loop->getHeader();
+  llvm::BasicBlock* latch = shape.loop->getLoopLatch();
+  llvm::IRBuilder<> builder(header, header->begin());
+  auto* pass = builder.CreatePHI(builder.getInt64Ty(), 2, "pass");
+  auto* branch = llvm::cast<llvm::BranchInst>(shape.pause.from->getTerminator());
+  builder.SetInsertPoint(branch);
+  llvm::Value* next = builder.CreateAdd(pass, builder.getInt64(1), "pass.next", /*HasNUW=*/true, /*HasNSW=*/true);
+  pass->addIncoming(builder.getInt64(0), shape.loop->getLoopPreheader());
+  pass->addIncoming(next, latch);
+  llvm::Value* done = builder.CreateICmpEQ(next, function.getArg(kCount), "pass.done");
+  branch->setCondition(branch->getSuccessor(0) == shape.pause.to ? done : builder.CreateNot(done));
+}
+
+// `out` may be null: only the last chunk of a run has to leave its state.
+void GuardStateStores(llvm::Function& function) {
+  llvm::CallInst* marker = nullptr;
+  for (llvm::BasicBlock& block : function) {
+    for (llvm::Instruction& instruction : block) {
+      auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (call && call->getCalledFunction() && call->getCalledFunction()->getName() == kPauseMarker) marker = call;
+    }
+  }
+  if (!marker) return;
+  llvm::BasicBlock* pause = marker->getParent();
+  std::vector<llvm::Instruction*> stores;
+  for (llvm::Instruction& instruction : *pause) {
+    auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction);
+    if (store && store->getPointerOperand()->stripInBoundsOffsets() == function.getArg(kOut)) stores.push_back(store);
+  }
+  llvm::IRBuilder<> builder(marker);
+  llvm::Value* wanted = builder.CreateIsNotNull(function.getArg(kOut));
+  llvm::Instruction* then = llvm::SplitBlockAndInsertIfThen(wanted, marker->getIterator(), false);
+  for (llvm::Instruction* store : stores) {
+    // The address computation may follow the branch's condition; it only depends on the argument.
+    if (auto* address = llvm::dyn_cast<llvm::GetElementPtrInst>(store->getOperand(1))) {
+      if (address->hasOneUse()) address->moveBefore(then);
+    }
+    store->moveBefore(then);
+  }
+  marker->eraseFromParent();
+}
+
+}  // namespace
+
+bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution) {
+  bool flags = false;
+  for (const llvm::User* user : function.getArg(kFlags)->users()) flags |= llvm::isa<llvm::StoreInst>(user);
+
+  llvm::IRBuilder<> entry(&function.getEntryBlock(), function.getEntryBlock().getFirstInsertionPt());
+  llvm::AllocaInst* nan_seen = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "nan");
+  entry.CreateStore(entry.getFalse(), nan_seen);
+
+  AdvanceStarts(function, shape, evolution);
+  CountPasses(function, shape);
+  RemoveNaturalExits(shape);
+  flags |= FlagNaNs(function, nan_seen);
+  GuardStateStores(function);
+  for (llvm::BasicBlock& block : function) {
+    auto* ret = llvm::dyn_cast<llvm::ReturnInst>(block.getTerminator());
+    if (!ret) continue;
+    llvm::IRBuilder<> builder(ret);
+    llvm::Value* pointer = function.getArg(kFlags);
+    llvm::Value* bit = builder.CreateSelect(builder.CreateLoad(builder.getInt1Ty(), nan_seen),
+                                            builder.getInt32(kFlagNaN), builder.getInt32(0));
+    builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt32Ty(), pointer), bit), pointer);
+  }
+  llvm::removeUnreachableBlocks(function);
+  return flags;
+}
+
+}  // namespace tracelift::jit

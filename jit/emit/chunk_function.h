@@ -1,0 +1,20 @@
+// Turns the analysed loop into the ChunkFunction of an artifact. Private to jit/emit.
+#pragma once
+
+#include <llvm/Analysis/ScalarEvolution.h>
+#include <llvm/IR/Function.h>
+
+#include "jit/emit/loop_shape.h"
+
+namespace tracelift::jit {
+
+/// Rewrites `function` (i32 f(in, out, first, count, flags), shape known) in place, so that it runs exactly `count`
+/// passes starting `first` passes after `in`:
+///   natural exits go away (the caller never asks for more passes than there are),
+///   affine header phis start at their value after `first` passes,
+///   the pass counter is a fresh one,
+///   values that become visible are checked for NaN (kFlagNaN).
+/// The result returns i32 but is called as a ChunkFunction (the value is ignored). Returns whether a flag can be set.
+bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution);
+
+}  // namespace tracelift::jit

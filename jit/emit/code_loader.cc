@@ -1,0 +1,80 @@
+// Linking artifacts into this process with ORC.
+
+#include <llvm/ExecutionEngine/Orc/LLJIT.h>
+#include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
+#include <llvm/Support/ErrorHandling.h>
+#include <llvm/Support/MemoryBuffer.h>
+
+#include <cstring>
+
+#include "jit/compiler.h"
+#include "jit/emit/host_target.h"
+
+// Compiler run-time functions that code generation may call for 128-bit division.
+extern "C" __int128 __divti3(__int128, __int128);
+extern "C" __int128 __modti3(__int128, __int128);
+extern "C" unsigned __int128 __udivti3(unsigned __int128, unsigned __int128);
+extern "C" unsigned __int128 __umodti3(unsigned __int128, unsigned __int128);
+
+namespace tracelift::jit {
+
+struct CodeLoader::Impl {
+  std::unique_ptr<llvm::orc::LLJIT> jit;
+};
+
+CodeLoader::CodeLoader() = default;
+CodeLoader::~CodeLoader() = default;
+
+std::expected<std::unique_ptr<CodeLoader>, std::string> CodeLoader::Create() {
+  auto machine = CreateHostMachine();
+  if (!machine) return std::unexpected(machine.error());
+  llvm::orc::JITTargetMachineBuilder target((*machine)->getTargetTriple());
+  target.setCPU(HostCpuName()).setRelocationModel(llvm::Reloc::PIC_).setCodeModel(llvm::CodeModel::Small);
+  auto jit = llvm::orc::LLJITBuilder()
+                 .setJITTargetMachineBuilder(std::move(target))
+                 .setDataLayout((*machine)->createDataLayout())
+                 .setLinkProcessSymbolsByDefault(false)
+                 .setPlatformSetUp(llvm::orc::setUpInactivePlatform)
+                 .setObjectLinkingLayerCreator([](llvm::orc::ExecutionSession& session, const llvm::Triple&) {
+                   return std::make_unique<llvm::orc::ObjectLinkingLayer>(session);
+                 })
+                 .create();
+  if (!jit) return std::unexpected(llvm::toString(jit.takeError()));
+
+  llvm::orc::SymbolMap symbols;
+  const auto add = [&](const char* name, auto* function) {
+    symbols[(*jit)->mangleAndIntern(name)] = {llvm::orc::ExecutorAddr::fromPtr(function),
+                                              llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable};
+  };
+  add("memcpy", static_cast<void* (*)(void*, const void*, size_t)>(&::memcpy));
+  add("memmove", static_cast<void* (*)(void*, const void*, size_t)>(&::memmove));
+  add("memset", static_cast<void* (*)(void*, int, size_t)>(&::memset));
+  add("__divti3", &__divti3);
+  add("__modti3", &__modti3);
+  add("__udivti3", &__udivti3);
+  add("__umodti3", &__umodti3);
+  if (auto error = (*jit)->getMainJITDylib().define(llvm::orc::absoluteSymbols(std::move(symbols)))) {
+    return std::unexpected(llvm::toString(std::move(error)));
+  }
+  std::unique_ptr<CodeLoader> loader(new CodeLoader);
+  loader->impl_ = std::make_unique<Impl>();
+  loader->impl_->jit = std::move(*jit);
+  return loader;
+}
+
+std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artifact) {
+  auto buffer = llvm::MemoryBuffer::getMemBufferCopy(
+      llvm::StringRef(reinterpret_cast<const char*>(artifact.object.data()), artifact.object.size()), artifact.symbol);
+  if (auto error = impl_->jit->addObjectFile(std::move(buffer))) return std::unexpected(llvm::toString(std::move(error)));
+  auto address = impl_->jit->lookup(artifact.symbol);
+  if (!address) return std::unexpected(llvm::toString(address.takeError()));
+  return address->toPtr<ChunkFunction>();
+}
+
+void SetFatalErrorHandler(void (*handler)(const char* message)) {
+  llvm::install_fatal_error_handler(
+      [](void* data, const char* reason, bool) { reinterpret_cast<void (*)(const char*)>(data)(reason); },
+      reinterpret_cast<void*>(handler));
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,198 @@
+// The way from machine code to an artifact, in one page.
+
+#include <fmt/format.h>
+#include <llvm/Analysis/ScalarEvolution.h>
+#include <llvm/IR/DebugInfo.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+
+#include "jit/code/decoded_function.h"
+#include "jit/compiler.h"
+#include "jit/emit/chunk_function.h"
+#include "jit/emit/footprint_from_scev.h"
+#include "jit/emit/host_target.h"
+#include "jit/emit/loop_shape.h"
+#include "jit/lift/lifter.h"
+
+namespace tracelift::jit {
+namespace {
+
+class Stopwatch {
+ public:
+  uint64_t Lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const auto lap = std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_).count();
+    last_ = now;
+    return static_cast<uint64_t>(lap);
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Values below this are taken for sizes, strides and counts, which rarely change; pointers of position-independent
+// programs lie above. A wrong guess costs a failed guard, nothing else.
+constexpr uint64_t kLargestSize = uint64_t{1} << 31;
+
+bool LooksLikeSize(uint64_t value) { return value < kLargestSize || value > ~kLargestSize; }
+
+struct Specialisation {
+  std::vector<KnownValue> known;
+  std::vector<Guard> guards;
+};
+
+RegisterSet ReadBy(const DecodedFunction& code, LoopId loop) {
+  RegisterSet read;
+  for (int block : code.LoopBlocks(loop)) {
+    for (int i = 0; i < code.blocks[block].count; ++i) {
+      read = read | UseOf(code.instructions[code.blocks[block].first + i]).reads;
+    }
+  }
+  return read;
+}
+
+Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code, const LoopFacts& facts,
+                          const MachineState& observed, bool guarded) {
+  Specialisation result;
+  for (size_t i = 0; i < facts.slots.size(); ++i) {
+    const Slot& slot = facts.slots[i];
+    if (slot.written) continue;
+    KnownValue known{.slot = static_cast<int16_t>(i)};
+    if (slot.base < 0 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
+      std::array<uint8_t, 16> bytes{};
+      if (!reader.Read(static_cast<uint64_t>(slot.displacement), {bytes.data(), slot.bytes})) continue;
+      std::memcpy(&known.low, bytes.data(), 8);
+      std::memcpy(&known.high, bytes.data() + 8, 8);
+      result.known.push_back(known);
+    } else if (guarded && slot.bytes <= 8) {
+      std::memcpy(&known.low, observed.slot[i].bytes.data(), slot.bytes);
+      if (!LooksLikeSize(known.low)) continue;
+      result.known.push_back(known);
+      result.guards.push_back({.slot = static_cast<int16_t>(i), .value = known.low});
+    }
+  }
+  if (!guarded) return result;
+  const RegisterSet sizes = ReadBy(code, facts.loop) - facts.written;
+  for (int i = 0; i < kGprCount; ++i) {
+    if (i == kRsp || !sizes.HasGpr(i)) continue;
+    if (!LooksLikeSize(observed.gpr[i])) continue;
+    result.known.push_back({.gpr = static_cast<int8_t>(i), .low = observed.gpr[i]});
+    result.guards.push_back({.gpr = static_cast<int8_t>(i), .value = observed.gpr[i]});
+  }
+  return result;
+}
+
+void SetAttributes(llvm::Function& function) {
+  function.addFnAttr("target-cpu", HostCpuName());
+  function.addFnAttr("target-features", HostCpuFeatures());
+  function.addFnAttr("prefer-vector-width", "512");
+  function.addFnAttr("frame-pointer", "all");
+  function.setDoesNotThrow();
+  function.setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::None);
+  for (unsigned argument : {0u, 1u, 4u}) {
+    function.addParamAttr(argument, llvm::Attribute::NoAlias);
+    function.addParamAttr(argument, llvm::Attribute::NoCapture);
+  }
+  function.addParamAttr(0, llvm::Attribute::ReadOnly);
+}
+
+std::string PrintIr(const llvm::Module& module) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module.print(stream, nullptr);
+  return text;
+}
+
+}  // namespace
+
+std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop) {
+  const DecodedFunction& code = function.decoded();
+  auto facts = AnalyseLoop(code, loop);
+  if (!facts) return std::unexpected(facts.error());
+  for (int block : code.LoopBlocks(loop)) {
+    for (int i = 0; i < code.blocks[block].count; ++i) {
+      const Instruction& instruction = code.instructions[code.blocks[block].first + i];
+      if (!IsSupported(instruction)) {
+        return std::unexpected(Rejection{RejectionReason::kUnsupportedInstruction, instruction.address,
+                                         Disassemble(instruction)});
+      }
+    }
+  }
+  return LoopPreview{facts->slots, facts->live_at_header, facts->written};
+}
+
+std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                               const MachineState& observed, const CompileOptions& options) {
+  static std::atomic<unsigned> serial = 0;
+  const DecodedFunction& code = function.decoded();
+  auto facts = AnalyseLoop(code, loop);
+  if (!facts) return std::unexpected(facts.error());
+  const auto failed = [&](std::string detail) {
+    return std::unexpected(Rejection{RejectionReason::kCompilerFailed, facts->header, std::move(detail)});
+  };
+  auto machine = CreateHostMachine();
+  if (!machine) return failed(machine.error());
+
+  Artifact artifact;
+  artifact.header = facts->header;
+  artifact.target_cpu = HostCpuName();
+  artifact.target_features = HostCpuFeatures();
+  artifact.live_at_header = facts->live_at_header;
+  artifact.written = facts->written;
+  artifact.symbol = fmt::format("tl_{:x}_{}", facts->header, serial++);
+
+  // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
+  Stopwatch watch;
+  const Specialisation special = Specialise(reader, code, *facts, observed, options.specialise);
+  artifact.guards = special.guards;
+  llvm::LLVMContext context;
+  llvm::Module module(artifact.symbol, context);
+  module.setTargetTriple((*machine)->getTargetTriple().str());
+  module.setDataLayout((*machine)->createDataLayout());
+  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header},
+                         artifact.symbol);
+  if (!lifted) return std::unexpected(lifted.error());
+  llvm::Function& chunk = **lifted;
+  artifact.times.lift_ns = watch.Lap();
+
+  // Analyse: trip count, carried values, footprint.
+  MarkEnds(chunk);
+  SetAttributes(chunk);
+  {
+    Analyses analyses(machine->get());
+    SimplifyForAnalysis(chunk, analyses);
+    llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
+    llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
+    auto shape = AnalyseShape(chunk, loops, evolution, code);
+    if (!shape) {
+      if (shape.error().address == 0) shape.error().address = facts->header;
+      return std::unexpected(shape.error());
+    }
+    auto footprint = FootprintOf(*shape, loops, evolution, *facts, code);
+    if (!footprint) return std::unexpected(footprint.error());
+    artifact.footprint = std::move(*footprint);
+    artifact.times.analyse_ns = watch.Lap();
+
+    // From here on the function is a chunk: counted passes, no exits.
+    artifact.may_flag = MakeChunkFunction(chunk, *shape, evolution);
+  }
+  llvm::StripDebugInfo(module);
+  std::string problem;
+  llvm::raw_string_ostream problem_stream(problem);
+  if (llvm::verifyModule(module, &problem_stream)) return failed(problem);
+  Optimise(module, **machine);
+  if (options.keep_ir) artifact.ir = PrintIr(module);
+  artifact.times.optimise_ns = watch.Lap();
+
+  auto object = EmitObject(module, **machine);
+  if (!object) return failed(object.error());
+  artifact.object = std::move(*object);
+  artifact.times.emit_ns = watch.Lap();
+  return artifact;
+}
+
+}  // namespace tracelift::jit

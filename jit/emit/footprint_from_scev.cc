@@ -1,0 +1,264 @@
+#include "jit/emit/footprint_from_scev.h"
+
+#include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/IR/Module.h>
+
+#include <map>
+#include <optional>
+
+namespace tracelift::jit {
+namespace {
+
+// Writes expressions into the program, each SCEV once.
+class Serialiser {
+ public:
+  Serialiser(FootprintProgram& program, const llvm::Function& function, llvm::ScalarEvolution& evolution)
+      : program_(program), state_(function.getArg(0)), evolution_(evolution),
+        layout_(function.getParent()->getDataLayout()) {}
+
+  void AddLoop(const llvm::Loop* loop, int dimension) { dimension_[loop] = dimension; }
+
+  /// The smallest of the counts that can be written; kNoExpr when none can.
+  ExprId WriteSmallest(const std::vector<ExitCount>& counts) {
+    ExprId smallest = kNoExpr;
+    for (const ExitCount& count : counts) {
+      ExprId id = Write(count.dividend);
+      const uint8_t width = Width(count.dividend);
+      if (id != kNoExpr && count.divisor != 1) {
+        const ExprId divisor = Push({.op = ExprOp::kConst, .width = width, .imm = static_cast<int64_t>(count.divisor)});
+        id = Binary(ExprOp::kExactDiv, width, id, divisor);
+      }
+      if (id == kNoExpr) continue;
+      if (smallest == kNoExpr) {
+        smallest = id;
+        continue;
+      }
+      const ExprId wide_old = Widened(smallest), wide_new = Widened(id);
+      smallest = Push({.op = ExprOp::kUMin, .width = 64, .a = wide_old, .b = wide_new});
+    }
+    return smallest;
+  }
+
+  /// kNoExpr when the expression depends on something that is not known at entry.
+  ExprId Write(const llvm::SCEV* scev) {
+    if (auto it = written_.find(scev); it != written_.end()) return it->second;
+    const ExprId id = WriteNew(scev);
+    written_[scev] = id;
+    return id;
+  }
+
+ private:
+  ExprId Push(ExprNode node) {
+    program_.nodes.push_back(node);
+    return static_cast<ExprId>(program_.nodes.size() - 1);
+  }
+
+  ExprId Widened(ExprId id) {
+    const uint8_t width = program_.nodes[static_cast<size_t>(id)].width;
+    return width == 64 ? id : Push({.op = ExprOp::kZext, .width = 64, .from = width, .a = id});
+  }
+
+  uint8_t Width(const llvm::SCEV* scev) const {
+    return static_cast<uint8_t>(evolution_.getTypeSizeInBits(scev->getType()));
+  }
+
+  ExprId Binary(ExprOp op, uint8_t width, ExprId a, ExprId b) {
+    if (a == kNoExpr || b == kNoExpr) return kNoExpr;
+    return Push({.op = op, .width = width, .a = a, .b = b});
+  }
+
+  ExprId Fold(ExprOp op, const llvm::SCEVNAryExpr* expression) {
+    ExprId result = Write(expression->getOperand(0));
+    for (unsigned i = 1; i < expression->getNumOperands(); ++i) {
+      result = Binary(op, Width(expression), result, Write(expression->getOperand(i)));
+    }
+    return result;
+  }
+
+  ExprId Cast(ExprOp op, const llvm::SCEVCastExpr* expression) {
+    const ExprId a = Write(expression->getOperand());
+    if (a == kNoExpr) return kNoExpr;
+    return Push({.op = op, .width = Width(expression), .from = Width(expression->getOperand()), .a = a});
+  }
+
+  // A value loaded from the entry state: a register or a slot.
+  ExprId Parameter(const llvm::Value* value) {
+    const auto* load = llvm::dyn_cast<llvm::LoadInst>(value);
+    if (!load || !load->getType()->isIntegerTy()) return kNoExpr;
+    llvm::APInt offset(64, 0);
+    const llvm::Value* base =
+        load->getPointerOperand()->stripAndAccumulateConstantOffsets(layout_, offset, /*AllowNonInbounds=*/true);
+    if (base != state_) return kNoExpr;
+    const uint64_t at = offset.getZExtValue();
+    const unsigned bits = load->getType()->getIntegerBitWidth();
+    if (at < offsetof(MachineState, rflags)) {
+      if (at % 8 != 0) return kNoExpr;
+      const ExprId whole = Push({.op = ExprOp::kGpr, .width = 64, .imm = static_cast<int64_t>(at / 8)});
+      if (bits == 64) return whole;
+      return Push({.op = ExprOp::kTrunc, .width = static_cast<uint8_t>(bits), .from = 64, .a = whole});
+    }
+    if (at >= offsetof(MachineState, slot) && (at - offsetof(MachineState, slot)) % sizeof(SlotValue) == 0) {
+      const int64_t slot = static_cast<int64_t>((at - offsetof(MachineState, slot)) / sizeof(SlotValue));
+      return Push({.op = ExprOp::kSlot, .width = static_cast<uint8_t>(bits), .imm = slot});
+    }
+    return kNoExpr;
+  }
+
+  ExprId WriteNew(const llvm::SCEV* scev) {
+    switch (scev->getSCEVType()) {
+      case llvm::scConstant: {
+        const llvm::APInt& value = llvm::cast<llvm::SCEVConstant>(scev)->getAPInt();
+        if (value.getBitWidth() > 64) return kNoExpr;
+        return Push({.op = ExprOp::kConst, .width = Width(scev), .imm = value.getSExtValue()});
+      }
+      case llvm::scUnknown:
+        return Parameter(llvm::cast<llvm::SCEVUnknown>(scev)->getValue());
+      case llvm::scAddRecExpr: {
+        const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(scev);
+        const auto it = dimension_.find(recurrence->getLoop());
+        if (!recurrence->isAffine() || it == dimension_.end()) return kNoExpr;
+        const ExprId start = Write(recurrence->getStart());
+        const ExprId step = Write(recurrence->getStepRecurrence(evolution_));
+        if (start == kNoExpr || step == kNoExpr) return kNoExpr;
+        const ExprId iv = Push({.op = ExprOp::kIv, .width = 64, .imm = it->second});
+        return Binary(ExprOp::kAdd, Width(scev), start, Binary(ExprOp::kMul, Width(scev), step, iv));
+      }
+      case llvm::scAddExpr:
+        return Fold(ExprOp::kAdd, llvm::cast<llvm::SCEVNAryExpr>(scev));
+      case llvm::scMulExpr:
+        return Fold(ExprOp::kMul, llvm::cast<llvm::SCEVNAryExpr>(scev));
+      case llvm::scSMaxExpr:
+        return Fold(ExprOp::kSMax, llvm::cast<llvm::SCEVNAryExpr>(scev));
+      case llvm::scSMinExpr:
+        return Fold(ExprOp::kSMin, llvm::cast<llvm::SCEVNAryExpr>(scev));
+      case llvm::scUMaxExpr:
+        return Fold(ExprOp::kUMax, llvm::cast<llvm::SCEVNAryExpr>(scev));
+      case llvm::scUMinExpr:
+      case llvm::scSequentialUMinExpr:
+        return Fold(ExprOp::kUMin, llvm::cast<llvm::SCEVNAryExpr>(scev));
+      case llvm::scUDivExpr: {
+        const auto* division = llvm::cast<llvm::SCEVUDivExpr>(scev);
+        return Binary(ExprOp::kUDiv, Width(scev), Write(division->getLHS()), Write(division->getRHS()));
+      }
+      case llvm::scZeroExtend:
+        return Cast(ExprOp::kZext, llvm::cast<llvm::SCEVCastExpr>(scev));
+      case llvm::scSignExtend:
+        return Cast(ExprOp::kSext, llvm::cast<llvm::SCEVCastExpr>(scev));
+      case llvm::scTruncate:
+        return Cast(ExprOp::kTrunc, llvm::cast<llvm::SCEVCastExpr>(scev));
+      case llvm::scPtrToInt:
+        return Write(llvm::cast<llvm::SCEVCastExpr>(scev)->getOperand());
+      default:
+        return kNoExpr;
+    }
+  }
+
+  FootprintProgram& program_;
+  const llvm::Value* state_;
+  llvm::ScalarEvolution& evolution_;
+  const llvm::DataLayout& layout_;
+  std::map<const llvm::Loop*, int> dimension_;
+  std::map<const llvm::SCEV*, ExprId> written_;
+};
+
+std::vector<ExitCount> CountsOf(const llvm::Loop* loop, llvm::ScalarEvolution& evolution) {
+  llvm::SmallVector<llvm::BasicBlock*, 4> exiting;
+  loop->getExitingBlocks(exiting);
+  std::vector<ExitCount> counts;
+  for (llvm::BasicBlock* block : exiting) {
+    const ExitCount count = CountOf(loop, block, evolution);
+    if (count.dividend) counts.push_back(count);
+  }
+  return counts;
+}
+
+// Outer loops first; the order gives the dimension numbers.
+std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
+  std::vector<const llvm::Loop*> nest{outer};
+  for (size_t i = 0; i < nest.size(); ++i) {
+    for (const llvm::Loop* inner : *nest[i]) nest.push_back(inner);
+  }
+  return nest;
+}
+
+}  // namespace
+
+std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
+                                                       llvm::ScalarEvolution& evolution, const LoopFacts& facts,
+                                                       const DecodedFunction& code) {
+  const auto reject = [&](RejectionReason reason, const llvm::Value* where) {
+    const uint64_t address = where ? InstructionAddress(where, code) : 0;
+    return std::unexpected(Rejection{reason, address, InstructionText(address, code)});
+  };
+  llvm::Function& function = *shape.loop->getHeader()->getParent();
+  FootprintProgram program;
+  program.slots = facts.slots;
+  Serialiser serialiser(program, function, evolution);
+
+  const std::vector<const llvm::Loop*> nest = NestOf(shape.loop);
+  if (nest.size() > kMaxLoops) return reject(RejectionReason::kLoopsTooDeep, nullptr);
+  std::map<const llvm::Loop*, int> dimension;
+  for (size_t i = 0; i < nest.size(); ++i) {
+    dimension[nest[i]] = static_cast<int>(i);
+    serialiser.AddLoop(nest[i], static_cast<int>(i));
+  }
+  for (const llvm::Loop* loop : nest) {
+    LoopDim dim;
+    if (loop == shape.loop) {
+      dim.backedge_taken = serialiser.WriteSmallest(shape.counts);
+      bool all = true;
+      for (const ExitCount& count : shape.counts) all &= serialiser.Write(count.dividend) != kNoExpr;
+      if (!all) {
+        return reject(RejectionReason::kUnknownTripCount, shape.natural[0].from->getTerminator());
+      }
+    } else {
+      dim.parent = dimension.at(loop->getParentLoop());
+      // An upper bound serves: footprints may be larger than what is touched, never smaller.
+      const llvm::SCEV* count = evolution.getSymbolicMaxBackedgeTakenCount(loop);
+      if (!llvm::isa<llvm::SCEVCouldNotCompute>(count)) {
+        dim.backedge_taken = serialiser.Write(evolution.applyLoopGuards(count, loop));
+      } else {
+        dim.backedge_taken = serialiser.WriteSmallest(CountsOf(loop, evolution));
+      }
+    }
+    program.loops.push_back(dim);
+  }
+
+  for (llvm::BasicBlock* block : shape.loop->blocks()) {
+    for (llvm::Instruction& instruction : *block) {
+      llvm::Value* pointer = nullptr;
+      llvm::Type* type = nullptr;
+      const bool write = llvm::isa<llvm::StoreInst>(instruction);
+      if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
+        pointer = load->getPointerOperand();
+        type = load->getType();
+      } else if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
+        pointer = store->getPointerOperand();
+        type = store->getValueOperand()->getType();
+      } else if (instruction.mayReadOrWriteMemory()) {
+        return reject(RejectionReason::kUnsupportedInstruction, &instruction);
+      } else {
+        continue;
+      }
+      const llvm::SCEV* address = evolution.getSCEV(pointer);
+      const llvm::SCEV* base = evolution.getPointerBase(address);
+      Access access;
+      access.address = serialiser.Write(evolution.getMinusSCEV(address, base));
+      access.bytes = static_cast<uint32_t>(function.getParent()->getDataLayout().getTypeStoreSize(type));
+      access.write = write;
+      access.innermost_loop = dimension.at(loops.getLoopFor(block));
+      access.instruction = InstructionAddress(&instruction, code);
+      if (access.address == kNoExpr) return reject(RejectionReason::kIndirectAddress, &instruction);
+      bool known = false;
+      for (Access& other : program.accesses) {
+        known |= other.address == access.address && other.bytes == access.bytes && other.write == access.write &&
+                 other.innermost_loop == access.innermost_loop;
+      }
+      if (!known) program.accesses.push_back(access);
+    }
+  }
+  if (program.accesses.size() > kMaxAccesses) return reject(RejectionReason::kTooManyAccesses, nullptr);
+  return program;
+}
+
+}  // namespace tracelift::jit

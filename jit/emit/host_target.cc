@@ -1,0 +1,123 @@
+#include "jit/emit/host_target.h"
+
+#include <llvm/Analysis/TargetLibraryInfo.h>
+#include <llvm/ExecutionEngine/Orc/CompileUtils.h>
+#include <llvm/MC/TargetRegistry.h>
+#include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/MemoryBuffer.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/TargetParser/Host.h>
+#include <llvm/TargetParser/SubtargetFeature.h>
+#include <llvm/TargetParser/Triple.h>
+#include <llvm/Transforms/InstCombine/InstCombine.h>
+#include <llvm/Transforms/Scalar/EarlyCSE.h>
+#include <llvm/Transforms/Scalar/SROA.h>
+#include <llvm/Transforms/Scalar/SimplifyCFG.h>
+#include <llvm/Transforms/Utils/LoopSimplify.h>
+
+#include "jit/compiler.h"
+#include "jit/emit/narrow_phis.h"
+
+namespace tracelift::jit {
+namespace {
+
+constexpr char kTriple[] = "x86_64-pc-linux-gnu";
+
+// Library functions LLVM may introduce calls to: only those the loader links (code_loader.cc).
+void RegisterLibraryInfo(llvm::FunctionAnalysisManager& manager) {
+  manager.registerPass([] {
+    llvm::TargetLibraryInfoImpl known{llvm::Triple(kTriple)};
+    known.disableAllFunctions();
+    for (llvm::LibFunc function : {llvm::LibFunc_memcpy, llvm::LibFunc_memmove, llvm::LibFunc_memset}) {
+      known.setAvailable(function);
+    }
+    return llvm::TargetLibraryAnalysis(known);
+  });
+}
+
+}  // namespace
+
+std::string HostCpuName() { return llvm::sys::getHostCPUName().str(); }
+
+std::string HostCpuFeatures() {
+  llvm::SubtargetFeatures features;
+  for (const auto& feature : llvm::sys::getHostCPUFeatures()) {
+    if (feature.second) features.AddFeature(feature.first());
+  }
+  return features.getString();
+}
+
+Analyses::Analyses(llvm::TargetMachine* machine) {
+  RegisterLibraryInfo(function);
+  llvm::PassBuilder builder(machine);
+  builder.registerModuleAnalyses(module);
+  builder.registerCGSCCAnalyses(cgscc);
+  builder.registerFunctionAnalyses(function);
+  builder.registerLoopAnalyses(loop);
+  builder.crossRegisterProxies(loop, function, cgscc, module);
+}
+
+std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachine() {
+  static const bool initialised = [] {
+    LLVMInitializeX86TargetInfo();
+    LLVMInitializeX86Target();
+    LLVMInitializeX86TargetMC();
+    LLVMInitializeX86AsmPrinter();
+    return true;
+  }();
+  (void)initialised;
+  std::string error;
+  const llvm::Target* target = llvm::TargetRegistry::lookupTarget(kTriple, error);
+  if (!target) return std::unexpected(error);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Strict;  // a fused multiply-add rounds once: other bits
+  std::unique_ptr<llvm::TargetMachine> machine(
+      target->createTargetMachine(kTriple, HostCpuName(), HostCpuFeatures(), options, llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive, /*JIT=*/true));
+  if (!machine) return std::unexpected("no target machine for " + HostCpuName());
+  return machine;
+}
+
+void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
+  const auto clean = [](llvm::FunctionPassManager& passes) {
+    passes.addPass(llvm::EarlyCSEPass());
+    passes.addPass(llvm::InstCombinePass());
+    passes.addPass(llvm::SimplifyCFGPass());
+  };
+  llvm::FunctionPassManager first;
+  first.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));
+  clean(first);
+  clean(first);
+  first.run(function, analyses.function);
+  if (NarrowPhis(function)) {
+    analyses.function.clear();
+    llvm::FunctionPassManager again;
+    clean(again);
+    again.run(function, analyses.function);
+  }
+  llvm::FunctionPassManager canonical;
+  canonical.addPass(llvm::LoopSimplifyPass());
+  canonical.run(function, analyses.function);
+  analyses.function.clear();
+}
+
+void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
+  Analyses analyses(&machine);
+  llvm::PipelineTuningOptions tuning;
+  tuning.LoopVectorization = true;
+  tuning.SLPVectorization = true;
+  tuning.LoopInterleaving = true;
+  llvm::PassBuilder builder(&machine, tuning);
+  llvm::ModulePassManager passes = builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3);
+  passes.run(module, analyses.module);
+}
+
+std::expected<std::vector<uint8_t>, std::string> EmitObject(llvm::Module& module, llvm::TargetMachine& machine) {
+  llvm::orc::SimpleCompiler compile(machine);
+  auto object = compile(module);
+  if (!object) return std::unexpected(llvm::toString(object.takeError()));
+  const llvm::StringRef bytes = (*object)->getBuffer();
+  return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,37 @@
+// This machine as LLVM's target, and the two pass pipelines. Private to jit/emit.
+#pragma once
+
+#include <llvm/Analysis/CGSCCPassManager.h>
+#include <llvm/Analysis/LoopAnalysisManager.h>
+#include <llvm/IR/Module.h>
+#include <llvm/IR/PassManager.h>
+#include <llvm/Target/TargetMachine.h>
+
+#include <expected>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace tracelift::jit {
+
+/// All analysis managers of one compilation, registered with each other.
+struct Analyses {
+  explicit Analyses(llvm::TargetMachine* machine);
+  llvm::LoopAnalysisManager loop;
+  llvm::FunctionAnalysisManager function;
+  llvm::CGSCCAnalysisManager cgscc;
+  llvm::ModuleAnalysisManager module;
+};
+
+std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachine();
+
+/// Registers to SSA, lazily computed flags away, canonical loops: what analysis needs, nothing that moves memory.
+void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses);
+
+/// The full -O3 pipeline for `machine`, without passes that swap float operands needlessly.
+void Optimise(llvm::Module& module, llvm::TargetMachine& machine);
+
+/// Relocatable ELF object of the module.
+std::expected<std::vector<uint8_t>, std::string> EmitObject(llvm::Module& module, llvm::TargetMachine& machine);
+
+}  // namespace tracelift::jit

@@ -1,0 +1,177 @@
+#include "jit/emit/loop_shape.h"
+
+#include <fmt/format.h>
+#include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/IR/DebugLoc.h>
+#include <llvm/IR/Dominators.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Module.h>
+
+#include <set>
+
+namespace tracelift::jit {
+namespace {
+
+llvm::FunctionCallee Marker(llvm::Module& module, const char* name) {
+  auto* type = llvm::FunctionType::get(llvm::Type::getVoidTy(module.getContext()), false);
+  llvm::FunctionCallee callee = module.getOrInsertFunction(name, type);
+  auto* function = llvm::cast<llvm::Function>(callee.getCallee());
+  function->setDoesNotThrow();
+  function->addFnAttr(llvm::Attribute::NoMerge);
+  function->addFnAttr(llvm::Attribute::WillReturn);
+  function->setOnlyAccessesInaccessibleMemory();
+  return callee;
+}
+
+// True when the pause marker is reached from `block` (outside the loop, where control flow has no cycles).
+bool LeadsToPause(llvm::BasicBlock* block) {
+  std::vector<llvm::BasicBlock*> work{block};
+  std::set<llvm::BasicBlock*> seen;
+  while (!work.empty()) {
+    llvm::BasicBlock* b = work.back();
+    work.pop_back();
+    if (!seen.insert(b).second) continue;
+    for (llvm::Instruction& instruction : *b) {
+      auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (!call || !call->getCalledFunction()) continue;
+      if (call->getCalledFunction()->getName() == kPauseMarker) return true;
+      if (call->getCalledFunction()->getName() == kExitMarker) return false;
+    }
+    for (llvm::BasicBlock* next : llvm::successors(b)) work.push_back(next);
+  }
+  return false;
+}
+
+// True when no instruction of the loop depends on the phi: its users are outside, or copies of it that are.
+bool OnlyMattersAfterLoop(const llvm::PHINode* phi, const llvm::Loop* loop) {
+  for (const llvm::User* user : phi->users()) {
+    const auto* instruction = llvm::cast<llvm::Instruction>(user);
+    if (loop->contains(instruction->getParent())) return false;
+  }
+  return true;
+}
+
+std::string CarriedDetail(const llvm::PHINode* phi, uint64_t address, const DecodedFunction& code) {
+  llvm::StringRef name = phi->getName().split('.').first;
+  const std::string text = InstructionText(address, code);
+  return text.empty() ? fmt::format("{}", name.str()) : fmt::format("{} through {}", name.str(), text);
+}
+
+}  // namespace
+
+uint64_t InstructionAddress(const llvm::Value* value, const DecodedFunction& code) {
+  const auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
+  if (!instruction || !instruction->getDebugLoc()) return 0;
+  const unsigned line = instruction->getDebugLoc().getLine();
+  return line == 0 ? 0 : code.bounds.begin + line - 1;
+}
+
+std::string InstructionText(uint64_t address, const DecodedFunction& code) {
+  const Instruction* instruction = code.InstructionAt(address);
+  return instruction ? Disassemble(*instruction) : "";
+}
+
+ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolution& evolution) {
+  const llvm::SCEV* proven = evolution.getExitCount(loop, exiting);
+  if (!llvm::isa<llvm::SCEVCouldNotCompute>(proven)) return {proven, 1};
+
+  // Left when {start,+,step} == bound: after (bound - start) / step passes.
+  const auto* branch = llvm::dyn_cast<llvm::BranchInst>(exiting->getTerminator());
+  const auto* compare = branch && branch->isConditional() ? llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition()) : nullptr;
+  if (!compare || !compare->isEquality() || !loop->getLoopLatch()) return {};
+  llvm::DominatorTree dominators(*exiting->getParent());
+  if (!dominators.dominates(exiting, loop->getLoopLatch())) return {};
+  const bool leaves_when_true = !loop->contains(branch->getSuccessor(0));
+  if (leaves_when_true != (compare->getPredicate() == llvm::ICmpInst::ICMP_EQ)) return {};
+  const llvm::SCEV* left = evolution.getSCEV(compare->getOperand(0));
+  const llvm::SCEV* right = evolution.getSCEV(compare->getOperand(1));
+  if (evolution.isLoopInvariant(left, loop)) std::swap(left, right);
+  const auto* stepping = llvm::dyn_cast<llvm::SCEVAddRecExpr>(left);
+  if (!stepping || stepping->getLoop() != loop || !stepping->isAffine() || !evolution.isLoopInvariant(right, loop)) {
+    return {};
+  }
+  const auto* step = llvm::dyn_cast<llvm::SCEVConstant>(stepping->getStepRecurrence(evolution));
+  if (!step || step->isZero()) return {};
+  const llvm::SCEV* start = stepping->getStart();
+  const llvm::APInt& by = step->getAPInt();
+  if (by.isNegative()) return {evolution.getMinusSCEV(start, right), (-by).getZExtValue()};
+  return {evolution.getMinusSCEV(right, start), by.getZExtValue()};
+}
+
+void MarkEnds(llvm::Function& function) {
+  llvm::Module& module = *function.getParent();
+  for (llvm::BasicBlock& block : function) {
+    const bool pause = block.getName() == "pause";
+    if (!pause && !block.getName().starts_with("exit_")) continue;
+    llvm::Instruction* ret = block.getTerminator();
+    if (!pause) {
+      while (&block.front() != ret) {
+        llvm::Instruction& last = *std::prev(ret->getIterator());
+        last.replaceAllUsesWith(llvm::PoisonValue::get(last.getType()));
+        last.eraseFromParent();
+      }
+    }
+    llvm::IRBuilder<> builder(ret);
+    builder.SetCurrentDebugLocation(ret->getDebugLoc());
+    builder.CreateCall(Marker(module, pause ? kPauseMarker : kExitMarker));
+  }
+}
+
+std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm::LoopInfo& loops,
+                                                 llvm::ScalarEvolution& evolution, const DecodedFunction& code) {
+  const auto reject = [&](RejectionReason reason, const llvm::Value* where, std::string detail = "") {
+    const uint64_t address = where ? InstructionAddress(where, code) : 0;
+    if (detail.empty() && address != 0) detail = InstructionText(address, code);
+    return std::unexpected(Rejection{reason, address, std::move(detail)});
+  };
+
+  LoopShape shape;
+  for (llvm::Loop* loop : loops) {
+    if (shape.loop) return reject(RejectionReason::kIrreducibleLoop, nullptr);
+    shape.loop = loop;
+  }
+  if (!shape.loop || !shape.loop->getLoopPreheader() || !shape.loop->getLoopLatch()) {
+    return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop does not repeat with the values seen");
+  }
+
+  llvm::SmallVector<llvm::Loop::Edge, 8> edges;
+  shape.loop->getExitEdges(edges);
+  for (const llvm::Loop::Edge& edge : edges) {
+    ExitEdge exit{const_cast<llvm::BasicBlock*>(edge.first), const_cast<llvm::BasicBlock*>(edge.second)};
+    if (LeadsToPause(exit.to)) {
+      shape.pause = exit;
+    } else {
+      shape.natural.push_back(exit);
+    }
+  }
+  if (!shape.pause.from) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop is never passed again");
+  if (shape.natural.empty()) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop has no exit");
+
+  for (const ExitEdge& exit : shape.natural) {
+    const ExitCount count = CountOf(shape.loop, exit.from, evolution);
+    if (!count.dividend) return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
+    shape.counts.push_back(count);
+  }
+
+  for (llvm::PHINode& phi : shape.loop->getHeader()->phis()) {
+    if (phi.use_empty()) continue;
+    if (evolution.isSCEVable(phi.getType())) {
+      const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
+      if (recurrence && recurrence->getLoop() == shape.loop) {
+        shape.affine.push_back(&phi);
+        continue;
+      }
+    }
+    if (OnlyMattersAfterLoop(&phi, shape.loop)) {
+      shape.last_value.push_back(&phi);
+      continue;
+    }
+    const llvm::Value* next = phi.getIncomingValueForBlock(shape.loop->getLoopLatch());
+    const uint64_t address = InstructionAddress(next, code);
+    return std::unexpected(Rejection{RejectionReason::kCarriedValue, address, CarriedDetail(&phi, address, code)});
+  }
+  (void)function;
+  return shape;
+}
+
+}  // namespace tracelift::jit

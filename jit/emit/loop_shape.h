@@ -1,0 +1,58 @@
+// The lifted loop after simplification, as analysis sees it: one outermost loop whose exits are either the pause
+// (pass counter reached) or natural. Private to jit/emit.
+#pragma once
+
+#include <llvm/Analysis/LoopInfo.h>
+#include <llvm/Analysis/ScalarEvolution.h>
+#include <llvm/IR/Function.h>
+#include <llvm/IR/Instructions.h>
+
+#include <expected>
+#include <utility>
+#include <vector>
+
+#include "jit/code/decoded_function.h"
+#include "jit/rejection.h"
+
+namespace tracelift::jit {
+
+inline constexpr char kPauseMarker[] = "tl.pause";
+inline constexpr char kExitMarker[] = "tl.exit";
+
+/// Empties the exit blocks (the original code leaves the loop itself) and marks pause and exits with calls that no
+/// pass removes or merges, so that they are found again after simplification.
+void MarkEnds(llvm::Function& function);
+
+struct ExitEdge {
+  llvm::BasicBlock* from = nullptr;  // inside the loop
+  llvm::BasicBlock* to = nullptr;    // outside
+};
+
+/// How often a loop is passed again before it is left through one exit: dividend / divisor, which must divide evenly.
+/// ScalarEvolution proves most counts (divisor 1); a loop that runs until a stepping value *equals* a bound also has
+/// one, provided that the steps hit the bound, which is checked on the real values (ExprOp::kExactDiv).
+struct ExitCount {
+  const llvm::SCEV* dividend = nullptr;  // null: not known
+  uint64_t divisor = 1;
+};
+ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolution& evolution);
+
+struct LoopShape {
+  llvm::Loop* loop = nullptr;
+  ExitEdge pause;
+  std::vector<ExitEdge> natural;
+  std::vector<llvm::PHINode*> affine;      // header phis that are add-recurrences of the loop
+  std::vector<llvm::PHINode*> last_value;  // header phis whose value only matters after the loop
+  std::vector<ExitCount> counts;           // of the natural exits; the loop is left at the smallest
+};
+
+/// Finds the loop and classifies its exits and header phis. Rejects carried values and unknown trip counts.
+std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm::LoopInfo& loops,
+                                                 llvm::ScalarEvolution& evolution, const DecodedFunction& code);
+
+/// The machine instruction that `value` came from (through its debug location), 0 when unknown.
+uint64_t InstructionAddress(const llvm::Value* value, const DecodedFunction& code);
+/// Its disassembly, or "".
+std::string InstructionText(uint64_t address, const DecodedFunction& code);
+
+}  // namespace tracelift::jit

@@ -1,0 +1,142 @@
+// Footprints: which bytes one execution of a region reads and writes, as numbers.
+//
+// A FootprintProgram is compiled once per artifact: expressions over the registers and slots at entry and over the
+// loop counters. Evaluate() turns it, with the registers of one entry, into a Footprint: every access as
+//   address = base + sum over loops (stride[k] * i[k]) + [0, slack],  0 <= i[k] < trip[k],  `bytes` wide.
+// The same value answers: is it mapped, what must be transferred, what flows between regions, what to compare when
+// verifying, and (CheckIndependent) whether iterations of the outer loop can run in any order.
+//
+// Rule: Evaluate and CheckIndependent run on the program's own thread in the middle of its code: they never allocate,
+// lock, throw or call into libc beyond memcpy. All arithmetic is checked in 128 bits; anything that could wrap is a
+// failure with a reason, never a guess.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "jit/machine_state.h"
+#include "jit/rejection.h"
+#include "jit/slot.h"
+
+namespace tracelift::jit {
+
+inline constexpr int kMaxLoops = 6;       // loops of a nest that carry strides; loop 0 is the region's own loop
+inline constexpr int kMaxAccesses = 128;
+
+enum class ExprOp : uint8_t {
+  kConst,  // imm (signed)
+  kGpr,    // register number imm at entry, 64 bits, signed
+  kSlot,   // slot number imm, its low `width` bits, signed
+  kIv,     // iteration number of loop imm, counted from 0
+  kAdd,
+  kMul,
+  kSMax,
+  kSMin,
+  kUMax,
+  kUMin,
+  kUDiv,
+  kExactDiv,  // a / b as unsigned numbers, where the program relies on b dividing a: fails when it does not
+  kZext,   // a (of width `from`) zero-extended to `width`
+  kSext,
+  kTrunc,
+};
+
+using ExprId = int32_t;
+inline constexpr ExprId kNoExpr = -1;
+
+/// Operands come before their users. `width` is the width in bits of the result (the mathematical value is meant
+/// modulo 2^width; the evaluator keeps it exact and fails where it cannot).
+struct ExprNode {
+  ExprOp op{};
+  uint8_t width = 64;
+  uint8_t from = 64;  // kZext, kSext, kTrunc: width of the operand
+  ExprId a = kNoExpr, b = kNoExpr;
+  int64_t imm = 0;
+};
+
+struct LoopDim {
+  int parent = -1;                // enclosing dimension, -1 for loop 0
+  ExprId backedge_taken = kNoExpr;  // times the header is reached again; kNoExpr: not known before it runs
+};
+
+struct Access {
+  ExprId address = kNoExpr;
+  uint32_t bytes = 0;
+  bool write = false;
+  bool always_safe = false;       // reserved for accesses known to be valid whenever the region is entered
+  int innermost_loop = 0;         // dimension that contains it
+  uint64_t instruction = 0;       // for messages
+};
+
+struct FootprintProgram {
+  std::vector<ExprNode> nodes;
+  std::vector<LoopDim> loops;     // parents before children
+  std::vector<Access> accesses;
+  std::vector<Slot> slots;
+};
+
+/// Parse(Print(p)) == p; one line per node, for tests and `explain`.
+std::string Print(const FootprintProgram& program);
+
+struct AccessForm {
+  uint64_t base = 0;                               // lowest address when all i are 0 and slack is 0
+  std::array<int64_t, kMaxLoops> stride{};         // bytes per iteration of loop k
+  uint64_t slack = 0;                              // uncertainty: the address may be up to `slack` higher
+  uint32_t bytes = 0;
+  bool write = false;
+  uint64_t low = 0, high = 0;                      // all bytes lie in [low, high)
+  uint16_t access = 0;                             // index in FootprintProgram::accesses, or kSlotBase + slot
+};
+inline constexpr uint16_t kSlotBase = 0x8000;
+
+struct Footprint {
+  int loop_count = 0;
+  int form_count = 0;
+  int64_t trip[kMaxLoops] = {};                    // body executions of loop k per entry, upper bound for inner loops
+  AccessForm forms[kMaxAccesses + kMaxSlots];      // accesses first, then slots (stride 0)
+  std::span<const AccessForm> all() const { return {forms, static_cast<size_t>(form_count)}; }
+};
+
+struct FootprintFailure {
+  RejectionReason reason{};
+  uint64_t instruction = 0;  // where, 0 when the loop itself
+};
+
+/// Number of times the region's header will be reached again from `state` (its backedge-taken count); an error when
+/// it is not computable or would wrap.
+std::expected<int64_t, FootprintFailure> EvaluateTripCount(const FootprintProgram& program, const MachineState& state);
+
+/// The footprint of `iterations` passes of loop 0 (>= 1) from `state`. `out` is caller-provided (large).
+std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, const MachineState& state,
+                                               int64_t iterations, Footprint* out);
+
+enum class Independence : uint8_t {
+  kIndependent,  // no byte written by one iteration of loop 0 is read or written by another
+  kDependent,    // such a byte exists
+  kUnknown,      // not decided within the work limit: treat as dependent
+};
+struct IndependenceResult {
+  Independence verdict = Independence::kUnknown;
+  uint16_t first = 0, second = 0;  // accesses that conflict
+};
+/// Decides exactly (bounded search over the affine forms, see footprint_conflict.cc) whether iterations of loop 0 are
+/// independent. A slot that is written never conflicts with itself (it is private to each iteration or an affine
+/// counter), but does with any access that overlaps it.
+IndependenceResult CheckIndependent(const Footprint& footprint);
+
+/// True when some byte is both read and written: running the region twice is then not the same as once.
+bool ReadsWhatItWrites(const Footprint& footprint);
+
+struct ByteRange {
+  uint64_t begin = 0, end = 0;
+  bool write = false;
+};
+/// Merges the forms into at most out.size() ascending ranges that cover them (writes and reads apart: a byte both
+/// read and written appears in a write range). Returns how many were used; neighbours are joined when out is full.
+size_t CollectRanges(const Footprint& footprint, std::span<ByteRange> out);
+
+}  // namespace tracelift::jit

@@ -1,0 +1,205 @@
+#include "jit/lift/lifter.h"
+
+#include <llvm/BinaryFormat/Dwarf.h>
+#include <llvm/IR/DIBuilder.h>
+
+#include <map>
+
+#include "jit/lift/allow_list.h"
+#include "jit/lift/translator.h"
+
+namespace tracelift::jit {
+namespace {
+
+enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
+
+llvm::Function* DeclareFunction(llvm::Module& module, const std::string& name) {
+  llvm::IRBuilder<> types(module.getContext());
+  llvm::Type* pointer = types.getPtrTy();
+  auto* type = llvm::FunctionType::get(
+      types.getInt32Ty(), {pointer, pointer, types.getInt64Ty(), types.getInt64Ty(), pointer}, /*isVarArg=*/false);
+  auto* function = llvm::Function::Create(type, llvm::Function::ExternalLinkage, name, module);
+  constexpr const char* kNames[] = {"in", "out", "first", "count", "flags"};
+  for (unsigned i : {kIn, kOut, kFirst, kCount, kFlags}) function->getArg(i)->setName(kNames[i]);
+  return function;
+}
+
+/// Lets debug locations carry instruction addresses; no debug information is emitted for them.
+llvm::DISubprogram* DescribeFunction(llvm::Module& module, llvm::Function& function) {
+  if (!module.getModuleFlag("Debug Info Version")) {
+    module.addModuleFlag(llvm::Module::Warning, "Debug Info Version", llvm::DEBUG_METADATA_VERSION);
+  }
+  llvm::DIBuilder builder(module);
+  llvm::DIFile* file = builder.createFile(function.getName(), "machine code");
+  builder.createCompileUnit(llvm::dwarf::DW_LANG_C, file, "tracelift", /*isOptimized=*/true, "", 0, "",
+                            llvm::DICompileUnit::NoDebug);
+  llvm::DISubroutineType* type = builder.createSubroutineType(builder.getOrCreateTypeArray({}));
+  llvm::DISubprogram* subprogram = builder.createFunction(file, function.getName(), function.getName(), file, 1, type, 1,
+                                                          llvm::DINode::FlagZero, llvm::DISubprogram::SPFlagDefinition);
+  builder.finalize();
+  function.setSubprogram(subprogram);
+  return subprogram;
+}
+
+class LoopLifter {
+ public:
+  LoopLifter(llvm::Module& module, const DecodedFunction& code, const LoopFacts& facts, const LiftOptions& options,
+             const std::string& name)
+      : context_(module.getContext()),
+        code_(code),
+        facts_(facts),
+        options_(options),
+        blocks_(code.LoopBlocks(facts.loop)),
+        function_(DeclareFunction(module, name)),
+        subprogram_(DescribeFunction(module, *function_)) {}
+
+  std::expected<llvm::Function*, Rejection> Lift() {
+    CreateBlocks();
+    Translator translator(*function_, code_, facts_, entry_);
+    for (const KnownValue& known : options_.known) {
+      if (known.gpr >= 0) translator.SetKnownGpr(known.gpr, known.low);
+      if (known.slot >= 0) translator.SetKnownSlot(known.slot, known.low, known.high);
+    }
+    for (int block : blocks_) {
+      if (std::optional<Rejection> rejection = LiftBlock(translator, code_.blocks[block])) {
+        function_->eraseFromParent();
+        return std::unexpected(std::move(*rejection));
+      }
+    }
+    FinishNext(translator);
+    FinishEnds(translator);
+    return function_;
+  }
+
+ private:
+  llvm::DebugLoc LocationOf(uint64_t address) const {
+    return llvm::DILocation::get(context_, static_cast<unsigned>(address - code_.bounds.begin + 1), 0, subprogram_);
+  }
+
+  llvm::BasicBlock* NewBlock(const llvm::Twine& name) { return llvm::BasicBlock::Create(context_, name, function_); }
+
+  void CreateBlocks() {
+    entry_ = NewBlock("entry");
+    for (int block : blocks_) {
+      const uint64_t begin = code_.blocks[block].begin;
+      begins_[begin] = NewBlock(begin == facts_.header ? llvm::Twine("header") : "b_" + llvm::Twine::utohexstr(begin));
+    }
+    next_ = NewBlock("next");
+    pause_ = NewBlock("pause");
+    for (size_t k = 0; k < facts_.exits.size(); ++k) exits_.push_back(NewBlock("exit_" + llvm::Twine(k)));
+    llvm::IRBuilder<> builder(entry_);
+    builder.SetCurrentDebugLocation(LocationOf(facts_.header));
+    pass_ = builder.CreateAlloca(builder.getInt64Ty(), nullptr, "pass");
+    builder.CreateStore(builder.getInt64(0), pass_);
+    builder.CreateBr(begins_[facts_.header]);
+  }
+
+  /// Where a branch of the loop to `address` goes.
+  llvm::BasicBlock* Target(uint64_t address) const {
+    if (address == facts_.header) return next_;
+    const auto block = begins_.find(address);
+    if (block != begins_.end()) return block->second;
+    const auto exit = std::lower_bound(facts_.exits.begin(), facts_.exits.end(), address);
+    return exits_[static_cast<size_t>(exit - facts_.exits.begin())];
+  }
+
+  bool FlagsMatterAfter(const BasicBlock& block) const {
+    if (options_.live_at_pause.HasFlags()) return true;
+    for (uint64_t target : block.targets) {
+      const int to = code_.BlockAt(target);
+      const bool inside = to >= 0 && begins_.contains(target);
+      if (!inside || code_.live_in[to].HasFlags()) return true;
+    }
+    return false;
+  }
+
+  std::optional<Rejection> LiftBlock(Translator& translator, const BasicBlock& block) {
+    llvm::IRBuilder<>& builder = translator.builder();
+    builder.SetInsertPoint(begins_.at(block.begin));
+    const std::vector<FlagMask> live_flags = LiveFlagsAfter(code_, block, FlagsMatterAfter(block));
+    for (int i = 0; i < block.count; ++i) {
+      const Instruction& instruction = code_.instructions[block.first + i];
+      builder.SetCurrentDebugLocation(LocationOf(instruction.address));
+      const bool is_branch = FamilyOf(instruction.info.mnemonic) == InstructionFamily::kBranch;
+      if (!IsSupported(instruction) || (!is_branch && !translator.Translate(instruction, live_flags[i]))) {
+        return Rejection{RejectionReason::kUnsupportedInstruction, instruction.address, Disassemble(instruction)};
+      }
+    }
+    if (block.end_kind == BlockEnd::kBranch) {
+      const Instruction& last = code_.instructions[block.first + block.count - 1];
+      builder.CreateCondBr(translator.BranchCondition(last), Target(block.targets[0]), Target(block.targets[1]));
+    } else {
+      builder.CreateBr(Target(block.targets[0]));
+    }
+    return std::nullopt;
+  }
+
+  void FinishNext(Translator& translator) {
+    llvm::IRBuilder<>& builder = translator.builder();
+    builder.SetInsertPoint(next_);
+    builder.SetCurrentDebugLocation(LocationOf(facts_.header));
+    llvm::Value* passes = builder.CreateAdd(builder.CreateLoad(builder.getInt64Ty(), pass_), builder.getInt64(1));
+    builder.CreateStore(passes, pass_);
+    builder.CreateCondBr(builder.CreateICmpEQ(passes, function_->getArg(kCount)), pause_, begins_.at(facts_.header));
+  }
+
+  void FinishEnds(Translator& translator) {
+    llvm::IRBuilder<>& builder = translator.builder();
+    builder.SetInsertPoint(pause_);
+    translator.StoreState(function_->getArg(kOut), options_.live_at_pause);
+    builder.CreateRet(builder.getInt32(static_cast<uint32_t>(-1)));
+    for (size_t k = 0; k < exits_.size(); ++k) {
+      builder.SetInsertPoint(exits_[k]);
+      translator.StoreState(function_->getArg(kOut), RegisterSet::All());
+      builder.CreateRet(builder.getInt32(static_cast<uint32_t>(k)));
+    }
+  }
+
+  llvm::LLVMContext& context_;
+  const DecodedFunction& code_;
+  const LoopFacts& facts_;
+  const LiftOptions& options_;
+  const std::vector<int> blocks_;
+  llvm::Function* function_;
+  llvm::DISubprogram* subprogram_;
+  llvm::BasicBlock* entry_ = nullptr;
+  llvm::BasicBlock* next_ = nullptr;
+  llvm::BasicBlock* pause_ = nullptr;
+  std::vector<llvm::BasicBlock*> exits_;
+  std::map<uint64_t, llvm::BasicBlock*> begins_;
+  llvm::AllocaInst* pass_ = nullptr;
+};
+
+}  // namespace
+
+std::expected<llvm::Function*, Rejection> LiftLoop(llvm::Module& module, const DecodedFunction& function,
+                                                   const LoopFacts& facts, const LiftOptions& options,
+                                                   const std::string& name) {
+  return LoopLifter(module, function, facts, options, name).Lift();
+}
+
+bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_after) {
+  at_ = &instruction;
+  const FlagMask written = FlagsWritten(instruction);
+  wanted_ = live_flags_after & written;
+  if (written != kNoFlags) {
+    flags_written_ = true;
+    FlagAlloca(kCarry);
+  }
+  switch (FamilyOf(instruction.info.mnemonic)) {
+    case InstructionFamily::kInteger: return TranslateInteger();
+    case InstructionFamily::kSseFloat: return TranslateSseFloat();
+    case InstructionFamily::kSseMove: return TranslateSseMove();
+    case InstructionFamily::kSseInteger: return TranslateSseInteger();
+    default: return false;
+  }
+}
+
+llvm::Value* Translator::BranchCondition(const Instruction& instruction) {
+  at_ = &instruction;
+  Condition condition;
+  if (ConditionOf(instruction.info.mnemonic, &condition)) return ReadCondition(condition);
+  return ir_.CreateICmpEQ(ReadWhole(kRcx, 64), ir_.getInt64(0));  // jrcxz
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,403 @@
+// Registers, slots, flags and memory as LLVM values.
+
+#include "jit/lift/translator.h"
+
+namespace tracelift::jit {
+namespace {
+
+constexpr std::pair<StatusFlag, int> kFlagBits[] = {{kCarry, 0}, {kParity, 2}, {kAdjust, 4},
+                                                    {kZero, 6},  {kSign, 7},   {kOverflow, 11}};
+
+int GprNumber(ZydisRegister reg) {
+  return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+bool IsHighByte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH; }
+
+constexpr const char* kGprNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                     "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+constexpr const char* kFlagNames[] = {"cf", "pf", "af", "zf", "sf", "of", "less", "less_equal", "below_equal"};
+
+}  // namespace
+
+Translator::Translator(llvm::Function& function, const DecodedFunction& code, const LoopFacts& facts,
+                       llvm::BasicBlock* entry)
+    : function_(function),
+      context_(function.getContext()),
+      facts_(facts),
+      entry_(entry),
+      ir_(context_),
+      entry_ir_(entry->getTerminator()),
+      kinds_(ChooseLanes(code, facts)),
+      slot_(facts.slots.size()),
+      known_slot_(facts.slots.size()) {
+  entry_ir_.SetCurrentDebugLocation(entry->getTerminator()->getDebugLoc());
+  // A volatile round trip: LLVM must not learn that the base is null, whose dereference it takes for undefined.
+  llvm::AllocaInst* null = entry_ir_.CreateAlloca(entry_ir_.getPtrTy(), nullptr, "null");
+  entry_ir_.CreateStore(llvm::ConstantPointerNull::get(entry_ir_.getPtrTy()), null, /*isVolatile=*/true);
+  memory_base_ = entry_ir_.CreateLoad(entry_ir_.getPtrTy(), null, /*isVolatile=*/true, "mem");
+}
+
+// --- places of the machine state -------------------------------------------------------------------------------------
+
+llvm::AllocaInst* Translator::GprAlloca(int gpr) {
+  if (gpr_[gpr] != nullptr) return gpr_[gpr];
+  gpr_[gpr] = entry_ir_.CreateAlloca(entry_ir_.getInt64Ty(), nullptr, kGprNames[gpr]);
+  Value* start;
+  if (known_gpr_[gpr].first) {
+    start = entry_ir_.getInt64(known_gpr_[gpr].second);
+  } else {
+    Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0), 8 * gpr);
+    start = entry_ir_.CreateAlignedLoad(entry_ir_.getInt64Ty(), from, llvm::Align(8),
+                                        llvm::Twine(kGprNames[gpr]) + ".in");
+  }
+  entry_ir_.CreateStore(start, gpr_[gpr]);
+  return gpr_[gpr];
+}
+
+Place Translator::MakePlace(const llvm::Twine& name, size_t offset, int bytes, LaneKind kind, const uint64_t* known) {
+  Place place;
+  place.lane_bits = std::min(bytes * 8, LaneBits(kind));
+  const bool is_float = IsFloat(kind) && place.lane_bits == LaneBits(kind);
+  Type* type = is_float ? FloatType(place.lane_bits) : IntType(place.lane_bits);
+  for (int lane = 0; lane * place.lane_bits < bytes * 8; ++lane) {
+    const int bit = lane * place.lane_bits;
+    llvm::AllocaInst* alloca = entry_ir_.CreateAlloca(type, nullptr, name + ".lane" + llvm::Twine(lane));
+    Value* start;
+    if (known != nullptr) {
+      start = entry_ir_.CreateBitCast(Constant(place.lane_bits, known[bit / 64] >> (bit % 64)), type);
+    } else {
+      Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0), offset + bit / 8);
+      start = entry_ir_.CreateAlignedLoad(type, from, llvm::Align(std::min(bytes, place.lane_bits / 8)),
+                                          name + ".lane" + llvm::Twine(lane) + ".in");
+    }
+    entry_ir_.CreateStore(start, alloca);
+    place.lanes.push_back(alloca);
+  }
+  return place;
+}
+
+Place& Translator::VectorPlace(int number) {
+  Place& place = vector_[number];
+  if (place.lanes.empty()) {
+    const size_t offset = offsetof(MachineState, vector) + number * sizeof(VectorRegister);
+    place = MakePlace("xmm" + llvm::Twine(number), offset, 16, kinds_.vector[number], nullptr);
+  }
+  return place;
+}
+
+Place& Translator::SlotPlace(int slot) {
+  Place& place = slot_[slot];
+  if (place.lanes.empty()) {
+    const size_t offset = offsetof(MachineState, slot) + slot * sizeof(SlotValue);
+    place = MakePlace("slot" + llvm::Twine(slot), offset, facts_.slots[slot].bytes, kinds_.slot[slot],
+                      known_slot_[slot].known ? known_slot_[slot].value : nullptr);
+  }
+  return place;
+}
+
+llvm::AllocaInst* Translator::FlagAlloca(StatusFlag flag) {
+  if (flag_[flag] != nullptr) return flag_[flag];
+  Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0),
+                                                     offsetof(MachineState, rflags));
+  Value* rflags = entry_ir_.CreateAlignedLoad(entry_ir_.getInt64Ty(), from, llvm::Align(8), "rflags.in");
+  std::array<Value*, kStatusFlagCount> start{};
+  for (const auto& [source, bit] : kFlagBits) {
+    start[source] = entry_ir_.CreateTrunc(entry_ir_.CreateLShr(rflags, static_cast<uint64_t>(bit)), IntType(1));
+  }
+  start[kLess] = entry_ir_.CreateXor(start[kSign], start[kOverflow]);
+  start[kLessEqual] = entry_ir_.CreateOr(start[kZero], start[kLess]);
+  start[kBelowEqual] = entry_ir_.CreateOr(start[kCarry], start[kZero]);
+  for (int i = 0; i < kStatusFlagCount; ++i) {
+    flag_[i] = entry_ir_.CreateAlloca(IntType(1), nullptr, kFlagNames[i]);
+    entry_ir_.CreateStore(start[i], flag_[i]);
+  }
+  return flag_[flag];
+}
+
+llvm::Value* Translator::ReadPlace(const Place& place, int bit, Type* type) {
+  const int bits = static_cast<int>(type->getPrimitiveSizeInBits());
+  const int first = bit / place.lane_bits;
+  const auto load = [&](int lane) {
+    return ir_.CreateLoad(place.lanes[lane]->getAllocatedType(), place.lanes[lane]);
+  };
+  if (bits == place.lane_bits && bit % place.lane_bits == 0) return ir_.CreateBitCast(load(first), type);
+  Value* result;
+  if (bits < place.lane_bits) {
+    Value* lane = ir_.CreateLShr(AsInt(load(first)), static_cast<uint64_t>(bit % place.lane_bits));
+    result = ir_.CreateTrunc(lane, IntType(bits));
+  } else {
+    result = llvm::ConstantInt::get(IntType(bits), 0);
+    for (int part = 0; part * place.lane_bits < bits; ++part) {
+      Value* lane = ir_.CreateZExt(AsInt(load(first + part)), IntType(bits));
+      result = ir_.CreateOr(result, ir_.CreateShl(lane, static_cast<uint64_t>(part * place.lane_bits)));
+    }
+  }
+  return ir_.CreateBitCast(result, type);
+}
+
+void Translator::WritePlace(Place& place, int bit, Value* value) {
+  place.written = true;
+  const int bits = static_cast<int>(value->getType()->getPrimitiveSizeInBits());
+  const int first = bit / place.lane_bits;
+  Type* lane_type = place.lanes[0]->getAllocatedType();
+  if (bits == place.lane_bits && bit % place.lane_bits == 0) {
+    ir_.CreateStore(ir_.CreateBitCast(value, lane_type), place.lanes[first]);
+  } else if (bits < place.lane_bits) {
+    const llvm::APInt mask = llvm::APInt::getBitsSet(place.lane_bits, bit % place.lane_bits,
+                                                     bit % place.lane_bits + bits);
+    Value* old = AsInt(ir_.CreateLoad(lane_type, place.lanes[first]));
+    Value* wide = ir_.CreateZExt(AsInt(value), IntType(place.lane_bits));
+    wide = ir_.CreateShl(wide, static_cast<uint64_t>(bit % place.lane_bits));
+    Value* merged = ir_.CreateOr(ir_.CreateAnd(old, llvm::ConstantInt::get(context_, ~mask)), wide);
+    ir_.CreateStore(ir_.CreateBitCast(merged, lane_type), place.lanes[first]);
+  } else {
+    Value* whole = AsInt(value);
+    for (int part = 0; part * place.lane_bits < bits; ++part) {
+      Value* lane = ir_.CreateTrunc(ir_.CreateLShr(whole, static_cast<uint64_t>(part * place.lane_bits)),
+                                    IntType(place.lane_bits));
+      ir_.CreateStore(ir_.CreateBitCast(lane, lane_type), place.lanes[first + part]);
+    }
+  }
+}
+
+void Translator::StoreState(Value* out, RegisterSet wanted) {
+  const auto at = [&](size_t offset) { return ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), out, offset); };
+  const auto store_place = [&](const Place& place, size_t offset) {
+    for (size_t lane = 0; lane < place.lanes.size(); ++lane) {
+      const int bytes = place.lane_bits / 8;
+      Value* value = ir_.CreateLoad(place.lanes[lane]->getAllocatedType(), place.lanes[lane]);
+      ir_.CreateAlignedStore(value, at(offset + lane * bytes), llvm::Align(bytes));
+    }
+  };
+  for (int i = 0; i < kGprCount; ++i) {
+    if (!gpr_written_[i] || !wanted.HasGpr(i)) continue;
+    ir_.CreateAlignedStore(ir_.CreateLoad(ir_.getInt64Ty(), gpr_[i]), at(8 * i), llvm::Align(8));
+  }
+  for (int i = 0; i < kVectorCount; ++i) {
+    if (!vector_[i].written || !wanted.HasVector(i)) continue;
+    store_place(vector_[i], offsetof(MachineState, vector) + i * sizeof(VectorRegister));
+  }
+  for (size_t i = 0; i < slot_.size(); ++i) {
+    if (slot_[i].written) store_place(slot_[i], offsetof(MachineState, slot) + i * sizeof(SlotValue));
+  }
+  if (flags_written_ && wanted.HasFlags()) {
+    Value* in = ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), function_.getArg(0), offsetof(MachineState, rflags));
+    uint64_t others = ~uint64_t{0};
+    for (const auto& [flag, bit] : kFlagBits) others &= ~(uint64_t{1} << bit);
+    Value* rflags = ir_.CreateAnd(ir_.CreateAlignedLoad(ir_.getInt64Ty(), in, llvm::Align(8)), others);
+    for (const auto& [flag, bit] : kFlagBits) {
+      Value* value = ir_.CreateZExt(ReadFlag(flag), ir_.getInt64Ty());
+      rflags = ir_.CreateOr(rflags, ir_.CreateShl(value, static_cast<uint64_t>(bit)));
+    }
+    ir_.CreateAlignedStore(rflags, at(offsetof(MachineState, rflags)), llvm::Align(8));
+  }
+}
+
+// --- operands --------------------------------------------------------------------------------------------------------
+
+bool Translator::IsVector(int index) const {
+  return Operand(index).type == ZYDIS_OPERAND_TYPE_REGISTER &&
+         ZydisRegisterGetClass(Operand(index).reg.value) == ZYDIS_REGCLASS_XMM;
+}
+
+bool Translator::SameRegister(int a, int b) const {
+  return Operand(a).type == ZYDIS_OPERAND_TYPE_REGISTER && Operand(b).type == ZYDIS_OPERAND_TYPE_REGISTER &&
+         Operand(a).reg.value == Operand(b).reg.value;
+}
+
+llvm::Value* Translator::Constant(int bits, uint64_t value) {
+  return llvm::ConstantInt::get(context_, llvm::APInt(64, value).zextOrTrunc(static_cast<unsigned>(bits)));
+}
+
+llvm::Value* Translator::AsInt(Value* value) {
+  return ir_.CreateBitCast(value, IntType(static_cast<int>(value->getType()->getPrimitiveSizeInBits())));
+}
+
+llvm::Value* Translator::AsFloat(Value* value) {
+  return ir_.CreateBitCast(value, FloatType(static_cast<int>(value->getType()->getPrimitiveSizeInBits())));
+}
+
+llvm::Value* Translator::Address(int index) {
+  const ZydisDecodedOperandMem& mem = Operand(index).mem;
+  uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
+  if (mem.base == ZYDIS_REGISTER_RIP) displacement += at_->next();
+  Value* address = nullptr;
+  if (mem.base != ZYDIS_REGISTER_NONE && mem.base != ZYDIS_REGISTER_RIP) address = ReadGpr(mem.base);
+  if (mem.index != ZYDIS_REGISTER_NONE) {
+    Value* scaled = ReadGpr(mem.index);
+    if (mem.scale > 1) scaled = ir_.CreateMul(scaled, ir_.getInt64(mem.scale));
+    address = address == nullptr ? scaled : ir_.CreateAdd(address, scaled);
+  }
+  if (address == nullptr) return ir_.getInt64(displacement);
+  return displacement == 0 ? address : ir_.CreateAdd(address, ir_.getInt64(displacement));
+}
+
+llvm::Value* Translator::ReadWhole(Gpr gpr, int bits) {
+  return ir_.CreateTrunc(ir_.CreateLoad(ir_.getInt64Ty(), GprAlloca(gpr)), IntType(bits));
+}
+
+void Translator::WriteWhole(Gpr gpr, Value* value) {
+  llvm::AllocaInst* alloca = GprAlloca(gpr);
+  gpr_written_[gpr] = true;
+  const unsigned bits = value->getType()->getIntegerBitWidth();
+  Value* wide = ir_.CreateZExt(value, ir_.getInt64Ty());
+  if (bits < 32) {
+    Value* kept = ir_.CreateAnd(ir_.CreateLoad(ir_.getInt64Ty(), alloca), ~uint64_t{0} << bits);
+    wide = ir_.CreateOr(kept, wide);
+  }
+  ir_.CreateStore(wide, alloca);
+}
+
+llvm::Value* Translator::ReadGpr(ZydisRegister reg) {
+  if (IsHighByte(reg)) {
+    Value* whole = ir_.CreateLoad(ir_.getInt64Ty(), GprAlloca(GprNumber(reg)));
+    return ir_.CreateTrunc(ir_.CreateLShr(whole, 8), ir_.getInt8Ty());
+  }
+  return ReadWhole(static_cast<Gpr>(GprNumber(reg)), ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+void Translator::WriteGpr(ZydisRegister reg, Value* value) {
+  if (!IsHighByte(reg)) return WriteWhole(static_cast<Gpr>(GprNumber(reg)), value);
+  const int number = GprNumber(reg);
+  llvm::AllocaInst* alloca = GprAlloca(number);
+  gpr_written_[number] = true;
+  Value* kept = ir_.CreateAnd(ir_.CreateLoad(ir_.getInt64Ty(), alloca), ~uint64_t{0xff00});
+  Value* wide = ir_.CreateShl(ir_.CreateZExt(value, ir_.getInt64Ty()), 8);
+  ir_.CreateStore(ir_.CreateOr(kept, wide), alloca);
+}
+
+llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {
+  const int slot = SlotIndexOf(facts_, *at_, index);
+  if (slot >= 0) return ReadPlace(SlotPlace(slot), bit, type);
+  Value* address = Address(index);
+  if (bit != 0) address = ir_.CreateAdd(address, ir_.getInt64(bit / 8));
+  return ir_.CreateAlignedLoad(type, ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address), llvm::Align(1));
+}
+
+void Translator::StoreAt(int index, int bit, Value* value) {
+  const int slot = SlotIndexOf(facts_, *at_, index);
+  if (slot >= 0) return WritePlace(SlotPlace(slot), bit, value);
+  Value* address = Address(index);
+  if (bit != 0) address = ir_.CreateAdd(address, ir_.getInt64(bit / 8));
+  ir_.CreateAlignedStore(value, ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address), llvm::Align(1));
+}
+
+llvm::Value* Translator::Read(int index) { return Read(index, Bits(index)); }
+
+llvm::Value* Translator::Read(int index, int bits) {
+  const ZydisDecodedOperand& operand = Operand(index);
+  if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return Constant(bits, operand.imm.value.u);
+  if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) return LoadAt(index, 0, IntType(bits));
+  if (IsVector(index)) return ReadLane(index, 0, IntType(bits));
+  return ReadGpr(operand.reg.value);
+}
+
+void Translator::Write(int index, Value* value) {
+  if (IsMemory(index)) {
+    StoreAt(index, 0, value);
+  } else {
+    WriteGpr(Operand(index).reg.value, value);
+  }
+}
+
+llvm::Value* Translator::ReadLane(int index, int lane, Type* type) {
+  const int bit = lane * static_cast<int>(type->getPrimitiveSizeInBits());
+  if (IsMemory(index)) return LoadAt(index, bit, type);
+  return ReadPlace(VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)), bit, type);
+}
+
+void Translator::WriteLane(int index, int lane, Value* value) {
+  const int bit = lane * static_cast<int>(value->getType()->getPrimitiveSizeInBits());
+  if (IsMemory(index)) return StoreAt(index, bit, value);
+  WritePlace(VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)), bit, value);
+}
+
+void Translator::WriteZeroAbove(int index, int first_bit) {
+  Place& place = VectorPlace(ZydisRegisterGetId(Operand(index).reg.value));
+  for (int bit = first_bit; bit < 128;) {
+    const int bits = bit % place.lane_bits == 0 ? place.lane_bits : place.lane_bits - bit % place.lane_bits;
+    WritePlace(place, bit, Constant(bits, 0));
+    bit += bits;
+  }
+}
+
+llvm::Type* Translator::LaneTypeOf(int index, int bits) {
+  if (!IsVector(index)) {
+    const int slot = SlotIndexOf(facts_, *at_, index);
+    if (slot < 0) return IntType(bits);
+    Place& place = SlotPlace(slot);
+    return place.lane_bits == bits ? place.lanes[0]->getAllocatedType() : IntType(bits);
+  }
+  Place& place = VectorPlace(ZydisRegisterGetId(Operand(index).reg.value));
+  return place.lane_bits == bits ? place.lanes[0]->getAllocatedType() : IntType(bits);
+}
+
+std::vector<llvm::Value*> Translator::ReadLanes(int index, int count, Type* type) {
+  std::vector<Value*> values;
+  for (int lane = 0; lane < count; ++lane) values.push_back(ReadLane(index, lane, type));
+  return values;
+}
+
+void Translator::WriteLanes(int index, const std::vector<Value*>& values) {
+  for (size_t lane = 0; lane < values.size(); ++lane) WriteLane(index, static_cast<int>(lane), values[lane]);
+}
+
+llvm::Value* Translator::ReadVector(int index, int element_bits) {
+  const bool narrow = IsVector(index) && VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)).lane_bits == 32;
+  const int bits = narrow ? 32 : 64;
+  Value* vector = llvm::PoisonValue::get(llvm::FixedVectorType::get(IntType(bits), 128 / bits));
+  for (int lane = 0; lane < 128 / bits; ++lane) {
+    vector = ir_.CreateInsertElement(vector, ReadLane(index, lane, IntType(bits)), static_cast<uint64_t>(lane));
+  }
+  return ir_.CreateBitCast(vector, llvm::FixedVectorType::get(IntType(element_bits), 128 / element_bits));
+}
+
+void Translator::WriteVector(int index, Value* value) {
+  const bool narrow = IsVector(index) && VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)).lane_bits == 32;
+  const int bits = narrow ? 32 : 64;
+  Value* vector = ir_.CreateBitCast(value, llvm::FixedVectorType::get(IntType(bits), 128 / bits));
+  for (int lane = 0; lane < 128 / bits; ++lane) {
+    WriteLane(index, lane, ir_.CreateExtractElement(vector, static_cast<uint64_t>(lane)));
+  }
+}
+
+// --- flags -----------------------------------------------------------------------------------------------------------
+
+void Translator::WantSources() {
+  if (Wants(kLess) || Wants(kLessEqual)) wanted_ |= FlagsWritten(*at_) & (Bit(kSign) | Bit(kOverflow));
+  if (Wants(kLessEqual) || Wants(kBelowEqual)) wanted_ |= FlagsWritten(*at_) & Bit(kZero);
+  if (Wants(kBelowEqual)) wanted_ |= FlagsWritten(*at_) & Bit(kCarry);
+}
+
+llvm::Value* Translator::ReadFlag(StatusFlag flag) { return ir_.CreateLoad(IntType(1), FlagAlloca(flag)); }
+
+llvm::Value* Translator::ReadCondition(Condition condition) {
+  Value* value = ReadFlag(condition.flag);
+  return condition.negated ? ir_.CreateNot(value) : value;
+}
+
+void Translator::SetFlag(StatusFlag flag, Value* value) {
+  if (Wants(flag)) ir_.CreateStore(value, FlagAlloca(flag));
+}
+
+void Translator::SetResultFlags(Value* result) {
+  Value* zero = llvm::Constant::getNullValue(result->getType());
+  if (Wants(kZero)) SetFlag(kZero, ir_.CreateICmpEQ(result, zero));
+  if (Wants(kSign)) SetFlag(kSign, ir_.CreateICmpSLT(result, zero));
+  if (Wants(kParity)) {
+    Value* ones = ir_.CreateUnaryIntrinsic(llvm::Intrinsic::ctpop, ir_.CreateTrunc(result, ir_.getInt8Ty()));
+    SetFlag(kParity, ir_.CreateNot(ir_.CreateTrunc(ones, IntType(1))));
+  }
+}
+
+void Translator::SetCombinedFlags() {
+  if (Wants(kLess) || Wants(kLessEqual)) {
+    Value* less = ir_.CreateXor(ReadFlag(kSign), ReadFlag(kOverflow));
+    SetFlag(kLess, less);
+    if (Wants(kLessEqual)) SetFlag(kLessEqual, ir_.CreateOr(ReadFlag(kZero), less));
+  }
+  if (Wants(kBelowEqual)) SetFlag(kBelowEqual, ir_.CreateOr(ReadFlag(kCarry), ReadFlag(kZero)));
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,204 @@
+// SSE float arithmetic, lane by lane. No fast-math flags anywhere: each operation is the machine's, in the machine's
+// operand order.
+
+#include "jit/lift/translator.h"
+
+namespace tracelift::jit {
+
+using llvm::CmpInst;
+
+bool Translator::TranslateSseFloat() {
+  const auto add = [this](Value* a, Value* b) { return ir_.CreateFAdd(a, b); };
+  const auto sub = [this](Value* a, Value* b) { return ir_.CreateFSub(a, b); };
+  const auto mul = [this](Value* a, Value* b) { return ir_.CreateFMul(a, b); };
+  const auto div = [this](Value* a, Value* b) { return ir_.CreateFDiv(a, b); };
+  // Of unordered or equal operands (two zeros) the second is the result.
+  const auto min = [this](Value* a, Value* b) { return ir_.CreateSelect(ir_.CreateFCmpOLT(a, b), a, b); };
+  const auto max = [this](Value* a, Value* b) { return ir_.CreateSelect(ir_.CreateFCmpOGT(a, b), a, b); };
+  const auto sqrt = [this](Value* a) -> Value* { return ir_.CreateUnaryIntrinsic(llvm::Intrinsic::sqrt, a); };
+  switch (at_->info.mnemonic) {
+#define TL_BINARY(name, op)                                                  \
+  case ZYDIS_MNEMONIC_##name##SS: FloatBinary(32, 1, op); return true;       \
+  case ZYDIS_MNEMONIC_##name##SD: FloatBinary(64, 1, op); return true;       \
+  case ZYDIS_MNEMONIC_##name##PS: FloatBinary(32, 4, op); return true;       \
+  case ZYDIS_MNEMONIC_##name##PD: FloatBinary(64, 2, op); return true;
+    TL_BINARY(ADD, add)
+    TL_BINARY(SUB, sub)
+    TL_BINARY(MUL, mul)
+    TL_BINARY(DIV, div)
+    TL_BINARY(MIN, min)
+    TL_BINARY(MAX, max)
+#undef TL_BINARY
+    case ZYDIS_MNEMONIC_SQRTSS: FloatUnary(32, 1, sqrt); return true;
+    case ZYDIS_MNEMONIC_SQRTSD: FloatUnary(64, 1, sqrt); return true;
+    case ZYDIS_MNEMONIC_SQRTPS: FloatUnary(32, 4, sqrt); return true;
+    case ZYDIS_MNEMONIC_SQRTPD: FloatUnary(64, 2, sqrt); return true;
+    case ZYDIS_MNEMONIC_ROUNDSS: FloatRound(32, 1); return true;
+    case ZYDIS_MNEMONIC_ROUNDSD: FloatRound(64, 1); return true;
+    case ZYDIS_MNEMONIC_ROUNDPS: FloatRound(32, 4); return true;
+    case ZYDIS_MNEMONIC_ROUNDPD: FloatRound(64, 2); return true;
+    case ZYDIS_MNEMONIC_HADDPS: FloatHorizontal(32, false); return true;
+    case ZYDIS_MNEMONIC_HADDPD: FloatHorizontal(64, false); return true;
+    case ZYDIS_MNEMONIC_HSUBPS: FloatHorizontal(32, true); return true;
+    case ZYDIS_MNEMONIC_HSUBPD: FloatHorizontal(64, true); return true;
+    case ZYDIS_MNEMONIC_ADDSUBPS: FloatAddSubtract(32); return true;
+    case ZYDIS_MNEMONIC_ADDSUBPD: FloatAddSubtract(64); return true;
+    case ZYDIS_MNEMONIC_CMPSS: FloatCompareMask(32, 1); return true;
+    case ZYDIS_MNEMONIC_CMPSD: FloatCompareMask(64, 1); return true;
+    case ZYDIS_MNEMONIC_CMPPS: FloatCompareMask(32, 4); return true;
+    case ZYDIS_MNEMONIC_CMPPD: FloatCompareMask(64, 2); return true;
+    case ZYDIS_MNEMONIC_COMISS:
+    case ZYDIS_MNEMONIC_UCOMISS: FloatCompareFlags(32); return true;
+    case ZYDIS_MNEMONIC_COMISD:
+    case ZYDIS_MNEMONIC_UCOMISD: FloatCompareFlags(64); return true;
+    case ZYDIS_MNEMONIC_CVTSI2SS: WriteLane(0, 0, ir_.CreateSIToFP(Read(1), FloatType(32))); return true;
+    case ZYDIS_MNEMONIC_CVTSI2SD: WriteLane(0, 0, ir_.CreateSIToFP(Read(1), FloatType(64))); return true;
+    case ZYDIS_MNEMONIC_CVTSS2SI: FloatToGpr(32, false); return true;
+    case ZYDIS_MNEMONIC_CVTSD2SI: FloatToGpr(64, false); return true;
+    case ZYDIS_MNEMONIC_CVTTSS2SI: FloatToGpr(32, true); return true;
+    case ZYDIS_MNEMONIC_CVTTSD2SI: FloatToGpr(64, true); return true;
+    case ZYDIS_MNEMONIC_CVTSS2SD:
+      WriteLane(0, 0, ir_.CreateFPExt(ReadLane(1, 0, FloatType(32)), FloatType(64)));
+      return true;
+    case ZYDIS_MNEMONIC_CVTSD2SS:
+      WriteLane(0, 0, ir_.CreateFPTrunc(ReadLane(1, 0, FloatType(64)), FloatType(32)));
+      return true;
+    case ZYDIS_MNEMONIC_CVTPS2PD: {
+      std::vector<Value*> values = ReadLanes(1, 2, FloatType(32));
+      for (Value*& value : values) value = ir_.CreateFPExt(value, FloatType(64));
+      WriteLanes(0, values);
+      return true;
+    }
+    case ZYDIS_MNEMONIC_CVTPD2PS: {
+      std::vector<Value*> values = ReadLanes(1, 2, FloatType(64));
+      for (Value*& value : values) value = ir_.CreateFPTrunc(value, FloatType(32));
+      WriteLanes(0, values);
+      WriteZeroAbove(0, 64);
+      return true;
+    }
+    case ZYDIS_MNEMONIC_CVTDQ2PS:
+    case ZYDIS_MNEMONIC_CVTDQ2PD: {
+      const bool is_double = at_->info.mnemonic == ZYDIS_MNEMONIC_CVTDQ2PD;
+      std::vector<Value*> values = ReadLanes(1, is_double ? 2 : 4, IntType(32));
+      for (Value*& value : values) value = ir_.CreateSIToFP(value, FloatType(is_double ? 64 : 32));
+      WriteLanes(0, values);
+      return true;
+    }
+    case ZYDIS_MNEMONIC_CVTPS2DQ: FloatToLanes(32, false); return true;
+    case ZYDIS_MNEMONIC_CVTPD2DQ: FloatToLanes(64, false); return true;
+    case ZYDIS_MNEMONIC_CVTTPS2DQ: FloatToLanes(32, true); return true;
+    case ZYDIS_MNEMONIC_CVTTPD2DQ: FloatToLanes(64, true); return true;
+    case ZYDIS_MNEMONIC_MOVMSKPS: MoveSignMask(32); return true;
+    case ZYDIS_MNEMONIC_MOVMSKPD: MoveSignMask(64); return true;
+    default: return false;
+  }
+}
+
+void Translator::FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op) {
+  std::vector<Value*> a = ReadLanes(0, lanes, FloatType(bits));
+  const std::vector<Value*> b = ReadLanes(1, lanes, FloatType(bits));
+  for (int lane = 0; lane < lanes; ++lane) a[lane] = op(a[lane], b[lane]);
+  WriteLanes(0, a);
+}
+
+void Translator::FloatUnary(int bits, int lanes, const std::function<Value*(Value*)>& op) {
+  std::vector<Value*> values = ReadLanes(1, lanes, FloatType(bits));
+  for (Value*& value : values) value = op(value);
+  WriteLanes(0, values);
+}
+
+void Translator::FloatHorizontal(int bits, bool subtract) {
+  const int lanes = 128 / bits;
+  std::vector<Value*> inputs = ReadLanes(0, lanes, FloatType(bits));
+  const std::vector<Value*> second = ReadLanes(1, lanes, FloatType(bits));
+  inputs.insert(inputs.end(), second.begin(), second.end());
+  std::vector<Value*> results;
+  for (int lane = 0; lane < lanes; ++lane) {
+    Value* a = inputs[2 * lane];
+    Value* b = inputs[2 * lane + 1];
+    results.push_back(subtract ? ir_.CreateFSub(a, b) : ir_.CreateFAdd(a, b));
+  }
+  WriteLanes(0, results);
+}
+
+void Translator::FloatAddSubtract(int bits) {
+  const int lanes = 128 / bits;
+  std::vector<Value*> a = ReadLanes(0, lanes, FloatType(bits));
+  const std::vector<Value*> b = ReadLanes(1, lanes, FloatType(bits));
+  for (int lane = 0; lane < lanes; ++lane) {
+    a[lane] = lane % 2 == 0 ? ir_.CreateFSub(a[lane], b[lane]) : ir_.CreateFAdd(a[lane], b[lane]);
+  }
+  WriteLanes(0, a);
+}
+
+void Translator::FloatCompareMask(int bits, int lanes) {
+  constexpr CmpInst::Predicate kPredicates[] = {CmpInst::FCMP_OEQ, CmpInst::FCMP_OLT, CmpInst::FCMP_OLE,
+                                                CmpInst::FCMP_UNO, CmpInst::FCMP_UNE, CmpInst::FCMP_UGE,
+                                                CmpInst::FCMP_UGT, CmpInst::FCMP_ORD};
+  const CmpInst::Predicate predicate = kPredicates[Immediate(2) & 7];
+  std::vector<Value*> a = ReadLanes(0, lanes, FloatType(bits));
+  const std::vector<Value*> b = ReadLanes(1, lanes, FloatType(bits));
+  for (int lane = 0; lane < lanes; ++lane) {
+    a[lane] = ir_.CreateSExt(ir_.CreateFCmp(predicate, a[lane], b[lane]), IntType(bits));
+  }
+  WriteLanes(0, a);
+}
+
+void Translator::FloatCompareFlags(int bits) {
+  Value* a = ReadLane(0, 0, FloatType(bits));
+  Value* b = ReadLane(1, 0, FloatType(bits));
+  if (Wants(kZero)) SetFlag(kZero, ir_.CreateFCmpUEQ(a, b));
+  if (Wants(kParity)) SetFlag(kParity, ir_.CreateFCmpUNO(a, b));
+  if (Wants(kCarry)) SetFlag(kCarry, ir_.CreateFCmpULT(a, b));
+  if (Wants(kBelowEqual)) SetFlag(kBelowEqual, ir_.CreateFCmpULE(a, b));
+  if (Wants(kLessEqual)) SetFlag(kLessEqual, ir_.CreateFCmpUEQ(a, b));
+  for (StatusFlag flag : {kOverflow, kSign, kAdjust, kLess}) SetFlag(flag, ir_.getFalse());
+}
+
+void Translator::FloatRound(int bits, int lanes) {
+  // Bit 2 chooses the mode of MXCSR, which is to nearest.
+  constexpr llvm::Intrinsic::ID kModes[] = {llvm::Intrinsic::roundeven, llvm::Intrinsic::floor, llvm::Intrinsic::ceil,
+                                            llvm::Intrinsic::trunc};
+  const uint64_t control = Immediate(2);
+  const llvm::Intrinsic::ID mode = (control & 4) != 0 ? llvm::Intrinsic::roundeven : kModes[control & 3];
+  FloatUnary(bits, lanes, [this, mode](Value* a) -> Value* { return ir_.CreateUnaryIntrinsic(mode, a); });
+}
+
+/// What does not fit, NaN included, becomes the "integer indefinite" value: only the sign bit set.
+llvm::Value* Translator::ToInteger(Value* value, int bits) {
+  const bool exact_below = bits == 32 && value->getType()->isDoubleTy();  // doubles lie between -2^31 - 1 and -2^31
+  const double limit = bits == 64 ? 0x1p63 : 0x1p31;
+  Value* low = llvm::ConstantFP::get(value->getType(), exact_below ? -limit - 1 : -limit);
+  Value* above = exact_below ? ir_.CreateFCmpOGT(value, low) : ir_.CreateFCmpOGE(value, low);
+  Value* below = ir_.CreateFCmpOLT(value, llvm::ConstantFP::get(value->getType(), limit));
+  Value* indefinite = Constant(bits, uint64_t{1} << (bits - 1));
+  return ir_.CreateSelect(ir_.CreateAnd(above, below), ir_.CreateFPToSI(value, IntType(bits)), indefinite);
+}
+
+void Translator::FloatToGpr(int bits, bool truncate) {
+  Value* value = ReadLane(1, 0, FloatType(bits));
+  if (!truncate) value = ir_.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, value);
+  Write(0, ToInteger(value, Bits(0)));
+}
+
+void Translator::FloatToLanes(int bits, bool truncate) {
+  std::vector<Value*> values = ReadLanes(1, 128 / bits, FloatType(bits));
+  for (Value*& value : values) {
+    if (!truncate) value = ir_.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, value);
+    value = ToInteger(value, 32);
+  }
+  WriteLanes(0, values);
+  if (bits == 64) WriteZeroAbove(0, 64);
+}
+
+void Translator::MoveSignMask(int bits) {
+  Value* mask = ir_.getInt32(0);
+  const std::vector<Value*> lanes = ReadLanes(1, 128 / bits, IntType(bits));
+  for (size_t lane = 0; lane < lanes.size(); ++lane) {
+    Value* sign = ir_.CreateICmpSLT(lanes[lane], Constant(bits, 0));
+    mask = ir_.CreateOr(mask, ir_.CreateShl(ir_.CreateZExt(sign, ir_.getInt32Ty()), lane));
+  }
+  Write(0, ir_.CreateZExtOrTrunc(mask, IntType(Bits(0))));
+}
+
+}  // namespace tracelift::jit

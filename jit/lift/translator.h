@@ -1,0 +1,205 @@
+// Translates the instructions of one loop, one at a time, into LLVM IR over allocas that stand for the registers.
+// Private to jit/lift; the only header here that includes LLVM.
+//
+// lifter.cc owns the shape of the function; operands.cc reads and writes registers and memory; integer.cc, sse_float.cc
+// and sse_integer.cc know the instructions. Nothing here optimises: mem2reg and instcombine do, and dead code costs
+// only compile time. What must be right here are the bits.
+#pragma once
+
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Module.h>
+
+#include <array>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "jit/code/decoded_function.h"
+#include "jit/lift/flag_liveness.h"
+#include "jit/lift/vector_lanes.h"
+
+namespace tracelift::jit {
+
+/// Up to 16 bytes held in scalar allocas of equal width, lowest first: a vector register or a slot.
+struct Place {
+  int lane_bits = 0;
+  std::vector<llvm::AllocaInst*> lanes;
+  bool written = false;
+  int bits() const { return lane_bits * static_cast<int>(lanes.size()); }
+};
+
+class Translator {
+ public:
+  Translator(llvm::Function& function, const DecodedFunction& code, const LoopFacts& facts, llvm::BasicBlock* entry);
+
+  /// Appends `instruction` (not a branch) to the builder's block. False: not on the allow-list after all.
+  bool Translate(const Instruction& instruction, FlagMask live_flags_after);
+  /// The i1 on which `instruction`, a conditional branch, is taken.
+  llvm::Value* BranchCondition(const Instruction& instruction);
+
+  llvm::IRBuilder<>& builder() { return ir_; }
+  /// The address space of the program: address 0, but unknown to LLVM.
+  llvm::Value* memory_base() const { return memory_base_; }
+
+  /// Makes the start value of a place a constant. Before the first instruction.
+  void SetKnownGpr(int gpr, uint64_t value) { known_gpr_[gpr] = {true, value}; }
+  void SetKnownSlot(int slot, uint64_t low, uint64_t high) { known_slot_[slot] = {true, {low, high}}; }
+
+  /// At the end of the region: stores to the MachineState `out` what the region writes; of registers, those in `wanted`.
+  void StoreState(llvm::Value* out, RegisterSet wanted);
+
+ private:
+  using Value = llvm::Value;
+  using Type = llvm::Type;
+  using Opcode = llvm::Instruction::BinaryOps;
+
+  // operands.cc: places of the machine state
+  llvm::AllocaInst* GprAlloca(int gpr);
+  Place& VectorPlace(int number);
+  Place& SlotPlace(int slot);
+  llvm::AllocaInst* FlagAlloca(StatusFlag flag);
+  Place MakePlace(const llvm::Twine& name, size_t offset, int bytes, LaneKind kind, const uint64_t* known);
+  Value* ReadPlace(const Place& place, int bit, Type* type);
+  void WritePlace(Place& place, int bit, Value* value);
+
+  // operands.cc: operands of the current instruction
+  const ZydisDecodedOperand& Operand(int index) const { return at_->operands[index]; }
+  bool IsMemory(int index) const { return Operand(index).type == ZYDIS_OPERAND_TYPE_MEMORY; }
+  bool IsVector(int index) const;
+  bool IsImmediate(int index) const { return Operand(index).type == ZYDIS_OPERAND_TYPE_IMMEDIATE; }
+  bool SameRegister(int a, int b) const;
+  int Bits(int index) const { return Operand(index).size; }
+  Type* IntType(int bits) { return ir_.getIntNTy(static_cast<unsigned>(bits)); }
+  Type* FloatType(int bits) { return bits == 64 ? ir_.getDoubleTy() : ir_.getFloatTy(); }
+  Value* Constant(int bits, uint64_t value);
+  uint64_t Immediate(int index) const { return Operand(index).imm.value.u; }
+  Value* Address(int index);
+  Value* ReadGpr(ZydisRegister reg);
+  void WriteGpr(ZydisRegister reg, Value* value);
+  Value* ReadWhole(Gpr gpr, int bits);         // low `bits` of a register
+  void WriteWhole(Gpr gpr, Value* value);      // as an instruction with that operand size writes it
+  Value* LoadAt(int index, int bit, Type* type);   // from a memory operand or slot, `bit` bits in
+  void StoreAt(int index, int bit, Value* value);
+  Value* Read(int index);                      // general purpose register, memory or immediate as an integer
+  Value* Read(int index, int bits);            // the same, an immediate as `bits` bits
+  void Write(int index, Value* value);
+  Value* ReadLane(int index, int lane, Type* type);  // lane of the type's size of a vector register or memory
+  void WriteLane(int index, int lane, Value* value);
+  void WriteZeroAbove(int index, int first_bit);     // clears the rest of a vector register
+  Value* ReadVector(int index, int element_bits);    // all 128 bits as <n x iM>
+  void WriteVector(int index, Value* value);
+  std::vector<Value*> ReadLanes(int index, int count, Type* type);
+  void WriteLanes(int index, const std::vector<Value*>& values);
+  Value* AsInt(Value* value);
+  Value* AsFloat(Value* value);
+  Type* LaneTypeOf(int index, int bits);             // the type in which a copy of that width keeps it
+
+  // operands.cc: flags
+  bool Wants(StatusFlag flag) const { return (wanted_ & Bit(flag)) != 0; }
+  void WantSources();                                // before a flag result without combinations of its own
+  Value* ReadFlag(StatusFlag flag);
+  Value* ReadCondition(Condition condition);
+  void SetFlag(StatusFlag flag, Value* value);
+  void SetResultFlags(Value* result);                // zero, sign, parity
+  void SetCombinedFlags();                           // less, less-or-equal, below-or-equal from their sources
+
+  // integer.cc
+  bool TranslateInteger();
+  bool TranslateArithmetic();
+  void AddWithCarry(bool with_carry);
+  void SubtractWithBorrow(bool with_borrow, bool keep_result);
+  void SetSubtractFlags(Value* a, Value* b, Value* result);
+  void SetLogicFlags(Value* result);
+  void Increment(int by);
+  void Logic(Opcode opcode, bool keep_result);
+  void Shift();
+  void Rotate();
+  void DoubleShift();
+  void KeepFlagsUnless(Value* changes, const std::function<void()>& set_flags);
+  void Multiply(bool is_signed);
+  void MultiplyTruncated();
+  void SetMultiplyFlags(Value* overflow);
+  void Divide(bool is_signed);
+  void FlagFault(Value* fault);
+  void BitTest();
+  void BitScan(bool reverse);
+  void CountZeros(bool leading);
+  void ExtendAccumulator();
+
+  // sse_float.cc
+  bool TranslateSseFloat();
+  void FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op);
+  void FloatUnary(int bits, int lanes, const std::function<Value*(Value*)>& op);
+  void FloatHorizontal(int bits, bool subtract);
+  void FloatAddSubtract(int bits);
+  void FloatCompareMask(int bits, int lanes);
+  void FloatCompareFlags(int bits);
+  void FloatRound(int bits, int lanes);
+  Value* ToInteger(Value* value, int bits);          // of an integral or truncating float, x86 indefinite included
+  void FloatToGpr(int bits, bool truncate);
+  void FloatToLanes(int bits, bool truncate);
+  void MoveSignMask(int bits);
+
+  // sse_moves.cc
+  bool TranslateSseMove();
+  void MoveScalar(int bits);
+  void MoveWhole();
+  void MoveDword(int bits);
+  void MoveHalf(bool high);
+  void Shuffle(int bits, const std::vector<std::pair<int, int>>& sources);  // (operand, lane) per lane
+  void Unpack(int bits, bool high);
+  void LaneLogic(Opcode opcode, bool invert_first);
+  void BlendByMask(int bits);
+  void InsertFloat();
+
+  // sse_integer.cc
+  bool TranslateSseInteger();
+  void LaneBinary(int bits, const std::function<Value*(Value*, Value*)>& op);    // scalar lanes of 32 or 64
+  void VectorBinary(int bits, const std::function<Value*(Value*, Value*)>& op);  // <n x iM>
+  void PackedBinary(int bits, const std::function<Value*(Value*, Value*)>& op);  // whichever suits the width
+  void PackedCompare(int bits, llvm::CmpInst::Predicate predicate);
+  void PackedMinMax(int bits, llvm::Intrinsic::ID intrinsic);
+  void PackedShift(int bits, Opcode opcode);
+  void ByteShift(bool left);
+  void Pack(int bits, bool is_signed);
+  void PackedExtend(int from, int to, bool is_signed);
+  void PackedAverage(int bits);
+  void MultiplyHigh(bool is_signed);
+  void MultiplyLongLanes(bool is_signed);
+  void MultiplyAddPairs();
+  void MultiplyAddBytes();
+  void SumOfDifferences();
+  void ShuffleBytes();
+  void ShuffleWords(int first);
+  void AlignRight();
+  void MoveByteMask();
+  void InsertElement(int bits);
+  void ExtractElement(int bits);
+
+  llvm::Function& function_;
+  llvm::LLVMContext& context_;
+  const LoopFacts& facts_;
+  llvm::BasicBlock* entry_;
+  llvm::IRBuilder<> ir_;
+  llvm::IRBuilder<> entry_ir_;  // inserts before the entry block's branch
+  Value* memory_base_;
+  LaneKinds kinds_;
+
+  std::array<llvm::AllocaInst*, kGprCount> gpr_{};
+  std::array<bool, kGprCount> gpr_written_{};
+  std::array<Place, kVectorCount> vector_;
+  std::vector<Place> slot_;
+  std::array<llvm::AllocaInst*, kStatusFlagCount> flag_{};
+  bool flags_written_ = false;
+  std::array<std::pair<bool, uint64_t>, kGprCount> known_gpr_{};
+  struct KnownSlot {
+    bool known = false;
+    uint64_t value[2] = {};
+  };
+  std::vector<KnownSlot> known_slot_;
+
+  const Instruction* at_ = nullptr;  // the current instruction
+  FlagMask wanted_ = kNoFlags;       // flags its result must provide
+};
+
+}  // namespace tracelift::jit

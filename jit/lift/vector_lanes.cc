@@ -1,0 +1,130 @@
+#include "jit/lift/vector_lanes.h"
+
+#include <optional>
+
+namespace tracelift::jit {
+namespace {
+
+/// What the users of one place want. Indexed by LaneKind.
+struct Votes {
+  std::array<int, 4> count{};
+  int total() const { return count[0] + count[1] + count[2] + count[3]; }
+  void Add(LaneKind kind, int weight) { count[static_cast<size_t>(kind)] += weight; }
+
+  LaneKind Winner() const {
+    const int wide = count[static_cast<size_t>(LaneKind::kI64)] + count[static_cast<size_t>(LaneKind::kF64)];
+    const int narrow = count[static_cast<size_t>(LaneKind::kI32)] + count[static_cast<size_t>(LaneKind::kF32)];
+    const LaneKind integer = narrow > wide ? LaneKind::kI32 : LaneKind::kI64;
+    const LaneKind real = narrow > wide ? LaneKind::kF32 : LaneKind::kF64;
+    return count[static_cast<size_t>(real)] > count[static_cast<size_t>(integer)] ? real : integer;
+  }
+};
+
+constexpr int kStrong = 4;  // arithmetic: the lanes are of this type
+constexpr int kWeak = 1;    // moves and shuffles: the lanes are of this width
+
+struct Vote {
+  LaneKind kind{};
+  int weight = 0;  // 0: none
+};
+
+/// What `mnemonic` wants its operand to be. Bit logic and whole-register moves take anything.
+Vote VoteOf(ZydisMnemonic mnemonic, int operand) {
+  switch (mnemonic) {
+#define TL_CASE(name) case ZYDIS_MNEMONIC_##name:
+    TL_CASE(ADDSD) TL_CASE(ADDPD) TL_CASE(SUBSD) TL_CASE(SUBPD) TL_CASE(MULSD) TL_CASE(MULPD) TL_CASE(DIVSD)
+    TL_CASE(DIVPD) TL_CASE(SQRTSD) TL_CASE(SQRTPD) TL_CASE(MINSD) TL_CASE(MINPD) TL_CASE(MAXSD) TL_CASE(MAXPD)
+    TL_CASE(HADDPD) TL_CASE(HSUBPD) TL_CASE(ADDSUBPD) TL_CASE(COMISD) TL_CASE(UCOMISD) TL_CASE(CMPSD) TL_CASE(CMPPD)
+    TL_CASE(ROUNDSD) TL_CASE(ROUNDPD)
+      return {LaneKind::kF64, kStrong};
+    TL_CASE(ADDSS) TL_CASE(ADDPS) TL_CASE(SUBSS) TL_CASE(SUBPS) TL_CASE(MULSS) TL_CASE(MULPS) TL_CASE(DIVSS)
+    TL_CASE(DIVPS) TL_CASE(SQRTSS) TL_CASE(SQRTPS) TL_CASE(MINSS) TL_CASE(MINPS) TL_CASE(MAXSS) TL_CASE(MAXPS)
+    TL_CASE(HADDPS) TL_CASE(HSUBPS) TL_CASE(ADDSUBPS) TL_CASE(COMISS) TL_CASE(UCOMISS) TL_CASE(CMPSS) TL_CASE(CMPPS)
+    TL_CASE(ROUNDSS) TL_CASE(ROUNDPS)
+      return {LaneKind::kF32, kStrong};
+
+    TL_CASE(CVTSI2SD) return operand == 0 ? Vote{LaneKind::kF64, kStrong} : Vote{};
+    TL_CASE(CVTSI2SS) return operand == 0 ? Vote{LaneKind::kF32, kStrong} : Vote{};
+    TL_CASE(CVTSD2SI) TL_CASE(CVTTSD2SI) return operand == 1 ? Vote{LaneKind::kF64, kStrong} : Vote{};
+    TL_CASE(CVTSS2SI) TL_CASE(CVTTSS2SI) return operand == 1 ? Vote{LaneKind::kF32, kStrong} : Vote{};
+    TL_CASE(CVTSS2SD) TL_CASE(CVTPS2PD) return {operand == 0 ? LaneKind::kF64 : LaneKind::kF32, kStrong};
+    TL_CASE(CVTSD2SS) TL_CASE(CVTPD2PS) return {operand == 0 ? LaneKind::kF32 : LaneKind::kF64, kStrong};
+    TL_CASE(CVTDQ2PD) return {operand == 0 ? LaneKind::kF64 : LaneKind::kI32, kStrong};
+    TL_CASE(CVTDQ2PS) return {operand == 0 ? LaneKind::kF32 : LaneKind::kI32, kStrong};
+    TL_CASE(CVTPD2DQ) TL_CASE(CVTTPD2DQ) return {operand == 0 ? LaneKind::kI32 : LaneKind::kF64, kStrong};
+    TL_CASE(CVTPS2DQ) TL_CASE(CVTTPS2DQ) return {operand == 0 ? LaneKind::kI32 : LaneKind::kF32, kStrong};
+
+    TL_CASE(PADDD) TL_CASE(PSUBD) TL_CASE(PMULLD) TL_CASE(PCMPEQD) TL_CASE(PCMPGTD) TL_CASE(PMINSD) TL_CASE(PMAXSD)
+    TL_CASE(PMINUD) TL_CASE(PMAXUD) TL_CASE(PABSD)
+      return {LaneKind::kI32, kStrong};
+    TL_CASE(PSLLD) TL_CASE(PSRLD) TL_CASE(PSRAD)
+      return operand == 0 ? Vote{LaneKind::kI32, kStrong} : Vote{};
+    TL_CASE(PADDQ) TL_CASE(PSUBQ) TL_CASE(PCMPEQQ)
+      return {LaneKind::kI64, kStrong};
+    TL_CASE(PSLLQ) TL_CASE(PSRLQ)
+      return operand == 0 ? Vote{LaneKind::kI64, kStrong} : Vote{};
+    TL_CASE(PMULUDQ) TL_CASE(PMULDQ) return {LaneKind::kI64, kWeak};
+
+    TL_CASE(MOVSD) TL_CASE(MOVLPD) TL_CASE(MOVHPD) TL_CASE(UNPCKLPD) TL_CASE(UNPCKHPD) TL_CASE(SHUFPD)
+    TL_CASE(MOVDDUP) TL_CASE(MOVMSKPD)
+      return {LaneKind::kF64, 2 * kWeak};
+    TL_CASE(MOVLPS) TL_CASE(MOVHPS) TL_CASE(MOVHLPS) TL_CASE(MOVLHPS)
+      return {LaneKind::kF64, kWeak};
+    TL_CASE(MOVSS) TL_CASE(UNPCKLPS) TL_CASE(UNPCKHPS) TL_CASE(SHUFPS) TL_CASE(MOVSHDUP) TL_CASE(MOVSLDUP)
+    TL_CASE(MOVMSKPS) TL_CASE(INSERTPS) TL_CASE(BLENDPS) TL_CASE(EXTRACTPS)
+      return {LaneKind::kF32, 2 * kWeak};
+    TL_CASE(MOVD) TL_CASE(PSHUFD) TL_CASE(PUNPCKLDQ) TL_CASE(PUNPCKHDQ) TL_CASE(PINSRD) TL_CASE(PEXTRD)
+      return {LaneKind::kI32, 2 * kWeak};
+    TL_CASE(MOVQ) TL_CASE(PUNPCKLQDQ) TL_CASE(PUNPCKHQDQ) TL_CASE(PINSRQ) TL_CASE(PEXTRQ)
+      return {LaneKind::kI64, kWeak};
+#undef TL_CASE
+    default: return {};
+  }
+}
+
+bool IsVectorRegister(const ZydisDecodedOperand& operand) {
+  return operand.type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_XMM;
+}
+
+}  // namespace
+
+LaneKinds ChooseLanes(const DecodedFunction& function, const LoopFacts& facts) {
+  const size_t slots = facts.slots.size();
+  std::vector<Votes> votes(kVectorCount + slots);
+  std::vector<std::pair<size_t, size_t>> copies;
+
+  const auto place_of = [&](const Instruction& instruction, int operand) -> std::optional<size_t> {
+    if (IsVectorRegister(instruction.operands[operand])) {
+      return static_cast<size_t>(ZydisRegisterGetId(instruction.operands[operand].reg.value));
+    }
+    const int slot = SlotIndexOf(facts, instruction, operand);
+    return slot < 0 ? std::nullopt : std::optional<size_t>(static_cast<size_t>(kVectorCount + slot));
+  };
+  for (int b : function.LoopBlocks(facts.loop)) {
+    const BasicBlock& block = function.blocks[b];
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const Instruction& instruction = function.instructions[i];
+      std::optional<size_t> places[2];
+      for (int operand = 0; operand < std::min<int>(2, instruction.info.operand_count_visible); ++operand) {
+        places[operand] = place_of(instruction, operand);
+        const Vote vote = VoteOf(instruction.info.mnemonic, operand);
+        if (places[operand] && vote.weight > 0) votes[*places[operand]].Add(vote.kind, vote.weight);
+      }
+      if (places[0] && places[1] && *places[0] != *places[1]) copies.emplace_back(*places[0], *places[1]);
+    }
+  }
+  // A place without a vote follows one that it exchanges values with.
+  for (int round = 0; round < 3; ++round) {
+    for (const auto& [a, b] : copies) {
+      if (votes[a].total() == 0 && votes[b].total() > 0) votes[a].Add(votes[b].Winner(), kWeak);
+      if (votes[b].total() == 0 && votes[a].total() > 0) votes[b].Add(votes[a].Winner(), kWeak);
+    }
+  }
+
+  LaneKinds kinds;
+  for (size_t i = 0; i < kVectorCount; ++i) kinds.vector[i] = votes[i].Winner();
+  for (size_t i = 0; i < slots; ++i) kinds.slot.push_back(votes[kVectorCount + i].Winner());
+  return kinds;
+}
+
+}  // namespace tracelift::jit

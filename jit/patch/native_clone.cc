@@ -1,0 +1,211 @@
+#include "jit/patch/native_clone.h"
+
+#include <algorithm>
+#include <map>
+
+#include "jit/patch/relocate.h"
+
+namespace tracelift::jit {
+namespace {
+
+constexpr uint8_t kNotZero = 0x5;
+
+class CloneWriter {
+ public:
+  CloneWriter(const DecodedFunction& function, const LoopFacts& facts, uint64_t site, const EntryBlock& block,
+              CodeWriter* writer)
+      : function_(function), facts_(facts), site_(site), block_(block), writer_(*writer) {
+    blocks_ = function.LoopBlocks(facts.loop);
+    std::sort(blocks_.begin(), blocks_.end());
+    const int header = function.BlockAt(facts.header);
+    flags_live_ = function.live_in[static_cast<size_t>(header)].HasFlags();
+    if (!flags_live_) counter_ = UnusedRegister(function, facts.loop);
+  }
+
+  NativeClone Write() {
+    for (int b : blocks_) copies_[function_.blocks[b].begin] = writer_.NewLabel();
+    for (uint64_t exit : facts_.exits) exits_[exit] = writer_.NewLabel();
+    pause_ = writer_.NewLabel();
+    site_label_ = writer_.NewLabel();
+
+    for (size_t i = 0; i < blocks_.size(); ++i) WriteBlock(i);
+    WriteEnds();
+    NativeClone clone;
+    clone.counter = counter_;
+    clone.enter_site = WriteEntry(site_label_);
+    clone.enter_header = WriteEntry(copies_.at(facts_.header));
+    return clone;
+  }
+
+ private:
+  uint64_t AddressOf(const void* field) const { return reinterpret_cast<uint64_t>(field); }
+
+  void WriteBlock(size_t position) {
+    const BasicBlock& block = function_.blocks[blocks_[position]];
+    // As the original's header lies to cache lines, so does the copy's.
+    if (block.begin == facts_.header) writer_.PadTo(64, block.begin);
+    writer_.Bind(copies_.at(block.begin));
+    const uint64_t next =
+        position + 1 < blocks_.size() ? function_.blocks[blocks_[position + 1]].begin : uint64_t{0};
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const Instruction& instruction = function_.instructions[i];
+      if (instruction.address == site_) writer_.Bind(site_label_);
+      if (!IsDirectJump(instruction)) RelocateInstruction(instruction, &writer_);
+    }
+    if (block.end_kind == BlockEnd::kBranch) {
+      WriteBranch(function_.instructions[block.first + block.count - 1], block.targets[0], block.targets[1], next);
+    } else {
+      GoTo(block.targets[0], next);
+    }
+  }
+
+  /// Continues at `target`, an address of the original, when `next` is the original of what is written next.
+  void GoTo(uint64_t target, uint64_t next) {
+    if (target == facts_.header) {
+      WriteArrival();
+    } else if (target != next) {
+      writer_.Jump(LabelAt(target));
+    }
+  }
+
+  void WriteBranch(const Instruction& branch, uint64_t taken, uint64_t fall_through, uint64_t next) {
+    if (taken != facts_.header) {
+      RelocateJump(branch, LabelAt(taken), &writer_);
+      GoTo(fall_through, next);
+      return;
+    }
+    if (fall_through == facts_.header) {
+      // Whether taken or not. loop and the like still count: rcx must change.
+      const Label after = writer_.NewLabel();
+      RelocateJump(branch, after, &writer_);
+      writer_.Bind(after);
+      WriteArrival();
+      return;
+    }
+    if (const int condition = ConditionOf(branch); condition >= 0) {
+      const Label out = fall_through == next ? writer_.NewLabel() : LabelAt(fall_through);
+      writer_.JumpIf(static_cast<uint8_t>(condition ^ 1), out);
+      WriteArrival();
+      if (fall_through == next) writer_.Bind(out);
+      return;
+    }
+    const Label arrival = writer_.NewLabel();
+    RelocateJump(branch, arrival, &writer_);
+    writer_.Jump(LabelAt(fall_through));
+    writer_.Bind(arrival);
+    WriteArrival();
+  }
+
+  Label LabelAt(uint64_t target) const {
+    const auto inside = copies_.find(target);
+    return inside != copies_.end() ? inside->second : exits_.at(target);
+  }
+
+  /// The header is reached from inside the loop: one more pass.
+  void WriteArrival() {
+    const Label header = copies_.at(facts_.header);
+    if (counter_ >= 0) {
+      // sub counter, 1; jnz header
+      writer_.Bytes({static_cast<uint8_t>(counter_ >= 8 ? 0x49 : 0x48), 0x83,
+                     static_cast<uint8_t>(0xe8 | (counter_ & 7)), 0x01});
+      writer_.JumpIf(kNotZero, header);
+    } else if (!flags_live_) {
+      writer_.RipRelative({0x48, 0x83, 0x2d}, AddressOf(&block_.passes_left), {0x01});
+      writer_.JumpIf(kNotZero, header);
+    } else {
+      const Label more = writer_.NewLabel();
+      writer_.RipRelative({0x48, 0x89, 0x05}, AddressOf(&block_.scratch));  // mov scratch, rax
+      writer_.Bytes({0x9f, 0x0f, 0x90, 0xc0});                              // lahf; seto al
+      writer_.RipRelative({0x48, 0x83, 0x2d}, AddressOf(&block_.passes_left), {0x01});
+      writer_.JumpIf(kNotZero, more);
+      WriteFlagsBack();
+      writer_.Jump(pause_);
+      writer_.Bind(more);
+      WriteFlagsBack();
+      writer_.Jump(header);
+      return;
+    }
+    writer_.Jump(pause_);
+  }
+
+  void WriteFlagsBack() {
+    writer_.Bytes({0x04, 0x7f, 0x9e});                                    // add al, 0x7f; sahf
+    writer_.RipRelative({0x48, 0x8b, 0x05}, AddressOf(&block_.scratch));  // mov rax, scratch
+  }
+
+  /// Where runs end: the index is stored, then everything is saved where it came from.
+  void WriteEnds() {
+    const Label end = writer_.NewLabel();
+    const auto write_end = [&](Label label, int32_t index) {
+      writer_.Bind(label);
+      const auto bits = static_cast<uint32_t>(index);
+      writer_.RipRelative({0xc7, 0x05}, AddressOf(&block_.exit_index),
+                          {static_cast<uint8_t>(bits), static_cast<uint8_t>(bits >> 8),
+                           static_cast<uint8_t>(bits >> 16), static_cast<uint8_t>(bits >> 24)});
+      writer_.Jump(end);
+    };
+    write_end(pause_, kPaused);
+    for (size_t i = 0; i < facts_.exits.size(); ++i) {
+      write_end(exits_.at(facts_.exits[i]), static_cast<int32_t>(i));
+    }
+    writer_.Bind(end);
+    if (counter_ >= 0) {
+      WriteMove(0x89, &block_.passes_left);
+      WriteMove(0x8b, &block_.borrowed);
+    }
+    writer_.Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                 // lea rsp, [rsp-128]
+    writer_.RipRelative({0xff, 0x35}, AddressOf(&block_.self));         // push
+    writer_.RipRelative({0xff, 0x25}, AddressOf(&block_.native_exit));  // jmp
+  }
+
+  uint64_t WriteEntry(Label to) {
+    const uint64_t address = writer_.here();
+    writer_.Bytes({0x48, 0x8d, 0xa4, 0x24});  // lea rsp, [rsp+disp32]
+    writer_.Imm32(kTailToProgramRsp);
+    if (counter_ >= 0) WriteMove(0x8b, &block_.passes_left);
+    writer_.Jump(to);
+    return address;
+  }
+
+  /// mov between the counting register and a field; opcode 0x89 stores, 0x8b loads.
+  void WriteMove(uint8_t opcode, const void* field) {
+    const auto rex = static_cast<uint8_t>(counter_ >= 8 ? 0x4c : 0x48);
+    writer_.RipRelative({rex, opcode, static_cast<uint8_t>(0x05 | (counter_ & 7) << 3)}, AddressOf(field));
+  }
+
+  const DecodedFunction& function_;
+  const LoopFacts& facts_;
+  const uint64_t site_;
+  const EntryBlock& block_;
+  CodeWriter& writer_;
+  std::vector<int> blocks_;
+  bool flags_live_ = false;
+  int counter_ = -1;
+  std::map<uint64_t, Label> copies_, exits_;  // by address of the original
+  Label pause_{}, site_label_{};
+};
+
+}  // namespace
+
+int UnusedRegister(const DecodedFunction& function, LoopId loop) {
+  RegisterSet used;
+  used.AddGpr(kRsp);
+  for (int b : function.LoopBlocks(loop)) {
+    const BasicBlock& block = function.blocks[b];
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const RegisterUse use = UseOf(function.instructions[i]);
+      used = used | use.reads | use.writes;
+    }
+  }
+  for (int reg = kGprCount - 1; reg >= 0; --reg) {
+    if (!used.HasGpr(reg)) return reg;
+  }
+  return -1;
+}
+
+NativeClone WriteNativeClone(const DecodedFunction& function, const LoopFacts& facts, uint64_t site,
+                             const EntryBlock& block, CodeWriter* writer) {
+  return CloneWriter(function, facts, site, block, writer).Write();
+}
+
+}  // namespace tracelift::jit

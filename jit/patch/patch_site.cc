@@ -1,0 +1,147 @@
+#include "jit/patch/patch_site.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "jit/patch/relocate.h"
+
+namespace tracelift::jit {
+namespace {
+
+constexpr size_t kJumpBytes = 5;
+constexpr size_t kFewestPunnedBytes = 3;
+constexpr uint64_t kPageBytes = 4096;
+
+/// Position of each block of the loop that is executed in every pass, along the path from the header (1) to the
+/// latches; 0 for the others.
+class EveryPass {
+ public:
+  EveryPass(const DecodedFunction& function, const std::vector<int>& blocks) : depth_(function.blocks.size(), 0) {
+    const int header = blocks[0];
+    std::vector<std::vector<int>> chains;  // per latch: its dominators up to the header
+    for (int latch : function.blocks[header].predecessors) {
+      if (std::find(blocks.begin(), blocks.end(), latch) == blocks.end()) continue;
+      std::vector<int>& chain = chains.emplace_back();
+      for (int b = latch; b >= 0; b = b == header ? -1 : function.blocks[b].immediate_dominator) chain.push_back(b);
+      if (chain.back() != header) chain.clear();
+    }
+    if (chains.empty()) return;
+    int depth = 0;
+    for (auto b = chains[0].rbegin(); b != chains[0].rend(); ++b) {
+      ++depth;
+      const bool always = std::all_of(chains.begin(), chains.end(), [&](const std::vector<int>& chain) {
+        return std::find(chain.begin(), chain.end(), *b) != chain.end();
+      });
+      if (always) depth_[*b] = depth;
+    }
+  }
+
+  int Depth(int block) const { return depth_[block]; }
+
+ private:
+  std::vector<int> depth_;
+};
+
+/// Per block of the function: an inner loop can run between it and the next arrival at the header.
+std::vector<bool> BeforeInnerLoops(const DecodedFunction& function, const std::vector<int>& blocks, int loop) {
+  std::vector<bool> in_loop(function.blocks.size(), false), before(function.blocks.size(), false);
+  for (int b : blocks) in_loop[b] = true;
+  std::vector<int> pending;
+  const auto mark = [&](int b) {
+    if (!in_loop[b] || before[b]) return;
+    before[b] = true;
+    if (b != blocks[0]) pending.push_back(b);  // beyond the header is another pass
+  };
+  for (int b : blocks) {
+    if (function.blocks[b].innermost_loop != loop) mark(b);
+  }
+  while (!pending.empty()) {
+    const int b = pending.back();
+    pending.pop_back();
+    for (int predecessor : function.blocks[b].predecessors) mark(predecessor);
+  }
+  return before;
+}
+
+/// The bytes from instruction `index` on, at least a jump's worth; empty when it is not known what follows it.
+std::vector<uint8_t> CodeFrom(const DecodedFunction& function, int index) {
+  std::vector<uint8_t> code;
+  for (size_t i = static_cast<size_t>(index); code.size() < kJumpBytes; ++i) {
+    if (i == function.instructions.size()) return {};
+    const Instruction& instruction = function.instructions[i];
+    if (i > static_cast<size_t>(index) && instruction.address != function.instructions[i - 1].next()) return {};
+    code.insert(code.end(), instruction.bytes.begin(), instruction.bytes.end());
+  }
+  return code;
+}
+
+bool FitsOnePage(const Instruction& instruction) {
+  return instruction.address % kPageBytes + instruction.bytes.size() <= kPageBytes;
+}
+
+struct Rank {
+  int category;  // lower is better
+  bool not_the_header;
+  bool before_inner_loops;
+  int depth;     // negative: later is better
+  int index;
+
+  auto operator<=>(const Rank&) const = default;
+};
+
+}  // namespace
+
+AddressRange JumpWindow(const PatchSite& site) {
+  uint8_t bytes[4] = {};
+  for (size_t i = site.written; i < kJumpBytes; ++i) bytes[i - 1] = site.expected[i];
+  int32_t displacement = 0;
+  std::memcpy(&displacement, bytes, sizeof(displacement));
+  const uint64_t begin = site.instruction->address + kJumpBytes + static_cast<uint64_t>(int64_t{displacement});
+  return {begin, begin + (uint64_t{1} << 8 * (site.written - 1))};
+}
+
+std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, LoopId loop,
+                                                                  bool allow_trap) {
+  const std::vector<int> blocks = function.LoopBlocks(loop);
+  const int loop_index = static_cast<int>(loop);
+  const EveryPass every_pass(function, blocks);
+  const std::vector<bool> before_inner_loops = BeforeInnerLoops(function, blocks, loop_index);
+  const uint64_t header = function.blocks[blocks[0]].begin;
+
+  std::vector<std::pair<Rank, PatchSite>> found;
+  for (int b : blocks) {
+    const BasicBlock& block = function.blocks[b];
+    if (block.innermost_loop != loop_index) continue;
+    const int depth = every_pass.Depth(b);
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const Instruction& instruction = function.instructions[i];
+      if (!CanRelocate(instruction)) continue;
+      const bool is_header = instruction.address == header;
+      const std::vector<uint8_t> own(instruction.bytes.begin(), instruction.bytes.end());
+      const auto add = [&](int category, PatchKind kind, std::vector<uint8_t> expected, size_t written) {
+        found.emplace_back(Rank{category, !is_header, before_inner_loops[b], -depth, -i},
+                           PatchSite{&instruction, kind, std::move(expected), written});
+      };
+      const size_t in_word = std::min({own.size(), kJumpBytes, static_cast<size_t>(8 - instruction.address % 8)});
+      if (in_word == kJumpBytes) {
+        add(depth > 0 ? 1 : 4, PatchKind::kAtomicJump, own, kJumpBytes);
+      } else if (in_word >= kFewestPunnedBytes) {
+        if (std::vector<uint8_t> code = CodeFrom(function, i); !code.empty()) {
+          add(depth > 0 ? 2 : 5, PatchKind::kAtomicJump, std::move(code), in_word);
+        }
+      }
+      if (allow_trap && depth > 0 && own.size() >= kJumpBytes && in_word < kJumpBytes && FitsOnePage(instruction)) {
+        add(3, PatchKind::kTrappedJump, own, kJumpBytes);
+      }
+      if (allow_trap && is_header) add(6, PatchKind::kTrap, own, 1);
+    }
+  }
+  if (found.empty()) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, header, ""});
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<PatchSite> sites;
+  for (auto& [rank, site] : found) sites.push_back(std::move(site));
+  return sites;
+}
+
+}  // namespace tracelift::jit

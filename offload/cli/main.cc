@@ -1,0 +1,70 @@
+// tracelift: run a program faster, read its report, look at the machine.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "offload/cli/commands.h"
+
+namespace {
+
+using tracelift::offload::RunOptions;
+
+void AddRunOptions(CLI::App* app, RunOptions* options) {
+  app->footer("Usage: tracelift run [OPTIONS] -- PROGRAM [ARGS...]\nEach option has a variable (TRACELIFT_REPORT, TRACELIFT_SUMMARY, ...) for use with plain LD_PRELOAD.");
+  app->add_option("--report", options->report, "Write a report to this file; %p becomes the process id")
+      ->type_name("FILE");
+  app->add_flag("--summary", options->summary, "Print the report's table to standard error at exit");
+  app->add_option("--devices", options->devices, "Where regions may run: comma list of cpu, gpu (default: cpu)")
+      ->type_name("LIST");
+  app->add_option("--threads", options->threads, "CPU threads to use (default: all allowed to the process)")
+      ->check(CLI::Range(0, 4096));
+  app->add_option("--math", options->math, "strict: every bit as the original computes it (default)")
+      ->check(CLI::IsMember({"strict", "relaxed"}));
+  app->add_option("--verify", options->verify, "Compare variants with the original code (default: first executions)")
+      ->check(CLI::IsMember({"first", "always", "off"}));
+  app->add_option("--cache", options->cache, "Keep compiled regions in this directory, or 'off'")->type_name("DIR|off");
+  app->add_flag("--profile-only", options->profile_only, "Only look: sample and report, replace nothing");
+  app->add_option("--children", options->children, "Programs that this one executes: follow (default) or leave")
+      ->check(CLI::IsMember({"follow", "leave"}));
+  app->prefix_command();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Makes running programs faster by moving their hot loops to where they run best.", "tracelift");
+  app.set_version_flag("--version", TRACELIFT_VERSION);
+  app.require_subcommand(1);
+
+  RunOptions run_options;
+  CLI::App* run = app.add_subcommand("run", "Run a program under tracelift");
+  AddRunOptions(run, &run_options);
+
+  std::string report_file;
+  bool json = false;
+  CLI::App* report = app.add_subcommand("report", "Show what a report says");
+  report->add_option("file", report_file, "The report")->required()->type_name("FILE");
+  report->add_flag("--json", json, "As JSON instead of a table");
+
+  CLI::App* doctor = app.add_subcommand("doctor", "Say what this machine offers and what will be degraded");
+
+  // Everything after "--" is the program's, also what looks like an option of ours.
+  char** const end = argv + argc;
+  char** const separator = std::find_if(argv, end, [](const char* word) { return std::string_view(word) == "--"; });
+  try {
+    app.parse(static_cast<int>(separator - argv), argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : tracelift::offload::kExitUsage;
+  }
+  if (*run) {
+    run_options.command = run->remaining();
+    if (separator != end) {
+      const bool program_given = !run_options.command.empty();
+      run_options.command.insert(run_options.command.end(), separator + (program_given ? 0 : 1), end);
+    }
+    return tracelift::offload::RunCommand(run_options);
+  }
+  if (*report) return tracelift::offload::ReportCommand(report_file, json);
+  if (*doctor) return tracelift::offload::DoctorCommand();
+  return tracelift::offload::kExitUsage;
+}

@@ -1,0 +1,406 @@
+// What happens when a program thread arrives at a loop we have taken over.
+//
+// Everything here runs on the program's thread in the middle of its code: no allocation, no lock that can be waited
+// for, no exception; system calls by number. Signals are blocked meanwhile and looked for between slices.
+//
+// One entry:   (site -> header, natively) -> cheap checks -> how many passes N are left?
+//              -> slices: footprint of the slice -> mapped? independent? -> run on all cores -> commit registers
+//              -> resume the original at the header, which does the last pass and leaves the loop itself.
+// Some slices are run by the native clone instead: to know what the original costs, and, next to the variant, to
+// verify it. Whatever goes wrong, the state is that of an arrival at the header, and the original goes on from it.
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "offload/host/memory_map.h"
+#include "offload/host/region.h"
+#include "offload/host/signals.h"
+
+namespace tracelift::offload {
+namespace {
+
+using jit::RejectionReason;
+
+constexpr uint32_t kDefaultMxcsr = 0x1f80;
+constexpr uint32_t kMxcsrSticky = 0x3f;
+constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
+constexpr double kProbeNs = 50e3;        // measure the original for about this long
+constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
+constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
+constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
+constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
+constexpr int kProbeEvery = 32;
+constexpr int kLossesToBackOff = 3;
+
+double NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+uint64_t SlotAddress(const jit::Slot& slot, const jit::MachineState& state) {
+  return (slot.base >= 0 ? state.gpr[slot.base] : 0) + static_cast<uint64_t>(slot.displacement);
+}
+
+// One entry of one region; `region.busy` is held.
+class Entry {
+ public:
+  Entry(Region& region, jit::SavedContext& context) : region_(region), context_(context), state_(region.state) {}
+
+  uint32_t Capture();
+  uint32_t Run(const Variant& variant, SignalMask mask);
+
+ private:
+  bool ReachHeader(uint32_t* resume);
+  bool LoadState(std::span<const jit::Slot> slots);
+  void CommitState();
+  bool GuardsHold(const jit::Artifact& artifact) const;
+  bool Decline(RejectionReason reason, int64_t skip);
+  bool PrepareSlice(const Variant& variant, int64_t passes, bool verify);
+  bool ProbeNative(int64_t limit, uint32_t* resume);
+  bool RunNative(int64_t passes, uint32_t* resume, double* ns);
+  void RecordRun(double ns, int64_t passes);
+  bool RunVariant(const Variant& variant, int64_t passes);
+  bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
+  int64_t SlicePasses(double target_ns, int64_t left) const;
+
+  Region& region_;
+  jit::SavedContext& context_;
+  jit::MachineState& state_;
+  jit::ByteRange ranges_[Region::kMaxRanges * 2];
+  size_t range_count_ = 0;
+  std::span<const jit::Slot> slots_;
+  bool dirty_ = false;           // state_ is ahead of the program's registers and slots
+  jit::RegisterSet changed_;     // in these registers
+  uint32_t sticky_ = 0;          // MXCSR flags raised by variants
+};
+
+bool Entry::ReachHeader(uint32_t* resume) {
+  if (region_.image->site_is_header()) return true;
+  const jit::RegionImage::NativeRun run = region_.image->RunFromSite(&context_);
+  if (run.left) *resume = jit::kExit + run.exit;
+  return !run.left;
+}
+
+// Registers and slots at the header; false when a slot is not readable as needed.
+bool Entry::LoadState(std::span<const jit::Slot> slots) {
+  jit::ReadContext(context_, &state_);
+  state_.mxcsr = jit::ContextMxcsr(context_);
+  slots_ = slots;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const uint64_t address = SlotAddress(slots[i], state_);
+    const jit::ByteRange range{address, address + slots[i].bytes, slots[i].written};
+    if (range.end < range.begin || !RangesUsable({&range, 1})) return false;
+    std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(address), slots[i].bytes);
+  }
+  return true;
+}
+
+// Writes what variants changed back to the registers and slots of the program.
+void Entry::CommitState() {
+  if (!dirty_) return;
+  dirty_ = false;
+  jit::WriteContext(state_, changed_, &context_);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (!slots_[i].written) continue;
+    std::memcpy(reinterpret_cast<void*>(SlotAddress(slots_[i], state_)), state_.slot[i].bytes.data(), slots_[i].bytes);
+  }
+  if (sticky_ != 0) jit::RaiseMxcsrFlags(sticky_, &context_);
+}
+
+uint32_t Entry::Capture() {
+  uint32_t resume = jit::kHeader;
+  if (!ReachHeader(&resume)) return resume;
+  if (LoadState(region_.preview.slots)) {
+    region_.captured = state_;
+    region_.mode.store(RegionMode::kCaptured, std::memory_order_release);
+    region_.image->SkipNext(INT64_MAX / 2);
+  }
+  return resume;
+}
+
+bool Entry::GuardsHold(const jit::Artifact& artifact) const {
+  for (const jit::Guard& guard : artifact.guards) {
+    uint64_t value = 0;
+    if (guard.gpr >= 0) {
+      value = state_.gpr[guard.gpr];
+    } else {
+      std::memcpy(&value, state_.slot[guard.slot].bytes.data(), std::min<size_t>(8, slots_[guard.slot].bytes));
+    }
+    if (value != guard.value) return false;
+  }
+  return true;
+}
+
+bool Entry::Decline(RejectionReason reason, int64_t skip) {
+  region_.CountDecline(reason);
+  region_.image->SkipNext(skip);
+  return false;
+}
+
+// After this, the next `passes` passes may run anywhere: the footprint and ranges_ describe them, and the bytes they
+// overwrite are kept when the slice may have to be done again.
+bool Entry::PrepareSlice(const Variant& variant, int64_t passes, bool verify) {
+  const jit::FootprintProgram& program = variant.artifact.footprint;
+  const auto evaluated = jit::Evaluate(program, state_, passes, &region_.footprint);
+  if (!evaluated) {
+    region_.conflict_instruction.store(evaluated.error().instruction, std::memory_order_relaxed);
+    return Decline(evaluated.error().reason, passes);
+  }
+  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
+  if (passes > 1 && independence.verdict != jit::Independence::kIndependent) {
+    const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
+    region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
+                                       std::memory_order_relaxed);
+    return Decline(RejectionReason::kDependentIterations, passes);
+  }
+  range_count_ = jit::CollectRanges(region_.footprint, ranges_);
+  // Our own frames lie below the red zone of the program's stack.
+  const uint64_t stack_top = state_.gpr[jit::kRsp] - 128;
+  const uint64_t stack_low = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - 65536;
+  for (size_t i = 0; i < range_count_; ++i) {
+    if (ranges_[i].begin < stack_top && ranges_[i].end > stack_low) {
+      return Decline(RejectionReason::kUnmappedMemory, passes);
+    }
+  }
+  if (!RangesUsable({ranges_, range_count_})) return Decline(RejectionReason::kUnmappedMemory, passes);
+  const bool keep = verify || (variant.artifact.may_flag && jit::ReadsWhatItWrites(region_.footprint));
+  if (keep && !region_.before_image.Save({ranges_, range_count_})) {
+    return Decline(RejectionReason::kUnmappedMemory, passes);
+  }
+  return true;
+}
+
+// Runs the original for `passes` passes (fewer when it leaves the loop: then false).
+bool Entry::RunNative(int64_t passes, uint32_t* resume, double* ns) {
+  CommitState();
+  const double start = NowNs();
+  const jit::RegionImage::NativeRun run = region_.image->RunFromHeader(&context_, passes);
+  *ns = NowNs() - start;
+  if (run.left) {
+    *resume = jit::kExit + run.exit;
+    return false;
+  }
+  return LoadState(slots_);
+}
+
+// Measures the original on real progress: at most `limit` passes, about kProbeNs long.
+bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
+  int64_t passes = 1;
+  double spent = 0;
+  int64_t total = 0;
+  while (total < limit && spent < kProbeNs) {
+    passes = std::min(passes, limit - total);
+    double ns = 0;
+    if (!RunNative(passes, resume, &ns)) return false;
+    spent += ns;
+    total += passes;
+    region_.native_ns = ns / static_cast<double>(passes);
+    passes *= 2;
+  }
+  if (total > 0) {
+    region_.native_timing.Add(spent / static_cast<double>(total));
+    region_.native_ns = spent / static_cast<double>(total);
+    region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
+    region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);
+  }
+  return true;
+}
+
+// Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
+bool Entry::RunVariant(const Variant& variant, int64_t passes) {
+  region_.after = state_;
+  WorkerPool::Outcome outcome;
+  const WorkerPool::Job job{variant.function, &state_, &region_.after, passes, state_.mxcsr};
+  if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
+  if (outcome.flags != 0) {
+    if (jit::ReadsWhatItWrites(region_.footprint)) region_.before_image.Restore({ranges_, range_count_});
+    return Decline(RejectionReason::kNotANumber, passes);
+  }
+  const jit::RegisterSet live = variant.artifact.written & variant.artifact.live_at_header;
+  for (int i = 0; i < jit::kGprCount; ++i) {
+    if (live.HasGpr(i)) state_.gpr[i] = region_.after.gpr[i];
+  }
+  for (int i = 0; i < jit::kVectorCount; ++i) {
+    if (live.HasVector(i)) std::memcpy(&state_.vector[i], &region_.after.vector[i], 16);
+  }
+  if (live.HasFlags()) state_.rflags = region_.after.rflags;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].written) state_.slot[i] = region_.after.slot[i];
+  }
+  changed_ = changed_ | live;
+  dirty_ = true;
+  sticky_ |= outcome.mxcsr_sticky;
+  region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);
+  return true;
+}
+
+// The variant, then the original, on the same slice; the original's results stand.
+bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume) {
+  jit::MachineState& before = region_.captured;  // not needed any more once a variant runs
+  before = state_;
+  if (!RunVariant(variant, passes)) return false;
+  CommitState();  // slots are part of the comparison
+  if (!region_.variant_image.Save({ranges_, range_count_})) {
+    return Decline(RejectionReason::kUnmappedMemory, passes);
+  }
+  region_.before_image.Restore({ranges_, range_count_});
+  region_.after = state_;
+  state_ = before;
+  dirty_ = true;
+  double ns = 0;
+  if (!RunNative(passes, resume, &ns)) return false;
+
+  uint64_t where = 0;
+  bool equal = region_.variant_image.Equals({ranges_, range_count_}, &where);
+  const jit::RegisterSet live = variant.artifact.live_at_header;
+  for (int i = 0; i < jit::kGprCount && equal; ++i) {
+    equal = !live.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
+  }
+  for (int i = 0; i < jit::kVectorCount && equal; ++i) {
+    equal = !live.HasVector(i) || std::memcmp(&state_.vector[i], &region_.after.vector[i], 16) == 0;
+  }
+  for (size_t i = 0; i < slots_.size() && equal; ++i) {
+    equal = !slots_[i].written || std::memcmp(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes) == 0;
+  }
+  if (!equal) {
+    region_.mismatches.fetch_add(1, std::memory_order_relaxed);
+    region_.conflict_instruction.store(where, std::memory_order_relaxed);
+    region_.mode.store(RegionMode::kHome, std::memory_order_release);
+    return Decline(RejectionReason::kVerificationMismatch, INT64_MAX / 2);
+  }
+  region_.verified.fetch_add(1, std::memory_order_relaxed);
+  ++region_.trusted_slices;
+  return true;
+}
+
+int64_t Entry::SlicePasses(double target_ns, int64_t left) const {
+  const double cost = std::max(region_.variant_ns > 0 ? region_.variant_ns : region_.native_ns, 0.01);
+  const auto wanted = static_cast<int64_t>(std::min(target_ns / cost, 1e15));
+  return std::clamp<int64_t>(wanted, std::min<int64_t>(left, region_.pool->threads()), left);
+}
+
+uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
+  const double start = NowNs();
+  uint32_t resume = jit::kHeader;
+  const jit::Artifact& artifact = variant.artifact;
+  if ((jit::ContextMxcsr(context_) & ~kMxcsrSticky) != kDefaultMxcsr) {
+    Decline(RejectionReason::kFloatEnvironment, 64);
+    return jit::kDecline;
+  }
+  if (!ReachHeader(&resume)) return resume;
+  if (!LoadState(artifact.footprint.slots)) {
+    Decline(RejectionReason::kUnmappedMemory, 64);
+    return resume;
+  }
+  if (!GuardsHold(artifact)) {
+    Decline(RejectionReason::kValuesKeepChanging, 1);
+    return resume;
+  }
+  const auto trip = jit::EvaluateTripCount(artifact.footprint, state_);
+  if (!trip) {
+    Decline(trip.error().reason, 64);
+    return resume;
+  }
+  int64_t left = *trip;
+  if (left < 1) return resume;  // this is the last pass: the original's
+  if (region_.native_ns > 0 && region_.native_ns * static_cast<double>(left) < kShortestEntryNs) {
+    Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
+    return resume;
+  }
+  if (region_.trusted_for != &variant) {
+    region_.trusted_for = &variant;
+    region_.trusted_slices = 0;
+    region_.variant_ns = 0;
+  }
+
+  const uint64_t entry = region_.entries_seen++;
+  const double prepared = NowNs();
+  if (region_.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
+    const int64_t limit = std::max<int64_t>(1, left / 16);
+    // A range that faults must fault in the original, where a handler of the program expects it.
+    if (!PrepareSlice(variant, limit, /*verify=*/false)) return resume;
+    if (!ProbeNative(limit, &resume)) return resume;
+    const auto now_left = jit::EvaluateTripCount(artifact.footprint, state_);
+    if (!now_left) return resume;
+    left = *now_left;
+  }
+
+  double run_ns = prepared - start;  // the entry itself is part of the price
+  int64_t run_passes = 0, done = 0;
+  bool good = true;
+  while (good && left > 0) {
+    const bool verify = region_.verify == VerifyMode::kAlways ||
+                        (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
+    const int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left);
+    const double slice_start = NowNs();
+    good = PrepareSlice(variant, passes, verify) &&
+           (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes));
+    if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
+    if (!good) break;
+    if (!verify) {
+      run_ns += NowNs() - slice_start;
+      run_passes += passes;
+    }
+    left -= passes;
+    done += passes;
+    if (left > 0 && SignalWaits(mask)) break;
+  }
+  CommitState();
+  if (done > 0) region_.executions.fetch_add(1, std::memory_order_relaxed);
+  if (run_passes > 0) RecordRun(run_ns, run_passes);
+  // The last pass is the original's; back off from a variant that keeps losing.
+  if (region_.consecutive_losses >= kLossesToBackOff) {
+    region_.image->SkipNext(int64_t{1} << std::min(40, 4 + region_.consecutive_losses));
+  } else if (good) {
+    region_.image->SkipNext(1);
+  }
+  return resume;
+}
+
+void Entry::RecordRun(double ns, int64_t passes) {
+  region_.variant_ns = ns / static_cast<double>(passes);
+  region_.variant_timing.Add(region_.variant_ns);
+  region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
+  const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
+  if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
+  region_.consecutive_losses = saved > 0 ? 0 : region_.consecutive_losses + 1;
+  region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
+  std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
+  region_.last_end_ns = static_cast<uint64_t>(NowNs());
+}
+
+}  // namespace
+
+uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
+  auto& region = *static_cast<Region*>(cookie);
+  const RegionMode mode = region.mode.load(std::memory_order_acquire);
+  if (mode == RegionMode::kCaptured || mode == RegionMode::kHome) {
+    region.image->SkipNext(INT64_MAX / 2);
+    return jit::kDecline;
+  }
+  if (region.busy.exchange(true, std::memory_order_acquire)) return jit::kDecline;
+  const SignalMask mask = BlockAllSignals();
+  uint32_t resume = jit::kDecline;
+  Entry entry(region, *context);
+  if (region.mode.load(std::memory_order_acquire) == RegionMode::kCapture) {
+    resume = entry.Capture();
+  } else if (const Variant* variant = region.variant.load(std::memory_order_acquire)) {
+    resume = entry.Run(*variant, mask);
+  }
+  region.busy.store(false, std::memory_order_release);
+  RestoreSignals(mask);  // a waiting signal is taken here, with nothing of ours held
+  return resume;
+}
+
+std::vector<double> TimingRing::Sorted() const {
+  const size_t used = std::min<uint64_t>(count(), kSize);
+  std::vector<double> values(used);
+  for (size_t i = 0; i < used; ++i) values[i] = values_[i].load(std::memory_order_relaxed);
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+}  // namespace tracelift::offload

@@ -1,0 +1,100 @@
+// One loop of the program that tracelift has taken over, and what is known about running it.
+//
+// The session thread creates a Region, publishes variants and reads statistics; program threads enter it through
+// Dispatch (dispatch.cc). `busy` is held by the one program thread that is inside; all others run the original.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "jit/artifact.h"
+#include "jit/compiler.h"
+#include "jit/region_image.h"
+#include "offload/host/scratch.h"
+#include "offload/host/worker_pool.h"
+
+namespace tracelift::offload {
+
+enum class VerifyMode : uint8_t { kOff, kFirst, kAlways };
+
+enum class RegionMode : uint32_t {
+  kCapture,   // wait for one arrival, keep its registers
+  kCaptured,  // done; the session takes over
+  kRun,       // run the published variant
+  kHome,      // leave it to the original
+};
+
+/// Most recent timings, ns per pass. Written by the thread that holds `busy`, read by the session (values may be a
+/// mix of old and new ones, which is fine for statistics).
+class TimingRing {
+ public:
+  void Add(double ns) {
+    values_[count_.load(std::memory_order_relaxed) % kSize].store(ns, std::memory_order_relaxed);
+    count_.fetch_add(1, std::memory_order_release);
+  }
+  uint64_t count() const { return count_.load(std::memory_order_acquire); }
+  std::vector<double> Sorted() const;
+
+ private:
+  static constexpr size_t kSize = 64;
+  std::array<std::atomic<double>, kSize> values_{};
+  std::atomic<uint64_t> count_{0};
+};
+
+struct Variant {
+  jit::Artifact artifact;
+  jit::ChunkFunction function = nullptr;
+};
+
+struct Region {
+  // Constant after construction.
+  std::shared_ptr<const jit::FunctionCode> code;
+  jit::LoopId loop{};
+  jit::LoopPreview preview;
+  WorkerPool* pool = nullptr;
+  VerifyMode verify = VerifyMode::kFirst;
+  std::unique_ptr<jit::RegionImage> image;
+
+  // Published by the session (release), read on entry (acquire).
+  std::atomic<RegionMode> mode{RegionMode::kCapture};
+  std::atomic<const Variant*> variant{nullptr};
+
+  // Guarded by busy.
+  std::atomic<bool> busy{false};
+  jit::MachineState captured;      // valid in kCaptured
+  jit::MachineState state, after;  // scratch of one entry
+  jit::Footprint footprint;        // scratch of one slice
+  Scratch before_image, variant_image;
+  double native_ns = 0;            // latest estimate, ns per pass of the original; 0: not measured
+  double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
+  uint64_t entries_seen = 0;
+  int consecutive_losses = 0;
+  int trusted_slices = 0;          // verified slices of the current variant
+  const Variant* trusted_for = nullptr;
+
+  // Statistics: atomics without order, read by the session for the report.
+  std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
+  std::array<std::atomic<uint64_t>, 64> decline_reasons{};  // by jit::RejectionReason
+  std::atomic<uint64_t> variant_time_ns{0}, native_time_ns{0}, native_passes{0}, time_saved_ns{0};
+  std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
+  TimingRing native_timing, variant_timing;
+
+  // The bytes of the last execution, for data-flow edges; copied under busy.
+  static constexpr size_t kMaxRanges = 24;
+  std::array<jit::ByteRange, kMaxRanges> last_ranges{};
+  size_t last_range_count = 0;
+  uint64_t last_end_ns = 0;
+
+  void CountDecline(jit::RejectionReason reason) {
+    declines.fetch_add(1, std::memory_order_relaxed);
+    decline_reasons[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_relaxed);
+  }
+};
+
+/// The DispatchFunction of every region image; `cookie` is the Region.
+uint32_t Dispatch(void* cookie, jit::SavedContext* context);
+
+}  // namespace tracelift::offload

@@ -1,0 +1,173 @@
+#include "offload/host/worker_pool.h"
+
+#include <immintrin.h>
+#include <linux/futex.h>
+#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/partitioner.h>
+#include <oneapi/tbb/task_arena.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "offload/host/signals.h"
+
+namespace tracelift::offload {
+namespace {
+
+// More chunks than threads, so that a helper that comes late or a chunk that takes longer evens out.
+constexpr int64_t kChunksPerThread = 8;
+constexpr uint64_t kIndexBits = 32;
+constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
+// The coordinator looks for the next slice this long before it sleeps: slices follow each other within microseconds.
+constexpr int64_t kSpinNs = 60'000;
+
+int64_t NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+
+}  // namespace
+
+WorkerPool::WorkerPool(int threads) : threads_(std::max(1, threads)) {}
+
+WorkerPool* WorkerPool::CreateForever(int threads) {
+  auto* pool = new WorkerPool(threads);
+  if (pool->threads_ == 1) return pool;
+  pthread_t thread;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  const SignalMask mask = BlockAllSignals();  // inherited by the coordinator and by every TBB worker it starts
+  pthread_create(
+      &thread, &attributes,
+      [](void* self) -> void* {
+        static_cast<WorkerPool*>(self)->CoordinatorLoop();
+        return nullptr;
+      },
+      pool);
+  RestoreSignals(mask);
+  pthread_attr_destroy(&attributes);
+  return pool;
+}
+
+bool WorkerPool::Run(const Job& job, Outcome* outcome) {
+  if (taken_.exchange(true, std::memory_order_acquire)) return false;
+  const int64_t wanted = std::min<int64_t>(job.passes, threads_ * kChunksPerThread);
+  const int64_t chunk_passes = (job.passes + wanted - 1) / wanted;
+  const uint64_t chunks = static_cast<uint64_t>((job.passes + chunk_passes - 1) / chunk_passes);
+
+  // Close the old generation, write the fields, then open the new one: the release pairs with the claims' acquire.
+  const uint64_t generation = (ticket_.load(std::memory_order_relaxed) >> kIndexBits) + 1;
+  ticket_.store((generation << kIndexBits) | kIndexMask, std::memory_order_seq_cst);
+  function_.store(job.function, std::memory_order_relaxed);
+  in_.store(job.in, std::memory_order_relaxed);
+  out_.store(job.out, std::memory_order_relaxed);
+  passes_.store(job.passes, std::memory_order_relaxed);
+  chunk_passes_.store(chunk_passes, std::memory_order_relaxed);
+  mxcsr_.store(job.mxcsr, std::memory_order_relaxed);
+  chunks_.store(chunks, std::memory_order_relaxed);
+  done_.store(0, std::memory_order_relaxed);
+  flags_.store(0, std::memory_order_relaxed);
+  sticky_.store(0, std::memory_order_relaxed);
+  ticket_.store((generation + 1) << kIndexBits, std::memory_order_seq_cst);
+
+  if (threads_ > 1 && chunks > 1) {
+    wake_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst) != 0) {
+      syscall(SYS_futex, &wake_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+    }
+  }
+  ClaimChunks();
+  WaitUntilDone(chunks);
+  outcome->flags = flags_.load(std::memory_order_relaxed);
+  outcome->mxcsr_sticky = sticky_.load(std::memory_order_relaxed);
+  taken_.store(false, std::memory_order_release);
+  return true;
+}
+
+void WorkerPool::WaitUntilDone(uint64_t chunks) {
+  for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins) {
+    if (spins < 20'000) {
+      _mm_pause();
+    } else {
+      // A helper holding the last chunk was descheduled: give it the processor.
+      const timespec nap{0, 20'000};
+      syscall(SYS_nanosleep, &nap, nullptr);
+    }
+  }
+}
+
+void WorkerPool::ClaimChunks() {
+  const uint64_t generation = ticket_.load(std::memory_order_acquire) >> kIndexBits;
+  const uint32_t before = _mm_getcsr();
+  while (ClaimOne(generation)) {
+  }
+  _mm_setcsr(before);
+}
+
+bool WorkerPool::ClaimOne(uint64_t generation) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  uint64_t index = 0;
+  jit::ChunkFunction function;
+  const jit::MachineState* in;
+  jit::MachineState* out;
+  int64_t passes, chunk_passes;
+  uint32_t mxcsr;
+  do {
+    index = ticket & kIndexMask;
+    if ((ticket >> kIndexBits) != generation || index >= chunks_.load(std::memory_order_relaxed)) return false;
+    function = function_.load(std::memory_order_relaxed);
+    in = in_.load(std::memory_order_relaxed);
+    out = out_.load(std::memory_order_relaxed);
+    passes = passes_.load(std::memory_order_relaxed);
+    chunk_passes = chunk_passes_.load(std::memory_order_relaxed);
+    mxcsr = mxcsr_.load(std::memory_order_relaxed);
+  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+
+  const int64_t first = static_cast<int64_t>(index) * chunk_passes;
+  const int64_t count = std::min(chunk_passes, passes - first);
+  uint32_t flags = 0;
+  _mm_setcsr(mxcsr & ~0x3fu);
+  function(in, first + count == passes ? out : nullptr, first, count, &flags);
+  const uint32_t sticky = _mm_getcsr() & 0x3f;
+  if (flags) flags_.fetch_or(flags, std::memory_order_relaxed);
+  if (sticky) sticky_.fetch_or(sticky, std::memory_order_relaxed);
+  done_.fetch_add(1, std::memory_order_release);
+  return true;
+}
+
+void WorkerPool::CoordinatorLoop() {
+  const int helpers = threads_ - 1;
+  tbb::task_arena arena(helpers, 1);
+  uint32_t seen = 0;
+  for (;;) {
+    const uint32_t now = wake_.load(std::memory_order_acquire);
+    if (now != seen) {
+      seen = now;
+      if (helpers == 1) {
+        ClaimChunks();
+      } else {
+        arena.execute([&] {
+          tbb::parallel_for(
+              tbb::blocked_range<int>(0, helpers, 1), [this](const tbb::blocked_range<int>&) { ClaimChunks(); },
+              tbb::simple_partitioner());
+        });
+      }
+      const int64_t deadline = NowNs() + kSpinNs;
+      while (wake_.load(std::memory_order_acquire) == seen && NowNs() < deadline) {
+        for (int i = 0; i < 32; ++i) _mm_pause();
+      }
+      continue;
+    }
+    sleeping_.store(1, std::memory_order_seq_cst);
+    syscall(SYS_futex, &wake_, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+    sleeping_.store(0, std::memory_order_seq_cst);
+  }
+}
+
+}  // namespace tracelift::offload

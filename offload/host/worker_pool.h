@@ -1,0 +1,64 @@
+// The cores of this machine as helpers of a program thread.
+//
+// Run() splits the passes of a loop into chunks that are claimed from one counter: by the calling thread, and by
+// helpers if and when they come. The caller never waits for a helper to *start*: with none it does all chunks itself,
+// so a starved or stuck helper can cost speed, never progress. Helpers are a coordinator thread and, from three
+// threads on, oneTBB workers under it; all of them block all signals. Thread rule: Run from any thread, one at a time
+// (others get false); it does not allocate, lock or call libc.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "jit/artifact.h"
+
+namespace tracelift::offload {
+
+class WorkerPool {
+ public:
+  /// `threads`: how many threads work on a job, the caller included (>= 1).
+  explicit WorkerPool(int threads);
+  ~WorkerPool() = delete;  // threads of a traced process are never joined
+  static WorkerPool* CreateForever(int threads);
+
+  int threads() const { return threads_; }
+
+  struct Job {
+    jit::ChunkFunction function = nullptr;
+    const jit::MachineState* in = nullptr;
+    jit::MachineState* out = nullptr;  // state after the last pass; may be null
+    int64_t passes = 0;
+    uint32_t mxcsr = 0x1f80;
+  };
+  struct Outcome {
+    uint32_t flags = 0;          // jit::kFlag*
+    uint32_t mxcsr_sticky = 0;   // exception flags raised
+  };
+  /// False when another thread's job is under way.
+  bool Run(const Job& job, Outcome* outcome);
+
+ private:
+  void CoordinatorLoop();
+  void ClaimChunks();
+  bool ClaimOne(uint64_t generation);
+  void WaitUntilDone(uint64_t chunks);
+
+  const int threads_;
+  std::atomic<bool> taken_{false};
+  // The job under way. Fields may be read while the next job is being written; a claim (compare-exchange on ticket_,
+  // which carries the generation) succeeds only when they belong to that generation.
+  std::atomic<uint64_t> ticket_{0};  // generation << 32 | next chunk
+  std::atomic<uint64_t> chunks_{0};
+  std::atomic<jit::ChunkFunction> function_{nullptr};
+  std::atomic<const jit::MachineState*> in_{nullptr};
+  std::atomic<jit::MachineState*> out_{nullptr};
+  std::atomic<int64_t> passes_{0}, chunk_passes_{0};
+  std::atomic<uint32_t> mxcsr_{0};
+  std::atomic<uint64_t> done_{0};
+  std::atomic<uint32_t> flags_{0}, sticky_{0};
+  std::atomic<uint32_t> wake_{0};     // futex of the coordinator: number of jobs posted
+  std::atomic<uint32_t> sleeping_{0};
+};
+
+}  // namespace tracelift::offload

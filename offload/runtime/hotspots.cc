@@ -1,0 +1,25 @@
+#include "offload/runtime/hotspots.h"
+
+namespace tracelift::offload {
+
+void Hotspots::Add(std::span<const TlSample> samples) {
+  constexpr size_t kMostAddresses = 1 << 16;
+  for (const TlSample& sample : samples) {
+    ++total_;
+    if (!sample.user) continue;
+    if (by_address_.size() >= kMostAddresses && !by_address_.contains(sample.ip)) continue;
+    ++by_address_[sample.ip];
+  }
+}
+
+uint64_t Hotspots::In(jit::AddressRange range) const { return In({&range, 1}); }
+
+uint64_t Hotspots::In(std::span<const jit::AddressRange> ranges) const {
+  uint64_t sum = 0;
+  for (const auto& [address, count] : by_address_) {
+    for (const jit::AddressRange& range : ranges) sum += range.Contains(address) ? count : 0;
+  }
+  return sum;
+}
+
+}  // namespace tracelift::offload

@@ -1,0 +1,21 @@
+// Reads this process's own code and data without ever faulting.
+#pragma once
+
+#include <span>
+
+#include "jit/code_reader.h"
+#include "profiler/modules.h"
+
+namespace tracelift::offload {
+
+class LiveReader : public jit::CodeReader {
+ public:
+  explicit LiveReader(const profiler::ModuleList& modules) : modules_(modules) {}
+  bool Read(uint64_t address, std::span<uint8_t> out) const override;
+  bool IsConstant(uint64_t address, size_t size) const override;
+
+ private:
+  const profiler::ModuleList& modules_;
+};
+
+}  // namespace tracelift::offload

@@ -1,0 +1,187 @@
+#include "offload/runtime/session.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "offload/runtime/clock.h"
+#include "profiler/unwind.h"
+
+namespace tracelift::offload {
+namespace {
+
+constexpr double kObserveMs = 5;
+constexpr double kReportEveryMs = 1000;
+constexpr double kPlanEveryMs = 200;
+constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
+constexpr double kHotShare = 0.04;      // of all samples
+
+int CoresToUse(const TlConfig& config) {
+  if (config.threads > 0) return config.threads;
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+// The C library, the loader, the tracer and what it works with: taken over, they could deadlock with ourselves.
+bool IsSystemModule(std::string_view path) {
+  const size_t slash = path.rfind('/');
+  const std::string_view name = slash == std::string_view::npos ? path : path.substr(slash + 1);
+  for (const std::string_view prefix : {"libc.so", "libc-", "ld-linux", "ld-2", "libpthread", "libdl.so", "librt.so",
+                                        "libtracelift", "libtbb", "libjemalloc", "libtcmalloc", "libmimalloc",
+                                        "libstdc++", "libgcc_s", "linux-vdso", "[vdso]", "libLLVM"}) {
+    if (name.starts_with(prefix)) return true;
+  }
+  return name.empty();
+}
+
+}  // namespace
+
+Session::Session(const TlHost* host) : host_(host), config_(host->config), reader_(modules_) {}
+
+bool Session::Start() {
+  started_ms_ = NowMs();
+  modules_ = profiler::ModuleList::Snapshot();
+  auto patcher = jit::Patcher::Create();
+  if (!patcher) {
+    TurnOff("code cannot be patched in this process");
+    Note(patcher.error());
+    return false;
+  }
+  patcher_ = std::move(*patcher);
+  pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
+  return true;
+}
+
+void Session::Run() {
+  if (!Start()) return;
+  double last_report = NowMs(), last_plan = last_report;
+  for (;;) {
+    Observe(kObserveMs);
+    if (off_.load(std::memory_order_relaxed)) {
+      Observe(100);
+    } else {
+      FindHotFunctions();
+      TakeStacks();
+      FinishPending();
+      Supervise();
+      if (NowMs() - last_plan > kPlanEveryMs) {
+        Replan();
+        last_plan = NowMs();
+      }
+    }
+    if (NowMs() - last_report > kReportEveryMs) {
+      WriteReport(/*final=*/false);
+      last_report = NowMs();
+    }
+  }
+}
+
+// Sleeps, then takes the samples that came meanwhile.
+void Session::Observe(double ms) {
+  const timespec nap{0, static_cast<long>(ms * 1e6)};
+  nanosleep(&nap, nullptr);
+  TlSample samples[512];
+  for (int n = host_->drain(samples, 512); n > 0; n = host_->drain(samples, 512)) {
+    const std::lock_guard lock(mutex_);
+    hotspots_.Add({samples, static_cast<size_t>(n)});
+    if (n < 512) break;
+  }
+}
+
+// Unwinds sampled stacks, one for each hot function: the names of its callers for the report.
+void Session::TakeStacks() {
+  for (TlStackSample sample; host_->drain_stacks(&sample, 1) > 0;) {
+    Function* function = FunctionAt(sample.ip);
+    if (function && function->callers.empty()) function->callers = profiler::Unwind(sample, modules_);
+  }
+}
+
+bool Session::IsHot(uint64_t samples) const {
+  return samples >= kFewestSamples && static_cast<double>(samples) >= kHotShare * static_cast<double>(hotspots_.total());
+}
+
+bool Session::IsSystemCode(uint64_t address) const {
+  const profiler::Module* module = modules_.Find(address);
+  return module && IsSystemModule(module->path);
+}
+
+Session::Function* Session::FunctionAt(uint64_t address) {
+  auto after = functions_.upper_bound(address);
+  if (after != functions_.begin()) {
+    Function& candidate = std::prev(after)->second;
+    if (candidate.bounds.Contains(address)) return &candidate;
+  }
+  const profiler::Module* module = modules_.Find(address);
+  if (!module || IsSystemModule(module->path)) return nullptr;
+  const auto bounds = jit::FindFunctionBounds(reader_, module->eh_frame_hdr.begin, address);
+  if (!bounds) return nullptr;
+  Function& function = functions_[bounds->begin];
+  function.bounds = *bounds;
+  return &function;
+}
+
+void Session::FindHotFunctions() {
+  for (auto& [begin, function] : functions_) function.samples = 0;
+  uint64_t unknown = 0;
+  for (const auto& [address, count] : hotspots_.by_address()) {
+    if (Function* function = FunctionAt(address)) {
+      function->samples += count;
+    } else if (!modules_.Find(address)) {
+      unknown += count;
+    }
+  }
+  if (IsHot(unknown) && profiler::ModuleList::Generation() != modules_.generation()) modules_ = profiler::ModuleList::Snapshot();  // a library opened since
+  for (auto& [begin, function] : functions_) {
+    if (IsHot(function.samples)) Consider(function);
+  }
+}
+
+void Session::Consider(Function& function) {
+  if (!function.decoded) {
+    function.decoded = true;
+    auto code = jit::DecodeFunction(reader_, function.bounds);
+    if (!code) {
+      Reject(AddFinding(function.bounds.begin, {function.bounds}), code.error());
+      return;
+    }
+    function.code = std::move(*code);
+    if (function.code->loops().empty()) {
+      Reject(AddFinding(function.bounds.begin, {function.bounds}),
+             {jit::RejectionReason::kNoLoop, function.bounds.begin, ""});
+    }
+  }
+  if (!function.code) return;
+  const std::vector<jit::LoopInfo>& loops = function.code->loops();
+  for (size_t i = 0; i < loops.size(); ++i) {
+    if (loops[i].parent != jit::LoopId::kNone || !IsHot(hotspots_.In(loops[i].blocks))) continue;
+    TryLoop(function, static_cast<jit::LoopId>(i));
+  }
+}
+
+void Session::Note(std::string text) {
+  if (config_->log > 0) dprintf(STDERR_FILENO, "tracelift: %s\n", text.c_str());
+  const std::lock_guard lock(mutex_);
+  notes_.push_back(std::move(text));
+}
+
+void Session::TurnOff(const char* why) {
+  off_reason_.store(why, std::memory_order_relaxed);
+  off_.store(true, std::memory_order_release);
+  for (Finding& finding : findings_) {
+    if (finding.region) finding.region->mode.store(RegionMode::kHome, std::memory_order_release);
+  }
+}
+
+void Session::InChild() {
+  off_.store(true, std::memory_order_relaxed);
+  if (patcher_) patcher_->RestoreAll();
+}
+
+uint64_t Session::HandleTrap(uint64_t rip) const { return patcher_ ? patcher_->HandleTrap(rip) : 0; }
+
+}  // namespace tracelift::offload

@@ -1,0 +1,127 @@
+// The session owns everything tracelift does in one traced process: it runs on the watcher thread from the moment
+// something is hot until the process ends.
+//
+// Thread rule: all methods on the watcher thread, except AtExit (the exiting thread), InChild (the only thread of a
+// forked child) and HandleTrap (signal handlers).
+#pragma once
+
+#include <atomic>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "jit/compiler.h"
+#include "jit/function_code.h"
+#include "jit/region_image.h"
+#include "offload/host/region.h"
+#include "offload/runtime/hotspots.h"
+#include "offload/runtime/live_reader.h"
+#include "partitioner/graph/resources.h"
+#include "profiler/modules.h"
+#include "profiler/preload_api.h"
+#include "profiler/run_report.h"
+#include "profiler/symbols.h"
+
+namespace tracelift::offload {
+
+/// A hot loop (or hot code without a loop) and what became of it; the unit of the report.
+struct Finding {
+  uint64_t address = 0;                  // header of the loop, or a sampled address
+  std::vector<jit::AddressRange> code;   // whose samples count for it
+  std::unique_ptr<Region> region;        // once installed
+  std::vector<std::unique_ptr<Variant>> variants;
+  std::optional<jit::Rejection> rejection;
+  jit::CompileTimes times;               // summed over variants
+  bool located = false;                  // symbol and source were looked up
+  std::string module, symbol, source;
+  uint64_t elf_address = 0;
+  std::vector<std::string> callers;
+  bool patched = false;
+  bool awaiting_capture = false;
+  int recompiles = 0;
+  uint64_t guard_failures_seen = 0;
+  std::vector<jit::ByteRange> ranges;    // of the last execution seen
+  double installed_at_ms = 0;
+};
+
+class Session {
+ public:
+  explicit Session(const TlHost* host);
+  ~Session() = delete;  // lives as long as the process
+
+  void Run();
+  void AtExit();
+  void InChild();
+  uint64_t HandleTrap(uint64_t rip) const;
+  /// Called when LLVM or our own thread failed beyond repair: no further work, original code everywhere.
+  void TurnOff(const char* why);
+
+ private:
+  struct Function {
+    jit::AddressRange bounds;
+    std::shared_ptr<const jit::FunctionCode> code;  // null: rejected
+    std::set<int> tried;                            // loops
+    uint64_t samples = 0;
+    bool decoded = false;
+    std::vector<uint64_t> callers;                  // return addresses of one sampled stack, innermost first
+  };
+
+  // session.cc
+  bool Start();
+  void Observe(double ms);
+  void TakeStacks();
+  void FindHotFunctions();
+  void Consider(Function& function);
+  Function* FunctionAt(uint64_t address);
+  bool IsHot(uint64_t samples) const;
+  bool IsSystemCode(uint64_t address) const;
+  void Note(std::string text);
+
+  // takeover.cc
+  bool TryLoop(Function& function, jit::LoopId loop);
+  bool TryChildren(Function& function, jit::LoopId loop);
+  Finding& AddFinding(uint64_t address, std::vector<jit::AddressRange> code);
+  void Reject(Finding& finding, jit::Rejection rejection);
+  bool WaitForCapture(Finding& finding, double ms);
+  bool CompileAndPublish(Finding& finding);
+  void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
+  void FinishPending();
+  void Supervise();
+
+  // session_report.cc
+  profiler::RunReport BuildReport();
+  void WriteReport(bool final);
+  void DescribeLocation(Finding& finding);
+  profiler::RegionReport Describe(const Finding& finding) const;
+  uint64_t SamplesOf(const Finding& finding) const;
+
+  // live_graph.cc
+  void Replan();
+
+  const TlHost* host_;
+  const TlConfig* config_;
+  profiler::ModuleList modules_;
+  LiveReader reader_;
+  Hotspots hotspots_;
+  partitioner::ResourceSet resources_;
+  WorkerPool* pool_ = nullptr;
+  jit::NearMemory near_memory_;
+  std::unique_ptr<jit::Patcher> patcher_;
+  std::unique_ptr<jit::CodeLoader> loader_;
+  std::map<uint64_t, Function> functions_;  // by begin
+  std::list<Finding> findings_;             // addresses stay valid; guarded by mutex_ for adding and for AtExit
+  profiler::Symbolizer symbolizer_;
+  std::vector<std::string> notes_;
+  std::string graph_text_, plan_text_;
+  double started_ms_ = 0, load_ms_ = 0;
+  std::atomic<bool> off_{false};
+  std::atomic<const char*> off_reason_{nullptr};
+  std::timed_mutex mutex_;
+};
+
+}  // namespace tracelift::offload

@@ -1,0 +1,199 @@
+// How a loop is taken over: the outermost liftable nest around the heat first, falling back inward.
+//
+//   preview (cheap checks) -> patch, first arrival captures the registers -> unpatch -> compile for them -> patch.
+// Unpatching while the compiler works keeps the original at full speed; a rejected loop is never patched again.
+
+#include <fmt/format.h>
+
+#include "offload/runtime/clock.h"
+#include "offload/runtime/session.h"
+
+namespace tracelift::offload {
+namespace {
+
+constexpr double kCaptureMs = 60;       // longer than this between arrivals: go on with the inner loops meanwhile
+constexpr int kMostRecompiles = 3;      // for values that change; after that nothing is specialised
+constexpr uint64_t kManyDeclines = 6;   // without one execution
+
+}  // namespace
+
+Finding& Session::AddFinding(uint64_t address, std::vector<jit::AddressRange> code) {
+  const std::lock_guard lock(mutex_);
+  Finding& finding = findings_.emplace_back();
+  finding.address = address;
+  finding.code = std::move(code);
+  return finding;
+}
+
+void Session::Reject(Finding& finding, jit::Rejection rejection) {
+  if (config_->log > 1) Note(fmt::format("{:#x}: {}", finding.address, jit::Describe(rejection)));
+  const std::lock_guard lock(mutex_);
+  finding.rejection = std::move(rejection);
+}
+
+bool Session::TryChildren(Function& function, jit::LoopId parent) {
+  bool any = false;
+  const std::vector<jit::LoopInfo>& loops = function.code->loops();
+  for (size_t i = 0; i < loops.size(); ++i) {
+    if (loops[i].parent != parent || !IsHot(hotspots_.In(loops[i].blocks))) continue;
+    any |= TryLoop(function, static_cast<jit::LoopId>(i));
+  }
+  return any;
+}
+
+bool Session::TryLoop(Function& function, jit::LoopId loop) {
+  if (!function.tried.insert(static_cast<int>(loop)).second) return TryChildren(function, loop);
+  const jit::LoopInfo& info = function.code->loops()[static_cast<size_t>(loop)];
+  Finding& finding = AddFinding(info.header, info.blocks);
+
+  auto preview = jit::PreviewLoop(*function.code, loop);
+  if (!preview) {
+    Reject(finding, preview.error());
+    return TryChildren(function, loop);
+  }
+  if (config_->profile_only) return false;
+
+  auto region = std::make_unique<Region>();
+  region->code = function.code;
+  region->loop = loop;
+  region->preview = std::move(*preview);
+  region->pool = pool_;
+  region->verify = static_cast<VerifyMode>(config_->verify);
+  auto image = jit::RegionImage::Build(*function.code, loop, near_memory_, host_->sigtrap_usable() != 0, &Dispatch,
+                                       region.get());
+  if (!image) {
+    Reject(finding, image.error());
+    return TryChildren(function, loop);
+  }
+  region->image = std::move(*image);
+  {
+    const std::lock_guard lock(mutex_);
+    finding.region = std::move(region);
+  }
+  if (auto installed = patcher_->Install(*finding.region->image); !installed) {
+    Reject(finding, installed.error());
+    return TryChildren(function, loop);
+  }
+  finding.patched = true;
+  if (!WaitForCapture(finding, kCaptureMs)) {
+    finding.awaiting_capture = true;
+    return TryChildren(function, loop);
+  }
+  return CompileAndPublish(finding) || TryChildren(function, loop);
+}
+
+bool Session::WaitForCapture(Finding& finding, double ms) {
+  const double deadline = NowMs() + ms;
+  while (finding.region->mode.load(std::memory_order_acquire) != RegionMode::kCaptured) {
+    if (NowMs() > deadline) return false;
+    Observe(0.2);
+  }
+  return true;
+}
+
+// The region has captured its registers: compile for them, and take the loop over or put it back for good.
+bool Session::CompileAndPublish(Finding& finding) {
+  Region& region = *finding.region;
+  (void)patcher_->Remove(*region.image);
+  finding.patched = false;
+  finding.awaiting_capture = false;
+  if (!loader_) {
+    auto loader = jit::CodeLoader::Create();
+    if (!loader) {
+      Reject(finding, {jit::RejectionReason::kCompilerFailed, finding.address, loader.error()});
+      return false;
+    }
+    loader_ = std::move(*loader);
+  }
+  const jit::CompileOptions options{.keep_ir = config_->log > 1, .specialise = finding.recompiles < kMostRecompiles};
+  auto artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, options);
+  if (!artifact) {
+    region.mode.store(RegionMode::kHome, std::memory_order_release);
+    Reject(finding, artifact.error());
+    return false;
+  }
+  auto function = loader_->Load(*artifact);
+  if (!function) {
+    region.mode.store(RegionMode::kHome, std::memory_order_release);
+    Reject(finding, {jit::RejectionReason::kCompilerFailed, finding.address, function.error()});
+    return false;
+  }
+  auto variant = std::make_unique<Variant>();
+  variant->artifact = std::move(*artifact);
+  variant->function = *function;
+  {
+    const std::lock_guard lock(mutex_);
+    finding.times.lift_ns += variant->artifact.times.lift_ns;
+    finding.times.analyse_ns += variant->artifact.times.analyse_ns;
+    finding.times.optimise_ns += variant->artifact.times.optimise_ns;
+    finding.times.emit_ns += variant->artifact.times.emit_ns;
+    finding.variants.push_back(std::move(variant));
+  }
+  if (config_->log > 1 && !finding.variants.back()->artifact.ir.empty()) {
+    Note(finding.variants.back()->artifact.ir);
+    Note(jit::Print(finding.variants.back()->artifact.footprint));
+  }
+  region.variant.store(finding.variants.back().get(), std::memory_order_release);
+  region.mode.store(RegionMode::kRun, std::memory_order_release);
+  region.image->SkipNext(0);
+  if (auto installed = patcher_->Install(*region.image); !installed) {
+    Reject(finding, installed.error());
+    return false;
+  }
+  finding.patched = true;
+  finding.installed_at_ms = NowMs();
+  if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
+  return true;
+}
+
+void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address) {
+  finding.region->mode.store(RegionMode::kHome, std::memory_order_release);
+  if (finding.patched) (void)patcher_->Remove(*finding.region->image);
+  finding.patched = false;
+  const jit::FunctionCode& code = *finding.region->code;
+  Reject(finding, {reason, address != 0 ? address : finding.address, ""});
+  if (Function* function = FunctionAt(code.bounds().begin)) TryChildren(*function, finding.region->loop);
+}
+
+// Regions whose header was reached only after we had gone on.
+void Session::FinishPending() {
+  for (Finding& finding : findings_) {
+    if (finding.awaiting_capture && finding.region->mode.load(std::memory_order_acquire) == RegionMode::kCaptured) {
+      CompileAndPublish(finding);
+    }
+  }
+}
+
+// Looks after installed regions: compiles again for other values, puts back what does not run or does not win.
+void Session::Supervise() {
+  for (Finding& finding : findings_) {
+    if (!finding.patched || finding.awaiting_capture || finding.rejection) continue;
+    Region& region = *finding.region;
+    const auto declines = [&](jit::RejectionReason reason) {
+      return region.decline_reasons[static_cast<size_t>(reason)].load(std::memory_order_relaxed);
+    };
+    if (region.mismatches.load(std::memory_order_relaxed) > 0) {
+      PutBack(finding, jit::RejectionReason::kVerificationMismatch);
+      continue;
+    }
+    const uint64_t guard_failures = declines(jit::RejectionReason::kValuesKeepChanging);
+    if (guard_failures > finding.guard_failures_seen + 2 && finding.recompiles < kMostRecompiles) {
+      finding.guard_failures_seen = guard_failures;
+      ++finding.recompiles;
+      region.mode.store(RegionMode::kCapture, std::memory_order_release);
+      region.image->SkipNext(0);
+      finding.awaiting_capture = true;
+      continue;
+    }
+    const uint64_t executions = region.executions.load(std::memory_order_relaxed);
+    if (executions == 0 && region.declines.load(std::memory_order_relaxed) >= kManyDeclines) {
+      size_t most = 0;
+      for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
+        if (region.decline_reasons[i].load() > region.decline_reasons[most].load()) most = i;
+      }
+      PutBack(finding, static_cast<jit::RejectionReason>(most), region.conflict_instruction.load());
+    }
+  }
+}
+
+}  // namespace tracelift::offload

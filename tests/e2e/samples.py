@@ -1,0 +1,61 @@
+"""The programs of samples/unmodified: sizes that take 0.3 to 0.5 s natively, and what must become of each at -O2.
+
+An inner loop of a nest that stays home may still be accelerated or rejected for its own reason; what counts is the code
+that takes the time, hence the share of samples.
+"""
+import dataclasses
+
+from harness import ROOT, Expect
+
+FOLDER = ROOT / "samples" / "unmodified"
+ACCELERATED = Expect(accelerated=True)
+
+
+def home(*reasons):
+    return Expect(at_home=True, min_share=0.3, reasons=frozenset(reasons))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    file: str
+    arguments: tuple    # of the short run; without any it runs for 3 to 5 s
+    expect: Expect
+    writes: str = ""    # argument that names a file to produce
+
+    @property
+    def name(self):
+        return self.file.split(".")[0]
+
+    @property
+    def source(self):
+        return FOLDER / self.file
+
+    @property
+    def parallel(self):
+        return self.expect.accelerated
+
+
+SAMPLES = [
+    Sample("matmul.c", (1000,), ACCELERATED),
+    Sample("matmul_fortran.f90", (1000,), ACCELERATED),
+    Sample("stencil2d.c", (1000, 500), ACCELERATED),
+    Sample("stencil3d.c", (80, 1000), ACCELERATED),
+    Sample("nbody.c", (1800, 60), ACCELERATED),
+    Sample("mandelbrot.c", (560, 1500), ACCELERATED, writes="out.pgm"),
+    Sample("triad.c", (400000, 2000), ACCELERATED),
+    Sample("convolve.c", (2400, 6), ACCELERATED, writes="out.pgm"),
+    Sample("vector_ops.cpp", (200000, 2500), ACCELERATED),
+    Sample("kmeans_assign.cpp", (20000, 128, 20), ACCELERATED),
+    Sample("distances.cpp", (4400,), ACCELERATED),
+    Sample("histogram.c", (32, 20), home("IndirectAddress")),
+    Sample("prefix_sum.c", (1000000, 600), home("CarriedValue", "DependentIterations")),
+    Sample("linked_list.c", (20000, 3000), home("CarriedValue", "IndirectAddress", "UnknownTripCount")),
+    Sample("recurrence.c", (1000000, 180), home("CarriedValue", "DependentIterations")),
+]
+
+
+def by_name(name):
+    for sample in SAMPLES:
+        if sample.name == name:
+            return sample
+    raise SystemExit(f"no sample {name}; there are: {' '.join(s.name for s in SAMPLES)}")

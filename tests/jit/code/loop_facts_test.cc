@@ -1,0 +1,130 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/jit/code/test_functions.h"
+
+TL_LABEL(nested);
+TL_LABEL(nested_outer);
+TL_LABEL(nested_inner);
+TL_LABEL(nested_latch);
+TL_LABEL(nested_out);
+TL_LABEL(nested_end);
+TL_LABEL(shared_header);
+TL_LABEL(shared_header_top);
+TL_LABEL(shared_header_out);
+TL_LABEL(shared_header_end);
+TL_LABEL(irreducible);
+TL_LABEL(irreducible_outer);
+TL_LABEL(irreducible_own);
+TL_LABEL(irreducible_end);
+TL_LABEL(jump_table);
+TL_LABEL(jump_table_top);
+TL_LABEL(jump_table_inner);
+TL_LABEL(jump_table_end);
+TL_LABEL(call_in_loop);
+TL_LABEL(call_in_loop_top);
+TL_LABEL(call_in_loop_end);
+TL_LABEL(push_in_loop);
+TL_LABEL(push_in_loop_top);
+TL_LABEL(push_in_loop_push);
+TL_LABEL(push_in_loop_end);
+TL_LABEL(syscall_in_loop);
+TL_LABEL(syscall_in_loop_top);
+TL_LABEL(syscall_in_loop_end);
+TL_LABEL(slots);
+TL_LABEL(slots_top);
+TL_LABEL(slots_cmov);
+TL_LABEL(slots_end);
+TL_LABEL(many_slots);
+TL_LABEL(many_slots_top);
+TL_LABEL(many_slots_end);
+
+namespace tracelift::jit {
+namespace {
+
+LoopFacts FactsOf(const FunctionCode& function, const char* header) {
+  auto facts = AnalyseLoop(function.decoded(), LoopWithHeader(function, header));
+  if (!facts.has_value()) ADD_FAILURE() << Describe(facts.error());
+  return facts.has_value() ? *facts : LoopFacts();
+}
+
+/// "rsp+8 8 r": base, displacement, bytes, how it is used.
+std::string Text(const Slot& slot) {
+  static constexpr const char* kNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"};
+  return fmt::format("{}{}{} {} {}{}", slot.base < 0 ? "" : kNames[slot.base], slot.base < 0 ? "" : "+",
+                     slot.displacement, slot.bytes, slot.read ? "r" : "", slot.written ? "w" : "");
+}
+
+TEST(AnalyseLoop, NamesWhatStopsALoop) {
+  EXPECT_EQ(Verdict(*TL_DECODE(nested), nested_outer), "accepted");
+  EXPECT_EQ(Verdict(*TL_DECODE(call_in_loop), call_in_loop_top).substr(0, 17), "CallInLoop 'call ");
+  EXPECT_EQ(Verdict(*TL_DECODE(push_in_loop), push_in_loop_top), "StackPointerChanges 'push rcx'");
+  EXPECT_EQ(Verdict(*TL_DECODE(jump_table), jump_table_top), "IndirectBranch 'jmp qword ptr [r8+rax*8]'");
+  EXPECT_EQ(Verdict(*TL_DECODE(jump_table), jump_table_inner), "accepted");
+  EXPECT_EQ(Verdict(*TL_DECODE(irreducible), irreducible_outer), "IrreducibleLoop 'test edi, edi'");
+  EXPECT_EQ(Verdict(*TL_DECODE(irreducible), irreducible_own), "accepted");
+  EXPECT_EQ(Verdict(*TL_DECODE(syscall_in_loop), syscall_in_loop_top), "UnsupportedInstruction 'syscall'");
+}
+
+TEST(AnalyseLoop, GivesTheAddressOfWhatStopsIt) {
+  const auto function = TL_DECODE(push_in_loop);
+  const auto facts = AnalyseLoop(function->decoded(), LoopWithHeader(*function, push_in_loop_top));
+  ASSERT_FALSE(facts.has_value());
+  EXPECT_EQ(facts.error().address, Address(push_in_loop_push));
+}
+
+TEST(AnalyseLoop, ExitsAreTheTargetsOutside) {
+  const auto nest = TL_DECODE(nested);
+  EXPECT_EQ(FactsOf(*nest, nested_inner).exits, (std::vector<uint64_t>{Address(nested_latch)}));
+  EXPECT_EQ(FactsOf(*nest, nested_outer).exits, (std::vector<uint64_t>{Address(nested_out)}));
+  EXPECT_EQ(FactsOf(*nest, nested_outer).header, Address(nested_outer));
+  EXPECT_EQ(FactsOf(*TL_DECODE(shared_header), shared_header_top).exits,
+            (std::vector<uint64_t>{Address(shared_header_out)}));
+}
+
+TEST(AnalyseLoop, WrittenHoldsWhatTheLoopChanges) {
+  const LoopFacts facts = FactsOf(*TL_DECODE(nested), nested_inner);
+  RegisterSet expected;
+  expected.AddGpr(kRax);
+  expected.AddGpr(kRdx);
+  expected.AddFlags();
+  EXPECT_EQ(facts.written, expected);
+}
+
+TEST(Slots, AreScalarsAtFixedAddressesThatOverlapNothing) {
+  const LoopFacts facts = FactsOf(*TL_DECODE(slots), slots_top);
+  std::vector<std::string> found;
+  for (const Slot& slot : facts.slots) found.push_back(Text(slot));
+  // Not: rsp+32 (4 and 8 bytes), rbx+16 (16 bytes, and 8 inside them), [rcx] (changes), fs:, lea, nop, prefetch,
+  // rsp+88 (locked), rsp+128 (32 bytes). rbp+8 has an index.
+  EXPECT_EQ(found, (std::vector<std::string>{"4660 1 r", fmt::format("{} 8 r", Address(slots)), "rbx+0 16 r",
+                                             "rsp+8 8 r", "rsp+16 8 rw", "rsp+24 8 r", "rsp+96 1 w"}));
+}
+
+TEST(Slots, AreFoundAgainFromTheOperand) {
+  const auto function = TL_DECODE(slots);
+  const LoopFacts facts = FactsOf(*function, slots_top);
+  std::string uses;
+  for (const Instruction& instruction : function->decoded().instructions) {
+    for (int i = 0; i < instruction.info.operand_count; ++i) {
+      if (const int slot = SlotIndexOf(facts, instruction, i); slot >= 0) uses += fmt::format("{} ", slot);
+    }
+  }
+  EXPECT_EQ(uses, "3 4 1 5 2 6 0 4 ");
+  const Instruction* cmov = function->decoded().InstructionAt(Address(slots_cmov));
+  EXPECT_EQ(SlotIndexOf(facts, *cmov, 0), -1);
+  EXPECT_EQ(SlotIndexOf(facts, *cmov, 1), 5);
+  EXPECT_EQ(SlotIndexOf(facts, *cmov, -1), -1);
+  EXPECT_EQ(SlotIndexOf(facts, *cmov, 99), -1);
+}
+
+TEST(Slots, BeyondTheLimitKeepThoseThatCarryValues) {
+  const LoopFacts facts = FactsOf(*TL_DECODE(many_slots), many_slots_top);
+  ASSERT_EQ(facts.slots.size(), static_cast<size_t>(kMaxSlots));
+  EXPECT_EQ(Text(facts.slots[0]), "rsp+0 8 r");
+  EXPECT_EQ(Text(facts.slots[kMaxSlots - 2]), "rsp+600 8 w");
+  EXPECT_EQ(Text(facts.slots[kMaxSlots - 1]), "rsp+608 8 rw");
+}
+
+}  // namespace
+}  // namespace tracelift::jit

@@ -1,0 +1,276 @@
+# Functions that the tests decode. They are never run. Every label is global, so that tests can name addresses.
+.intel_syntax noprefix
+.text
+.macro AT name
+.globl \name
+\name:
+.endm
+
+AT straight
+  mov eax, edi
+  add eax, 1
+  ret
+AT straight_end
+
+# for (rcx = 0; rcx < rdi; ++rcx) for (rdx = 0; rdx < rsi; ++rdx) rax += [r8 + rdx*8]
+AT nested
+  xor eax, eax
+  xor ecx, ecx
+AT nested_outer
+  xor edx, edx
+AT nested_inner
+  add rax, [r8 + rdx*8]
+  add rdx, 1
+  cmp rdx, rsi
+  jne nested_inner
+AT nested_latch
+  add rcx, 1
+  cmp rcx, rdi
+  jne nested_outer
+AT nested_out
+  ret
+AT nested_end
+
+# Two back edges to one header (continue), and an exit in the middle (break).
+AT shared_header
+  xor ecx, ecx
+AT shared_header_top
+  add rcx, 1
+  cmp rcx, rdi
+  jae shared_header_out
+AT shared_header_middle
+  test qword ptr [rsi + rcx*8], 1
+  je shared_header_top
+AT shared_header_tail
+  add qword ptr [rdx + rcx*8], 1
+  jmp shared_header_top
+AT shared_header_out
+  ret
+AT shared_header_end
+
+# A cycle of two blocks that is entered at either of them; around it, a proper loop; inside, another proper loop.
+AT irreducible
+  xor ecx, ecx
+AT irreducible_outer
+  test edi, edi
+  je irreducible_b
+AT irreducible_a
+  add rcx, 1
+AT irreducible_own
+  sub rdx, 1
+  jne irreducible_own
+AT irreducible_b
+  add rcx, 2
+  cmp rcx, rsi
+  jb irreducible_a
+AT irreducible_latch
+  sub r8, 1
+  jne irreducible_outer
+  ret
+AT irreducible_end
+
+# The switch inside the loop is only reachable through the table; one case holds a loop of its own.
+AT jump_table
+  xor ecx, ecx
+AT jump_table_top
+  movzx eax, byte ptr [rdi + rcx]
+  jmp [r8 + rax*8]
+  nop
+  nop word ptr [rax + rax + 0]
+AT jump_table_case0
+  add rdx, 1
+  jmp jump_table_next
+AT jump_table_case1
+  add rdx, 2
+AT jump_table_inner
+  sub r9, 1
+  jne jump_table_inner
+  jmp jump_table_next
+  int3
+AT jump_table_case2
+  add rdx, 3
+AT jump_table_next
+  add rcx, 1
+  cmp rcx, rsi
+  jne jump_table_top
+  mov rax, rdx
+  ret
+AT jump_table_end
+
+# A computed goto interpreter: every handler jumps on through the table.
+AT interpreter
+  jmp [rdi]
+AT interpreter_add
+  add rax, 1
+  add rdi, 8
+  jmp [rdi]
+AT interpreter_sub
+  sub rax, 1
+  add rdi, 8
+  jmp [rdi]
+AT interpreter_end
+
+AT call_in_loop
+  push rbx
+  mov ebx, 10
+AT call_in_loop_top
+  call straight
+AT call_in_loop_after
+  sub ebx, 1
+  jne call_in_loop_top
+  pop rbx
+  ret
+AT call_in_loop_end
+
+AT push_in_loop
+  mov ecx, 10
+AT push_in_loop_top
+  sub ecx, 1
+AT push_in_loop_push
+  push rcx
+  jne push_in_loop_top
+  ret
+AT push_in_loop_end
+
+AT syscall_in_loop
+  mov eax, 39
+AT syscall_in_loop_top
+  syscall
+  sub ebx, 1
+  jne syscall_in_loop_top
+  ret
+AT syscall_in_loop_end
+
+AT bad_bytes
+  test edi, edi
+  je bad_bytes_good
+AT bad_bytes_bad
+  .byte 0x06
+AT bad_bytes_good
+  ret
+AT bad_bytes_end
+
+# The same with a loop: the loop is found in spite of it.
+AT bad_bytes_and_loop
+  mov ecx, 9
+AT bad_bytes_and_loop_top
+  sub ecx, 1
+  jne bad_bytes_and_loop_top
+  .byte 0x06
+AT bad_bytes_and_loop_end
+
+# The jump skips the lock prefix: two readings of the same bytes.
+AT skipped_prefix
+  mov edx, 5
+AT skipped_prefix_top
+  cmp dword ptr [rdi], 0
+  jne skipped_prefix_lock + 1
+AT skipped_prefix_lock
+  lock add dword ptr [rsi], 1
+  sub edx, 1
+  jne skipped_prefix_top
+  ret
+AT skipped_prefix_end
+
+AT loop_instruction
+  mov rcx, rdi
+AT loop_instruction_top
+  add rax, rcx
+  loop loop_instruction_top
+  ret
+AT loop_instruction_end
+
+# Slots.
+AT slots
+AT slots_top
+  mov rax, [rsp + 8]
+  add [rsp + 16], rax
+  movsd xmm0, qword ptr [rip + slots]
+AT slots_cmov
+  cmovb rax, [rsp + 24]
+  mov eax, [rsp + 32]
+  mov rdx, [rsp + 32]
+  movups xmm1, [rbx]
+  movups xmm1, [rbx + 16]
+  mov r8, [rbx + 24]
+  mov r9, [rcx]
+  mov r10, [rbp + rcx*8 + 8]
+  mov r11, fs:[40]
+  lea rax, [rsp + 64]
+  nop dword ptr [rsp + 72]
+  prefetcht0 [rsp + 80]
+  lock add dword ptr [rsp + 88], 1
+  mov byte ptr [rsp + 96], 1
+  mov al, ds:[0x1234]
+  vmovups ymm2, [rsp + 128]
+  add rcx, 1
+  cmp rcx, [rsp + 16]
+  jne slots_top
+  ret
+AT slots_end
+
+AT many_slots
+AT many_slots_top
+  i = 0
+  .rept 60
+  mov rax, [rsp + 8*i]
+  i = i + 1
+  .endr
+  mov [rsp + 600], rdx
+  add [rsp + 608], rdx
+  sub ecx, 1
+  jne many_slots_top
+  ret
+AT many_slots_end
+
+# Liveness.
+AT live_leaf
+  lea rax, [rdi + 1]
+  add rax, rsi
+AT live_leaf_ret
+  ret
+AT live_leaf_end
+
+AT live_call
+  mov r11, rbx
+  call straight
+AT live_call_after
+  mov rax, r9
+  mov rdx, r11
+  ret
+AT live_call_end
+
+AT live_tail
+  xor eax, eax
+  xor r11d, r11d
+  jmp straight
+AT live_tail_end
+
+AT live_trap
+  mov rax, rdi
+  ud2
+AT live_trap_end
+
+AT live_indirect
+  xor eax, eax
+  jmp rcx
+AT live_indirect_end
+
+# xmm1 and rdx are temporaries, xmm0 an accumulator, r9 is used after the loop only.
+AT live_loop
+  pxor xmm0, xmm0
+  xor ecx, ecx
+AT live_loop_top
+  movsd xmm1, qword ptr [rdi + rcx*8]
+  mov edx, [rsi + rcx*4]
+  pxor xmm2, xmm2
+  cvtsi2sd xmm2, edx
+  mulsd xmm1, xmm2
+  addsd xmm0, xmm1
+  add rcx, 1
+  cmp rcx, r8
+  jne live_loop_top
+  mov rax, r9
+  ret
+AT live_loop_end
+.section .note.GNU-stack,"",@progbits

@@ -1,0 +1,446 @@
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <random>
+
+#include "jit/footprint.h"
+#include "jit/footprint_text.h"
+#include "tests/jit/footprint/programs.h"
+
+namespace tracelift::jit {
+namespace {
+
+std::string Outcome(const FootprintProgram& program, const MachineState& state, int64_t iterations) {
+  auto footprint = std::make_unique<Footprint>();
+  const auto done = Evaluate(program, state, iterations, footprint.get());
+  if (!done) return std::string(Name(done.error().reason));
+  return Print(*footprint);
+}
+
+std::string TripCount(std::string_view text, const MachineState& state) {
+  const auto taken = EvaluateTripCount(Parsed(text), state);
+  return taken ? std::to_string(*taken) : std::string(Name(taken.error().reason));
+}
+
+MachineState WithRdi(uint64_t value) {
+  MachineState state{};
+  state.gpr[kRdi] = value;
+  return state;
+}
+
+TEST(TripCounts, AreExactUnsignedNumbersOfTheirWidth) {
+  constexpr std::string_view kMinusOne32 = R"(
+    %0 = i64 gpr rdi
+    %1 = i32 trunc %0 from i64
+    %2 = i32 const -1
+    %3 = i32 add %1 %2
+    loop 0 backedge %3)";
+  EXPECT_EQ(TripCount(kMinusOne32, WithRdi(10)), "9");
+  EXPECT_EQ(TripCount(kMinusOne32, WithRdi(0xffff'ffff'0000'000a)), "9") << "the upper half is not looked at";
+  EXPECT_EQ(TripCount(kMinusOne32, WithRdi(0)), "4294967295") << "wraps as the program's own counter does";
+  constexpr std::string_view kDistance = R"(
+    %0 = i64 gpr rdi
+    %1 = i64 const -4096
+    %2 = i64 add %0 %1
+    %3 = i64 const 8
+    %4 = i64 udiv %2 %3
+    loop 0 backedge %4)";
+  EXPECT_EQ(TripCount(kDistance, WithRdi(4096 + 80)), "10");
+  EXPECT_EQ(TripCount(kDistance, WithRdi(4096 - 8)), "2305843009213693951");
+}
+
+TEST(TripCounts, ThatAreNotComputableOrEndlessFail) {
+  EXPECT_EQ(TripCount("loop 0 backedge unknown", {}), "UnknownTripCount");
+  EXPECT_EQ(TripCount("%0 = i64 gpr rdi\nloop 0 backedge %0", WithRdi(UINT64_MAX)), "UnknownTripCount");
+  EXPECT_EQ(TripCount("%0 = i64 iv 0\nloop 0 backedge %0", {}), "UnknownTripCount");
+  EXPECT_EQ(TripCount("%0 = i64 const 5\n%1 = i64 const 0\n%2 = i64 udiv %0 %1\nloop 0 backedge %2", {}),
+            "UnknownTripCount");
+  EXPECT_EQ(TripCount("", {}), "LoopsTooDeep") << "a program without loops has none";
+}
+
+TEST(TripCounts, ReadSlotsAtTheirWidth) {
+  MachineState state{};
+  const uint64_t value = 0xffff'ffff'ffff'fff0;
+  std::memcpy(state.slot[2].bytes.data(), &value, sizeof value);
+  EXPECT_EQ(TripCount("%0 = i8 slot 2\nloop 0 backedge %0", state), "240");
+  EXPECT_EQ(TripCount("%0 = i8 slot 2\n%1 = i64 sext %0 from i8\n%2 = i64 const 17\n%3 = i64 add %1 %2\n"
+                      "loop 0 backedge %3",
+                      state),
+            "1");
+}
+
+TEST(Evaluation, GivesTheFormsOfAMatrixProduct) {
+  MachineState state{};
+  state.gpr[kRdi] = 0x10000;
+  state.gpr[kRsi] = 0x20000;
+  state.gpr[kRdx] = 0x30000;
+  state.gpr[kRcx] = 16;
+  EXPECT_EQ(Outcome(Parsed(kMatrixProduct), state, 4),
+            "trips 4 16 16\n"
+            "read 8 at 0x10000 +128*i0 +8*i1 in [0x10000,0x10200)\n"
+            "write 8 at 0x10000 +128*i0 +8*i1 in [0x10000,0x10200)\n"
+            "read 8 at 0x20000 +128*i0 +8*i2 in [0x20000,0x20200)\n"
+            "read 8 at 0x30000 +8*i1 +128*i2 in [0x30000,0x30800)\n");
+}
+
+TEST(Evaluation, CountsDownWithA32BitIndex) {
+  // for (int i = edi - 1; i >= 0; --i) a[i], the step held zero-extended in a register.
+  MachineState state = WithRdi(100);
+  state.gpr[kRsi] = 0x10000;
+  state.gpr[kRdx] = 0xffffffff;
+  EXPECT_EQ(Outcome(Parsed(R"(
+    %0 = i64 gpr rdi
+    %1 = i32 trunc %0 from i64
+    %2 = i32 const -1
+    %3 = i32 add %1 %2
+    %4 = i64 gpr rdx
+    %5 = i32 trunc %4 from i64
+    %6 = i64 iv 0
+    %7 = i32 mul %5 %6
+    %8 = i32 add %3 %7
+    %9 = i64 sext %8 from i32
+    %10 = i64 const 4
+    %11 = i64 mul %9 %10
+    %12 = i64 gpr rsi
+    %13 = i64 add %12 %11
+    loop 0 backedge %3
+    write 4 at %13 in loop 0)"),
+                    state, 100),
+            "trips 100\nwrite 4 at 0x1018c -4*i0 in [0x10000,0x10190)\n");
+}
+
+TEST(Evaluation, RefusesAnIndexThatWraps) {
+  constexpr std::string_view kWrapping = R"(
+    %0 = i64 gpr rdi
+    %1 = i32 trunc %0 from i64
+    %2 = i64 iv 0
+    %3 = i32 add %1 %2
+    %4 = i64 zext %3 from i32
+    loop 0 backedge %0
+    read 1 at %4 in loop 0)";
+  EXPECT_EQ(Outcome(Parsed(kWrapping), WithRdi(0xfffffff0), 16),
+            "trips 16\nread 1 at 0xfffffff0 +1*i0 in [0xfffffff0,0x100000000)\n");
+  EXPECT_EQ(Outcome(Parsed(kWrapping), WithRdi(0xfffffff0), 17), "IndirectAddress");
+}
+
+TEST(Evaluation, RefusesAddressesThatAreNotTheProgramsOwn) {
+  constexpr std::string_view kPlain = "%0 = i64 gpr rdi\nloop 0 backedge %0\nread 8 at %0 in loop 0";
+  EXPECT_EQ(Outcome(Parsed(kPlain), WithRdi((uint64_t{1} << 47) - 8), 1),
+            "trips 1\nread 8 at 0x7ffffffffff8 in [0x7ffffffffff8,0x800000000000)\n");
+  EXPECT_EQ(Outcome(Parsed(kPlain), WithRdi((uint64_t{1} << 47) - 7), 1), "UnmappedMemory");
+  EXPECT_EQ(Outcome(Parsed(kPlain), WithRdi(UINT64_MAX), 1), "UnmappedMemory");
+}
+
+TEST(Evaluation, TakesInnerTripCountsAtTheirLargest) {
+  // for i < 10: for j <= i.
+  constexpr std::string_view kTriangle = R"(
+    %0 = i64 iv 0
+    %1 = i64 iv 1
+    %2 = i64 gpr rdi
+    %3 = i64 add %2 %1
+    %4 = i64 const 9
+    loop 0 backedge %4
+    loop 1 in 0 backedge %0
+    write 1 at %3 in loop 1)";
+  EXPECT_EQ(Outcome(Parsed(kTriangle), WithRdi(4096), 10), "trips 10 10\nwrite 1 at 0x1000 +1*i1 in [0x1000,0x100a)\n");
+}
+
+TEST(Evaluation, AnInnerLoopOfUnknownLengthOnlyMattersToWhatMovesInIt) {
+  constexpr std::string_view kStays = R"(
+    %0 = i64 iv 0
+    %1 = i64 iv 1
+    %2 = i64 gpr rdi
+    %3 = i64 add %2 %0
+    %4 = i64 add %2 %1
+    loop 0 backedge %2
+    loop 1 in 0 backedge unknown
+    write 1 at %3 in loop 1)";
+  EXPECT_EQ(Outcome(Parsed(kStays), WithRdi(4096), 10),
+            "trips 10 9223372036854775807\nwrite 1 at 0x1000 +1*i0 in [0x1000,0x100a)\n");
+  EXPECT_EQ(Outcome(Parsed(std::string(kStays) + "\nread 1 at %4 in loop 1"), WithRdi(4096), 10), "UnknownTripCount");
+}
+
+TEST(Evaluation, AnUnknownAddressNamesItsInstruction) {
+  const FootprintProgram program =
+      Parsed("%0 = i64 const 3\nloop 0 backedge %0\nwrite 8 at unknown in loop 0 instruction 0x401000");
+  static Footprint footprint;
+  const auto done = Evaluate(program, {}, 4, &footprint);
+  ASSERT_FALSE(done.has_value());
+  EXPECT_EQ(done.error().reason, RejectionReason::kIndirectAddress);
+  EXPECT_EQ(done.error().instruction, 0x401000u);
+}
+
+TEST(Evaluation, AProductOfTwoCountersBecomesAnInterval) {
+  // a[i * j]: no stride, but a known range.
+  EXPECT_EQ(Outcome(Parsed(R"(
+    %0 = i64 iv 0
+    %1 = i64 iv 1
+    %2 = i64 mul %0 %1
+    %3 = i64 gpr rdi
+    %4 = i64 add %3 %2
+    %5 = i64 const 4
+    loop 0 backedge %5
+    loop 1 in 0 backedge %5
+    read 1 at %4 in loop 1)"),
+                    WithRdi(4096), 5),
+            "trips 5 5\nread 1 at 0x1000 +[0,16] in [0x1000,0x1011)\n");
+}
+
+TEST(Evaluation, AppendsTheSlots) {
+  MachineState state{};
+  state.gpr[kRsp] = 0x7fff0000;
+  const std::string text = Outcome(Parsed("slot rsp-8 bytes 4 rw\nslot [0x404040] bytes 8 r\n"
+                                          "%0 = i64 const 3\nloop 0 backedge %0"),
+                                   state, 4);
+  EXPECT_EQ(text,
+            "trips 4\nwrite 4 at 0x7ffefff8 in [0x7ffefff8,0x7ffefffc)\nread 8 at 0x404040 in [0x404040,0x404048)\n");
+}
+
+// What the CPU computes: every node as an unsigned number of its width.
+class Machine {
+ public:
+  Machine(const FootprintProgram& program, const MachineState& state) : program_(program), state_(state) {}
+
+  uint64_t Value(ExprId id, const int64_t* iv) const {
+    const ExprNode& node = program_.nodes[static_cast<size_t>(id)];
+    const auto mask = [](uint64_t value, int width) {
+      return width == 64 ? value : value & ((uint64_t{1} << width) - 1);
+    };
+    const auto sign = [](uint64_t value, int width) {
+      return static_cast<int64_t>(value << (64 - width)) >> (64 - width);
+    };
+    const int w = node.width;
+    const uint64_t a = node.a < 0 ? 0 : Value(node.a, iv);
+    const uint64_t b = node.b < 0 ? 0 : Value(node.b, iv);
+    switch (node.op) {
+      case ExprOp::kConst:
+        return mask(static_cast<uint64_t>(node.imm), w);
+      case ExprOp::kGpr:
+        return mask(state_.gpr[static_cast<size_t>(node.imm)], w);
+      case ExprOp::kSlot:
+        return 0;
+      case ExprOp::kIv:
+        return mask(static_cast<uint64_t>(iv[node.imm]), w);
+      case ExprOp::kAdd:
+        return mask(a + b, w);
+      case ExprOp::kMul:
+        return mask(a * b, w);
+      case ExprOp::kSMax:
+        return sign(a, w) > sign(b, w) ? a : b;
+      case ExprOp::kSMin:
+        return sign(a, w) < sign(b, w) ? a : b;
+      case ExprOp::kUMax:
+        return std::max(a, b);
+      case ExprOp::kUMin:
+        return std::min(a, b);
+      case ExprOp::kUDiv:
+        return b == 0 ? 0 : a / b;
+      case ExprOp::kZext:
+        return a;
+      case ExprOp::kSext:
+        return mask(static_cast<uint64_t>(sign(a, node.from)), w);
+      case ExprOp::kTrunc:
+        return mask(a, w);
+    }
+    return 0;
+  }
+
+ private:
+  const FootprintProgram& program_;
+  const MachineState& state_;
+};
+
+// Random programs: a value of 8, 16, 32 or 64 bits from counters, registers and constants, extended to an address.
+class RandomProgram {
+ public:
+  explicit RandomProgram(std::mt19937_64& random) : random_(random) {
+    static constexpr int kWidths[] = {8, 8, 16, 32, 64};
+    loops_ = 1 + Below(3);
+    program.loops.resize(static_cast<size_t>(loops_));
+    for (int k = 1; k < loops_; ++k) {
+      program.loops[static_cast<size_t>(k)].parent = k - 1;
+      visible_ = k;  // a count only depends on the counters around it
+      if (Below(3) != 0) {
+        program.loops[static_cast<size_t>(k)].backedge_taken =
+            Below(2) == 0 ? Const(8, Below(6)) : Tree(kWidths[Below(5)], 1 + Below(2));
+      }
+    }
+    visible_ = loops_;
+    for (int n = 1 + Below(2); n > 0; --n) {
+      const int width = kWidths[Below(5)];
+      ExprId value = Tree(width, 1 + Below(4));
+      if (width < 64) value = Cast(Below(2) == 0 ? ExprOp::kZext : ExprOp::kSext, 64, width, value);
+      const ExprId base = Const(64, 1 << 20);
+      Access access;
+      access.address = Push({.op = ExprOp::kAdd, .a = base, .b = value});
+      access.bytes = static_cast<uint32_t>(1 + Below(8));
+      access.innermost_loop = loops_ - 1;
+      program.accesses.push_back(access);
+    }
+    for (auto& gpr : state.gpr) gpr = Below(2) == 0 ? static_cast<uint64_t>(Below(20) - 10) : random_();
+  }
+
+  FootprintProgram program;
+  MachineState state{};
+
+ private:
+  int Below(int n) { return static_cast<int>(random_() % static_cast<uint64_t>(n)); }
+  ExprId Push(ExprNode node) {
+    program.nodes.push_back(node);
+    return static_cast<ExprId>(program.nodes.size() - 1);
+  }
+  ExprId Const(int width, int64_t value) {
+    return Push({.op = ExprOp::kConst, .width = static_cast<uint8_t>(width), .imm = value});
+  }
+  ExprId Cast(ExprOp op, int width, int from, ExprId a) {
+    return Push({.op = op, .width = static_cast<uint8_t>(width), .from = static_cast<uint8_t>(from), .a = a});
+  }
+  ExprId Leaf(int width) {
+    switch (Below(4)) {
+      case 0: {
+        const ExprId whole = Push({.op = ExprOp::kGpr, .imm = Below(kGprCount)});
+        return width == 64 ? whole : Cast(ExprOp::kTrunc, width, 64, whole);
+      }
+      case 1:
+        return Const(width, Below(4) == 0 ? static_cast<int64_t>(random_()) : Below(40) - 20);
+      default:
+        return Push({.op = ExprOp::kIv, .width = static_cast<uint8_t>(width), .imm = Below(visible_)});
+    }
+  }
+  ExprId Tree(int width, int depth) {
+    if (depth == 0) return Leaf(width);
+    const uint8_t w = static_cast<uint8_t>(width);
+    switch (Below(12)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3: {
+        const ExprId a = Tree(width, depth - 1);
+        return Push({.op = ExprOp::kAdd, .width = w, .a = a, .b = Tree(width, depth - 1)});
+      }
+      case 4:
+      case 5: {
+        const ExprId a = Below(4) == 0 ? Tree(width, depth - 1) : Const(width, Below(30) - 15);
+        return Push({.op = ExprOp::kMul, .width = w, .a = a, .b = Tree(width, depth - 1)});
+      }
+      case 6: {
+        static constexpr ExprOp kExtrema[] = {ExprOp::kSMax, ExprOp::kSMin, ExprOp::kUMax, ExprOp::kUMin};
+        const ExprId a = Tree(width, depth - 1);
+        return Push({.op = kExtrema[Below(4)], .width = w, .a = a, .b = Tree(width, depth - 1)});
+      }
+      case 7: {
+        const ExprId a = Tree(width, depth - 1);
+        const ExprId b = Below(4) == 0 ? Tree(width, depth - 1) : Const(width, 1 + Below(6));
+        return Push({.op = ExprOp::kUDiv, .width = w, .a = a, .b = b});
+      }
+      case 8:
+      case 9: {
+        if (width == 64) return Cast(Below(2) == 0 ? ExprOp::kZext : ExprOp::kSext, 64, 32, Tree(32, depth - 1));
+        if (width > 8) return Cast(Below(2) == 0 ? ExprOp::kZext : ExprOp::kSext, width, 8, Tree(8, depth - 1));
+        return Cast(ExprOp::kTrunc, 8, 32, Tree(32, depth - 1));
+      }
+      case 10:
+        if (width < 64) return Cast(ExprOp::kTrunc, width, 64, Tree(64, depth - 1));
+        [[fallthrough]];
+      default:
+        return Leaf(width);
+    }
+  }
+
+  std::mt19937_64& random_;
+  int loops_ = 1;
+  int visible_ = 1;
+};
+
+// Runs the nest as the CPU would; false when it is too long to run.
+template <typename Visit>
+bool RunNest(const FootprintProgram& program, const Machine& machine, int64_t iterations, size_t k, int64_t* iv,
+             int64_t* budget, Visit visit) {
+  if (k == program.loops.size()) {
+    visit();
+    return --*budget > 0;
+  }
+  const ExprId taken = program.loops[k].backedge_taken;
+  // Of a loop with unknown count, some passes stand for all.
+  uint64_t last = k == 0 ? static_cast<uint64_t>(iterations - 1) : taken == kNoExpr ? 3 : machine.Value(taken, iv);
+  for (uint64_t i = 0; i <= last; ++i) {
+    iv[k] = static_cast<int64_t>(i);
+    if (!RunNest(program, machine, iterations, k + 1, iv, budget, visit)) return false;
+  }
+  return true;
+}
+
+TEST(Evaluation, CoversEveryAddressThatTheMachineComputes) {
+  std::mt19937_64 random(4711);
+  std::map<std::string, int> outcomes;
+  int64_t addresses = 0, with_slack = 0, with_stride = 0;
+  auto footprint = std::make_unique<Footprint>();
+  for (int round = 0; round < 200000; ++round) {
+    const RandomProgram candidate(random);
+    const int64_t iterations = 1 + static_cast<int64_t>(random() % 12);
+    const auto done = Evaluate(candidate.program, candidate.state, iterations, footprint.get());
+    if (!done) {
+      ++outcomes[std::string(Name(done.error().reason))];
+      continue;
+    }
+    ++outcomes["ok"];
+    const Machine machine(candidate.program, candidate.state);
+    int64_t iv[kMaxLoops] = {};
+    int64_t budget = 3000;
+    for (const AccessForm& form : footprint->all()) {
+      with_slack += form.slack != 0;
+      for (const int64_t stride : form.stride) with_stride += stride != 0;
+    }
+    RunNest(candidate.program, machine, iterations, 0, iv, &budget, [&] {
+      for (int k = 0; k < footprint->loop_count; ++k) ASSERT_LT(iv[k], footprint->trip[k]) << Print(candidate.program);
+      for (const AccessForm& form : footprint->all()) {
+        const uint64_t address = machine.Value(candidate.program.accesses[form.access].address, iv);
+        uint64_t expected = form.base;
+        for (size_t k = 0; k < static_cast<size_t>(kMaxLoops); ++k) {
+          expected += static_cast<uint64_t>(form.stride[k]) * static_cast<uint64_t>(iv[k]);
+        }
+        ASSERT_LE(address - expected, form.slack) << Print(candidate.program) << Print(*footprint);
+        ASSERT_GE(address, form.low);
+        ASSERT_LE(address + form.bytes, form.high);
+        ++addresses;
+      }
+    });
+    if (HasFatalFailure()) return;
+  }
+  for (const auto& [name, count] : outcomes) std::printf("%s: %d\n", name.c_str(), count);
+  std::printf("addresses compared: %lld, forms with slack: %lld, strides: %lld\n", static_cast<long long>(addresses),
+              static_cast<long long>(with_slack), static_cast<long long>(with_stride));
+  EXPECT_GT(outcomes["ok"], 50000);
+  EXPECT_GT(with_slack, 1000);
+  EXPECT_GT(with_stride, 10000);
+}
+
+TEST(Evaluation, CostOfAMatrixProduct) {
+  MachineState state{};
+  state.gpr[kRdi] = 0x10000000;
+  state.gpr[kRsi] = 0x20000000;
+  state.gpr[kRdx] = 0x30000000;
+  state.gpr[kRcx] = 1000;
+  const FootprintProgram program = Parsed(kMatrixProduct);
+  auto footprint = std::make_unique<Footprint>();
+  constexpr int kRounds = 20000;
+  const auto time = [](auto&& body) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < kRounds; ++i) body();
+    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count() / kRounds;
+  };
+  int64_t sum = 0;
+  ByteRange ranges[16];
+  const double trip = time([&] { sum += *EvaluateTripCount(program, state); });
+  const double evaluate = time([&] { sum += Evaluate(program, state, 1000, footprint.get()).has_value(); });
+  const double check = time([&] { sum += CheckIndependent(*footprint).verdict == Independence::kIndependent; });
+  const double collect = time([&] { sum += static_cast<int64_t>(CollectRanges(*footprint, ranges)); });
+  std::printf("trip count %.0f ns, evaluate %.0f ns, check %.0f ns, ranges %.0f ns\n", trip, evaluate, check, collect);
+  EXPECT_EQ(sum, kRounds * (999 + 1 + 1 + 3)) << "each round did its work";
+}
+
+}  // namespace
+}  // namespace tracelift::jit

@@ -1,0 +1,441 @@
+#include "tests/jit/lift/differential.h"
+
+#include <fmt/format.h>
+#include <llvm/ExecutionEngine/Orc/CompileUtils.h>
+#include <llvm/ExecutionEngine/Orc/LLJIT.h>
+#include <llvm/IR/DiagnosticInfo.h>
+#include <llvm/IR/DiagnosticPrinter.h>
+#include <llvm/IR/Module.h>
+#include <llvm/IR/Verifier.h>
+#include <llvm/Passes/PassBuilder.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include <cstring>
+#include <memory>
+
+#include "jit/artifact.h"
+#include "jit/code/decoded_function.h"
+#include "jit/lift/lifter.h"
+#include "tests/jit/lift/machine_states.h"
+#include "tests/jit/lift/native_run.h"
+
+namespace tracelift::jit {
+namespace {
+
+using LiftedFunction = int32_t (*)(const MachineState*, MachineState*, int64_t, int64_t, uint32_t*);
+constexpr size_t kJumpBytes = 5;
+
+/// Bytes [begin, end) of this process, followed by a jump back to begin: the snippet as an endless loop.
+class LoopReader : public CodeReader {
+ public:
+  LoopReader(uint64_t begin, uint64_t end) {
+    bytes_.assign(reinterpret_cast<const uint8_t*>(begin), reinterpret_cast<const uint8_t*>(end));
+    const auto back = static_cast<int32_t>(begin - end - kJumpBytes);
+    bytes_.push_back(0xe9);
+    for (int i = 0; i < 4; ++i) bytes_.push_back(static_cast<uint8_t>(static_cast<uint32_t>(back) >> (8 * i)));
+    begin_ = begin;
+  }
+  AddressRange bounds() const { return {begin_, begin_ + bytes_.size()}; }
+  bool Read(uint64_t address, std::span<uint8_t> out) const override {
+    if (address < begin_ || address + out.size() > bounds().end) return false;
+    std::memcpy(out.data(), bytes_.data() + (address - begin_), out.size());
+    return true;
+  }
+  bool IsConstant(uint64_t, size_t) const override { return false; }
+
+ private:
+  uint64_t begin_ = 0;
+  std::vector<uint8_t> bytes_;
+};
+
+std::unique_ptr<llvm::orc::LLJIT> MakeJit(bool optimise, std::string* failure) {
+  llvm::InitializeNativeTarget();
+  llvm::InitializeNativeTargetAsmPrinter();
+  llvm::InitializeNativeTargetAsmParser();
+  auto target = llvm::orc::JITTargetMachineBuilder::detectHost();
+  if (!target) {
+    *failure = llvm::toString(target.takeError());
+    return nullptr;
+  }
+  target->setCodeGenOptLevel(optimise ? llvm::CodeGenOptLevel::Default : llvm::CodeGenOptLevel::None);
+  auto jit = llvm::orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(*target)).create();
+  if (!jit) {
+    *failure = llvm::toString(jit.takeError());
+    return nullptr;
+  }
+  return std::move(*jit);
+}
+
+/// Snippets assembled by LLVM and loaded; each ends with a jump to the native exit.
+class Assembly {
+ public:
+  struct Code {
+    uint64_t begin = 0, end = 0;
+  };
+
+  Assembly(const std::vector<std::string>& texts, std::string* failure) : jit_(MakeJit(false, failure)) {
+    if (jit_ == nullptr) return;
+    std::string source = ".intel_syntax noprefix\n.text\n";
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::string text = texts[i];
+      for (size_t at; (at = text.find("@L")) != std::string::npos;) text.replace(at, 2, fmt::format(".Lsnippet{}", i));
+      source += fmt::format(".balign 16\n.globl snippet_{0}\nsnippet_{0}:\n{1}\n.globl snippet_end_{0}\nsnippet_end_{0}:\n"
+                            "jmp qword ptr [rip]\n.quad {2}\n.quad 0x0123456789abcdef, 0x3ff4000000000000\n",
+                            i, text, NativeExitAddress());
+    }
+    source += ".att_syntax\n";
+    // As an object: LLJIT does not see the symbols of a module's assembly.
+    llvm::LLVMContext context;
+    context.setDiagnosticHandlerCallBack(
+        [](const llvm::DiagnosticInfo* info, void* text) {
+          llvm::raw_string_ostream stream(*static_cast<std::string*>(text));
+          llvm::DiagnosticPrinterRawOStream printer(stream);
+          info->print(printer);
+        },
+        failure);
+    llvm::Module module("snippets", context);
+    module.setDataLayout(jit_->getDataLayout());
+    module.setTargetTriple(jit_->getTargetTriple().str());
+    module.setModuleInlineAsm(source);
+    auto target = llvm::cantFail(llvm::orc::JITTargetMachineBuilder::detectHost());
+    auto machine = llvm::cantFail(target.createTargetMachine());
+    auto object = llvm::orc::SimpleCompiler(*machine)(module);
+    if (!object || !failure->empty()) {
+      if (!object) *failure += llvm::toString(object.takeError());
+      return;
+    }
+    if (llvm::Error error = jit_->addObjectFile(std::move(*object))) {
+      *failure = llvm::toString(std::move(error));
+      return;
+    }
+    for (size_t i = 0; i < texts.size(); ++i) {
+      auto begin = jit_->lookup(fmt::format("snippet_{}", i));
+      auto end = jit_->lookup(fmt::format("snippet_end_{}", i));
+      if (!begin || !end) {
+        *failure = texts[i] + ": no code";
+        llvm::consumeError(begin.takeError());
+        llvm::consumeError(end.takeError());
+        return;
+      }
+      codes_.push_back({begin->getValue(), end->getValue()});
+    }
+  }
+  const std::vector<Code>& codes() const { return codes_; }
+
+ private:
+  std::unique_ptr<llvm::orc::LLJIT> jit_;
+  std::vector<Code> codes_;
+};
+
+std::expected<std::shared_ptr<const FunctionCode>, Rejection> Decode(const Assembly::Code& code) {
+  const LoopReader reader(code.begin, code.end);
+  return DecodeFunction(reader, reader.bounds());
+}
+
+LoopId LoopAt(const FunctionCode& function, uint64_t header) {
+  for (size_t i = 0; i < function.loops().size(); ++i) {
+    if (function.loops()[i].header == header) return static_cast<LoopId>(i);
+  }
+  return LoopId::kNone;
+}
+
+enum class Variant { kPlainO0, kPlainO2, kSlotsO2 };
+constexpr const char* kVariantNames[] = {"plain, O0", "plain, O2", "slots, O2"};
+
+void Optimise(llvm::Module& module) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager sccs;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder;
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(sccs);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, sccs, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
+}
+
+/// The arithmetic flags that `instruction` leaves undefined when it runs from `state`.
+uint64_t UndefinedFlags(const Instruction& instruction, const MachineState* state) {
+  constexpr uint64_t kOf = 0x800, kAf = 0x10, kCf = 1;
+  const uint64_t listed = instruction.info.cpu_flags ? instruction.info.cpu_flags->undefined & kArithmeticFlags : 0;
+  int count_operand = -1;
+  switch (instruction.info.mnemonic) {
+    case ZYDIS_MNEMONIC_SHL:
+    case ZYDIS_MNEMONIC_SHR:
+    case ZYDIS_MNEMONIC_SAR:
+    case ZYDIS_MNEMONIC_ROL:
+    case ZYDIS_MNEMONIC_ROR: count_operand = 1; break;
+    case ZYDIS_MNEMONIC_SHLD:
+    case ZYDIS_MNEMONIC_SHRD: count_operand = 2; break;
+    default: return listed;
+  }
+  const bool rotates =
+      instruction.info.mnemonic == ZYDIS_MNEMONIC_ROL || instruction.info.mnemonic == ZYDIS_MNEMONIC_ROR;
+  const ZydisDecodedOperand& count = instruction.operands[count_operand];
+  const bool is_constant = count.type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+  const unsigned bits = instruction.operands[0].size;
+  if (!is_constant && state == nullptr) return kOf | kAf | (bits < 32 ? kCf : 0);
+  uint64_t by = is_constant ? count.imm.value.u : state->gpr[kRcx];
+  by &= bits == 64 ? 63 : 31;
+  if (by == 0) return 0;
+  uint64_t undefined = by == 1 ? 0 : kOf;
+  if (!rotates) undefined |= kAf;
+  if (!rotates && by >= bits && instruction.info.mnemonic != ZYDIS_MNEMONIC_SAR) undefined |= kCf;
+  return undefined;
+}
+
+/// Width of the floats whose NaN bits LLVM may exchange in this instruction, or 0.
+int SwappableNaN(ZydisMnemonic mnemonic) {
+  switch (mnemonic) {
+    case ZYDIS_MNEMONIC_ADDSS:
+    case ZYDIS_MNEMONIC_ADDPS:
+    case ZYDIS_MNEMONIC_MULSS:
+    case ZYDIS_MNEMONIC_MULPS:
+    case ZYDIS_MNEMONIC_HADDPS:
+    case ZYDIS_MNEMONIC_ADDSUBPS: return 32;
+    case ZYDIS_MNEMONIC_ADDSD:
+    case ZYDIS_MNEMONIC_ADDPD:
+    case ZYDIS_MNEMONIC_MULSD:
+    case ZYDIS_MNEMONIC_MULPD:
+    case ZYDIS_MNEMONIC_HADDPD:
+    case ZYDIS_MNEMONIC_ADDSUBPD: return 64;
+    default: return 0;
+  }
+}
+
+bool IsNaN(uint64_t bits, int width) {
+  return width == 64 ? (bits & INT64_MAX) > 0x7ff0000000000000 : (bits & 0x7fffffff) > 0x7f800000;
+}
+
+class Lifting {
+ public:
+  Lifting(const std::vector<Snippet>& snippets, const DifferentialOptions& options)
+      : snippets_(snippets), options_(options) {}
+
+  DifferentialResult Run() {
+    std::vector<std::string> texts;
+    for (const Snippet& snippet : snippets_) texts.push_back(snippet.native);
+    std::vector<size_t> lifted_code;  // mostly the very bytes that run natively: rip-relative operands agree
+    for (size_t i = 0; i < snippets_.size(); ++i) {
+      const bool same = snippets_[i].lifted == snippets_[i].native;
+      lifted_code.push_back(same ? i : texts.size());
+      if (!same) texts.push_back(snippets_[i].lifted);
+    }
+    Assembly assembly(texts, &result_.failure);
+    if (!result_.failure.empty()) return result_;
+    InstallFaultHandler();
+    for (size_t i = 0; i < snippets_.size(); ++i) {
+      auto function = Decode(assembly.codes()[lifted_code[i]]);
+      functions_.push_back(function ? *function : nullptr);
+      if (!function) result_.not_lifted.push_back(snippets_[i].lifted + ": " + Describe(function.error()));
+    }
+    for (Variant variant : {Variant::kPlainO0, Variant::kPlainO2, Variant::kSlotsO2}) {
+      RunVariant(assembly, variant);
+      if (!result_.failure.empty()) break;
+    }
+    return result_;
+  }
+
+ private:
+  struct Compiled {
+    size_t snippet = 0;
+    LoopFacts facts;
+    LiftedFunction run = nullptr;
+  };
+
+  void RunVariant(const Assembly& assembly, Variant variant) {
+    auto context = std::make_unique<llvm::LLVMContext>();
+    auto module = std::make_unique<llvm::Module>("lifted", *context);
+    std::unique_ptr<llvm::orc::LLJIT> jit = MakeJit(variant != Variant::kPlainO0, &result_.failure);
+    if (jit == nullptr) return;
+    module->setDataLayout(jit->getDataLayout());
+    module->setTargetTriple(jit->getTargetTriple().str());
+    std::vector<Compiled> compiled;
+    for (size_t i = 0; i < snippets_.size(); ++i) {
+      if (functions_[i] != nullptr) LiftOne(*module, i, variant, &compiled);
+    }
+    std::string problem;
+    llvm::raw_string_ostream stream(problem);
+    if (llvm::verifyModule(*module, &stream)) {
+      result_.failure = "lifted IR is not valid: " + problem;
+      return;
+    }
+    if (variant != Variant::kPlainO0) Optimise(*module);
+    if (llvm::Error error = jit->addIRModule({std::move(module), std::move(context)})) {
+      result_.failure = llvm::toString(std::move(error));
+      return;
+    }
+    for (Compiled& one : compiled) {
+      auto symbol = jit->lookup(fmt::format("lifted_{}", one.snippet));
+      if (!symbol) {
+        result_.failure = llvm::toString(symbol.takeError());
+        return;
+      }
+      one.run = symbol->toPtr<LiftedFunction>();
+      Compare(assembly.codes()[one.snippet].begin, one, variant);
+    }
+  }
+
+  void LiftOne(llvm::Module& module, size_t i, Variant variant, std::vector<Compiled>* compiled) {
+    const FunctionCode& function = *functions_[i];
+    const auto not_lifted = [&](const std::string& why) {
+      if (variant == Variant::kPlainO0) result_.not_lifted.push_back(snippets_[i].lifted + ": " + why);
+    };
+    const LoopId loop = LoopAt(function, function.bounds().begin);
+    if (loop == LoopId::kNone) return not_lifted("no loop found");
+    auto facts = AnalyseLoop(function.decoded(), loop);
+    if (!facts) return not_lifted(Describe(facts.error()));
+    if (variant == Variant::kSlotsO2 && facts->slots.empty()) return;
+    if (variant != Variant::kSlotsO2) facts->slots.clear();
+    auto lifted = LiftLoop(module, function.decoded(), *facts, {}, fmt::format("lifted_{}", i));
+    if (!lifted) return not_lifted(Describe(lifted.error()));
+    for (const Instruction& instruction : function.decoded().instructions) {
+      result_.mnemonics.insert(ZydisMnemonicGetString(instruction.info.mnemonic));
+    }
+    compiled->push_back({i, std::move(*facts), nullptr});
+  }
+
+  static uint64_t SlotAddress(const Slot& slot, const MachineState& state) {
+    return static_cast<uint64_t>(slot.displacement) + (slot.base < 0 ? 0 : state.gpr[slot.base]);
+  }
+
+  void Compare(uint64_t native_code, const Compiled& one, Variant variant) {
+    const Snippet& snippet = snippets_[one.snippet];
+    const std::vector<Instruction>& instructions = functions_[one.snippet]->decoded().instructions;
+    StateGenerator generator(options_.seed * 1000003 + one.snippet);
+    alignas(64) static std::array<uint8_t, kBufferBytes> buffer;
+    int nan_width = 0;
+    for (const Instruction& instruction : instructions) {
+      nan_width = std::max(nan_width, SwappableNaN(instruction.info.mnemonic));
+    }
+    TestState start, expected, actual;
+    for (int n = 0; n < options_.states; ++n) {
+      generator.Fill(snippet.native, reinterpret_cast<uint64_t>(buffer.data()), &start);
+
+      buffer = start.memory;
+      const bool completes = RunNative(start.machine, native_code, &expected.machine);
+      expected.memory = buffer;
+
+      buffer = start.memory;
+      MachineState in = start.machine;
+      for (size_t i = 0; i < one.facts.slots.size(); ++i) {
+        const Slot& slot = one.facts.slots[i];
+        std::memcpy(in.slot[i].bytes.data(), reinterpret_cast<void*>(SlotAddress(slot, in)), slot.bytes);
+      }
+      actual.machine = in;
+      uint32_t flags = 0;
+      one.run(&in, &actual.machine, 0, 1, &flags);
+      for (size_t i = 0; i < one.facts.slots.size(); ++i) {
+        const Slot& slot = one.facts.slots[i];
+        if (!slot.written) continue;
+        std::memcpy(reinterpret_cast<void*>(SlotAddress(slot, in)), actual.machine.slot[i].bytes.data(), slot.bytes);
+      }
+      actual.memory = buffer;
+
+      ++result_.comparisons;
+      std::string difference;
+      if (!completes) {
+        if ((flags & kFlagDivideFault) != 0) {
+          ++result_.faults;
+          continue;
+        }
+        difference = "the CPU raised a divide fault, the lifted code did not";
+      } else if ((flags & kFlagDivideFault) != 0) {
+        ++result_.declined;
+        continue;
+      } else {
+        uint64_t undefined = 0;
+        for (const Instruction& instruction : instructions) {
+          undefined |= UndefinedFlags(instruction, instructions.size() == 2 ? &start.machine : nullptr);
+        }
+        difference = Difference(start, expected, actual, undefined, nan_width);
+      }
+      if (!difference.empty()) {
+        result_.mismatches.push_back({snippet.lifted, kVariantNames[static_cast<int>(variant)], difference});
+        return;
+      }
+    }
+  }
+
+  std::string Difference(const TestState& start, const TestState& expected, const TestState& actual,
+                         uint64_t undefined, int nan_width) {
+    for (int i = 0; i < kGprCount; ++i) {
+      if (expected.machine.gpr[i] == actual.machine.gpr[i]) continue;
+      return fmt::format("gpr {}: from {:#x}, CPU {:#x}, lifted {:#x} (rcx {:#x})", i, start.machine.gpr[i],
+                         expected.machine.gpr[i], actual.machine.gpr[i], start.machine.gpr[kRcx]);
+    }
+    const uint64_t flags = (expected.machine.rflags ^ actual.machine.rflags) & kArithmeticFlags & ~undefined;
+    if (flags != 0) {
+      return fmt::format("flags {:#x}: CPU {:#x}, lifted {:#x} (rax {:#x} rcx {:#x})", flags,
+                         expected.machine.rflags & kArithmeticFlags, actual.machine.rflags & kArithmeticFlags,
+                         start.machine.gpr[kRax], start.machine.gpr[kRcx]);
+    }
+    bool tolerated = false;
+    for (int i = 0; i < 16; ++i) {
+      const uint8_t* want = expected.machine.vector[i].bytes.data();
+      const uint8_t* have = actual.machine.vector[i].bytes.data();
+      if (SameBytes(want, have, 16, nan_width, &tolerated)) continue;
+      return fmt::format("xmm{}: from {}, CPU {}, lifted {} (xmm2 {})", i,
+                         Hex(start.machine.vector[i].bytes.data(), 16), Hex(want, 16), Hex(have, 16),
+                         Hex(start.machine.vector[2].bytes.data(), 16));
+    }
+    for (size_t at = 0; at < kBufferBytes; at += 16) {
+      const uint8_t* want = expected.memory.data() + at;
+      const uint8_t* have = actual.memory.data() + at;
+      if (SameBytes(want, have, 16, nan_width, &tolerated)) continue;
+      return fmt::format("memory at {}: CPU {}, lifted {}", at, Hex(want, 16), Hex(have, 16));
+    }
+    if (tolerated) ++result_.nan_differences;
+    return "";
+  }
+
+  static std::string Hex(const uint8_t* bytes, int count) {
+    std::string text;
+    for (int i = count - 1; i >= 0; --i) text += fmt::format("{:02x}", bytes[i]);
+    return text;
+  }
+
+  static bool SameBytes(const uint8_t* want, const uint8_t* have, int count, int nan_width, bool* tolerated) {
+    if (std::memcmp(want, have, static_cast<size_t>(count)) == 0) return true;
+    if (nan_width == 0) return false;
+    const int bytes = nan_width / 8;
+    for (int at = 0; at < count; at += bytes) {
+      uint64_t a = 0, b = 0;
+      std::memcpy(&a, want + at, static_cast<size_t>(bytes));
+      std::memcpy(&b, have + at, static_cast<size_t>(bytes));
+      if (a != b && !(IsNaN(a, nan_width) && IsNaN(b, nan_width))) return false;
+    }
+    *tolerated = true;
+    return true;
+  }
+
+  const std::vector<Snippet>& snippets_;
+  const DifferentialOptions& options_;
+  std::vector<std::shared_ptr<const FunctionCode>> functions_;
+  DifferentialResult result_;
+};
+
+}  // namespace
+
+DifferentialResult RunDifferential(const std::vector<Snippet>& snippets, const DifferentialOptions& options) {
+  return Lifting(snippets, options).Run();
+}
+
+std::vector<bool> AreSupported(const std::vector<std::string>& snippets, std::string* failure) {
+  Assembly assembly(snippets, failure);
+  std::vector<bool> result;
+  for (const Assembly::Code& code : assembly.codes()) {
+    auto function = Decode(code);
+    bool all = function.has_value();
+    if (all) {
+      for (const Instruction& instruction : (*function)->decoded().instructions) all &= IsSupported(instruction);
+    }
+    result.push_back(all);
+  }
+  return result;
+}
+
+}  // namespace tracelift::jit

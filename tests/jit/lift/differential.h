@@ -1,0 +1,47 @@
+// The lifter against the CPU: each snippet is executed natively and as lifted, compiled IR, from the same random states;
+// whole register files, flags and memory are compared.
+//
+// What may differ: flags that the manual leaves undefined, and the bits of a NaN where both results are NaN and the
+// operation is one whose operands LLVM may swap (the runtime redoes such executions in the original code).
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace tracelift::jit {
+
+struct Snippet {
+  std::string native;  // run on the CPU
+  std::string lifted;  // lifted; the same text except in tests of the harness itself
+};
+
+struct DifferentialOptions {
+  int states = 300;    // per snippet and variant
+  uint64_t seed = 1;
+};
+
+struct Mismatch {
+  std::string snippet;
+  std::string variant;  // "plain, O0", "plain, O2", "slots, O2"
+  std::string difference;
+};
+
+struct DifferentialResult {
+  std::vector<Mismatch> mismatches;    // at most one per snippet and variant
+  std::vector<std::string> not_lifted;  // snippets with the reason
+  std::string failure;                  // the harness itself failed: nothing below counts
+  uint64_t comparisons = 0;             // whole states compared
+  uint64_t nan_differences = 0;         // states that differ in bits of tolerated NaNs only
+  uint64_t faults = 0;                  // states in which the CPU raised a divide fault, and so did we
+  uint64_t declined = 0;                // divisions that we leave to the original though the CPU does them
+  std::set<std::string> mnemonics;      // of lifted snippets
+};
+
+DifferentialResult RunDifferential(const std::vector<Snippet>& snippets, const DifferentialOptions& options);
+
+/// For each snippet whether IsSupported holds for all its instructions.
+std::vector<bool> AreSupported(const std::vector<std::string>& snippets, std::string* failure);
+
+}  // namespace tracelift::jit

@@ -1,0 +1,85 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/jit/lift/differential.h"
+#include "tests/jit/lift/snippet.h"
+
+namespace tracelift::jit {
+namespace {
+
+std::vector<std::string> CasesOf(const char* file) { return ReadCases(std::string(TL_CASES) + "/" + file); }
+
+DifferentialResult RunFile(const char* file, int states) {
+  std::vector<Snippet> snippets;
+  for (const std::string& text : CasesOf(file)) snippets.push_back({text, text});
+  DifferentialResult result = RunDifferential(snippets, {.states = states});
+  std::printf("%s: %zu snippets, %llu comparisons, %llu with other NaN bits, %llu divide faults, %llu declined\n", file,
+              snippets.size(), static_cast<unsigned long long>(result.comparisons),
+              static_cast<unsigned long long>(result.nan_differences), static_cast<unsigned long long>(result.faults),
+              static_cast<unsigned long long>(result.declined));
+  return result;
+}
+
+void ExpectSame(const DifferentialResult& result) {
+  EXPECT_EQ(result.failure, "");
+  for (const std::string& one : result.not_lifted) ADD_FAILURE() << "not lifted: " << one;
+  for (const Mismatch& one : result.mismatches) {
+    ADD_FAILURE() << one.snippet << " (" << one.variant << "): " << one.difference;
+  }
+}
+
+DifferentialResult RunWrong(const char* native, const char* lifted) {
+  return RunDifferential({{native, lifted}}, {.states = 300});
+}
+
+TEST(Differential, ReportsAWrongLifting) {
+  EXPECT_FALSE(RunWrong("lzcnt eax, ecx", "bsr eax, ecx").mismatches.empty());          // register
+  EXPECT_FALSE(RunWrong("add eax, ecx", "adc eax, ecx").mismatches.empty());            // carry in
+  EXPECT_FALSE(RunWrong("inc eax", "add eax, 1").mismatches.empty());                   // flags only
+  EXPECT_FALSE(RunWrong("mov [rdi], eax", "mov [rdi], ax").mismatches.empty());         // memory only
+  EXPECT_FALSE(RunWrong("minsd xmm1, xmm2", "maxsd xmm1, xmm2").mismatches.empty());    // vector
+  EXPECT_FALSE(RunWrong("movss xmm1, [rdi]", "movd xmm1, [rdi+4]").mismatches.empty());  // other address
+  EXPECT_FALSE(RunWrong("subsd xmm1, xmm2", "movsd xmm3, xmm1; movsd xmm1, xmm2; subsd xmm1, xmm3; movsd xmm3, xmm1")
+                   .mismatches.empty());
+}
+
+TEST(Differential, ReportsInstructionsThatAreNotLifted) {
+  EXPECT_EQ(RunWrong("cpuid", "cpuid").not_lifted.size(), 1u);
+  EXPECT_NE(RunWrong("no such instruction", "nop").failure, "");
+}
+
+TEST(Lifter, AgreesWithTheCpuOnIntegers) { ExpectSame(RunFile("integer.cases", 300)); }
+
+TEST(Lifter, AgreesWithTheCpuOnDivision) {
+  const DifferentialResult result = RunFile("division.cases", 2000);
+  ExpectSame(result);
+  EXPECT_GT(result.faults, 100u);
+  EXPECT_LT(result.declined, result.comparisons / 4);
+}
+
+TEST(Lifter, AgreesWithTheCpuOnFloats) {
+  const DifferentialResult result = RunFile("sse_float.cases", 1000);
+  ExpectSame(result);
+  EXPECT_LT(result.nan_differences, result.comparisons / 20);
+}
+
+TEST(Lifter, AgreesWithTheCpuOnVectorMoves) { ExpectSame(RunFile("sse_move.cases", 200)); }
+
+TEST(Lifter, AgreesWithTheCpuOnPackedIntegers) { ExpectSame(RunFile("sse_integer.cases", 300)); }
+
+TEST(Lifter, AgreesWithTheCpuOnShortPrograms) { ExpectSame(RunFile("programs.cases", 1000)); }
+
+TEST(Lifter, DeclinesWhatItDoesNotKnow) {
+  const std::vector<std::string> snippets = CasesOf("declined.cases");
+  std::string failure;
+  const std::vector<bool> supported = AreSupported(snippets, &failure);
+  ASSERT_EQ(failure, "");
+  ASSERT_EQ(supported.size(), snippets.size());
+  for (size_t i = 0; i < snippets.size(); ++i) EXPECT_FALSE(supported[i]) << snippets[i];
+}
+
+}  // namespace
+}  // namespace tracelift::jit

@@ -1,0 +1,81 @@
+# Runs a snippet of machine code on this CPU: all registers and flags in, all out. See native_run.h.
+  .text
+  .globl TlNativeRun
+  .hidden TlNativeRun
+  .type TlNativeRun, @function
+TlNativeRun:                       # rdi: MachineState to start from, rsi: code
+  push %rbx
+  push %rbp
+  push %r12
+  push %r13
+  push %r14
+  push %r15
+  mov %rsp, host_rsp(%rip)
+  mov %rsi, target(%rip)
+  .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+  movups 192+64*\n(%rdi), %xmm\n
+  .endr
+  push 128(%rdi)
+  popfq
+  mov 0(%rdi), %rax
+  mov 8(%rdi), %rcx
+  mov 16(%rdi), %rdx
+  mov 24(%rdi), %rbx
+  mov 32(%rdi), %rsp
+  mov 40(%rdi), %rbp
+  mov 48(%rdi), %rsi
+  mov 64(%rdi), %r8
+  mov 72(%rdi), %r9
+  mov 80(%rdi), %r10
+  mov 88(%rdi), %r11
+  mov 96(%rdi), %r12
+  mov 104(%rdi), %r13
+  mov 112(%rdi), %r14
+  mov 120(%rdi), %r15
+  mov 56(%rdi), %rdi
+  jmp *target(%rip)
+
+  .globl TlNativeExit
+  .hidden TlNativeExit
+TlNativeExit:                      # snippets end by jumping here
+  mov %rax, 0+TlNativeState(%rip)
+  mov %rcx, 8+TlNativeState(%rip)
+  mov %rdx, 16+TlNativeState(%rip)
+  mov %rbx, 24+TlNativeState(%rip)
+  mov %rsp, 32+TlNativeState(%rip)
+  mov %rbp, 40+TlNativeState(%rip)
+  mov %rsi, 48+TlNativeState(%rip)
+  mov %rdi, 56+TlNativeState(%rip)
+  mov %r8, 64+TlNativeState(%rip)
+  mov %r9, 72+TlNativeState(%rip)
+  mov %r10, 80+TlNativeState(%rip)
+  mov %r11, 88+TlNativeState(%rip)
+  mov %r12, 96+TlNativeState(%rip)
+  mov %r13, 104+TlNativeState(%rip)
+  mov %r14, 112+TlNativeState(%rip)
+  mov %r15, 120+TlNativeState(%rip)
+  mov host_rsp(%rip), %rsp
+  pushfq
+  pop 128+TlNativeState(%rip)
+  cld
+  lea TlNativeState(%rip), %rdi
+  .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+  movups %xmm\n, 192+64*\n(%rdi)
+  .endr
+  pop %r15
+  pop %r14
+  pop %r13
+  pop %r12
+  pop %rbp
+  pop %rbx
+  ret
+  .size TlNativeRun, . - TlNativeRun
+
+  .local host_rsp
+  .comm host_rsp, 8, 8
+  .local target
+  .comm target, 8, 8
+  .globl TlNativeState
+  .hidden TlNativeState
+  .comm TlNativeState, 3072, 64
+  .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,144 @@
+// A loop of test_loops.S made into a region, with the test's own dispatch function.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <random>
+
+#include "jit/function_code.h"
+#include "jit/patch/entry_block.h"
+#include "jit/region_image.h"
+#include "tests/jit/buffer_reader.h"
+
+namespace tracelift::jit {
+
+#define TL_LOOP(name)            \
+  extern "C" const char name[];  \
+  extern "C" const char name##_header[]; \
+  extern "C" const char name##_end[]
+
+TL_LOOP(red_zone_loop);
+TL_LOOP(carry_loop);
+TL_LOOP(flags_loop);
+TL_LOOP(jrcxz_loop);
+TL_LOOP(loop_instruction_loop);
+TL_LOOP(search_loop);
+TL_LOOP(nested_loop);
+TL_LOOP(crossing_loop);
+TL_LOOP(short_loop);
+TL_LOOP(conditional_loop);
+TL_LOOP(crowded_loop);
+TL_LOOP(jump_site_loop);
+TL_LOOP(copy_loop);
+TL_LOOP(calling_loop);
+#undef TL_LOOP
+
+struct TestLoop {
+  const char* name;
+  const char* begin;
+  const char* header;
+  const char* end;
+};
+#define TL_TEST_LOOP(name) TestLoop{#name, name, name##_header, name##_end}
+
+inline uint64_t Address(const char* label) { return reinterpret_cast<uint64_t>(label); }
+
+inline std::shared_ptr<const FunctionCode> Decode(const TestLoop& loop) {
+  const BufferReader reader = BufferReader::OfMemory(loop.begin, loop.end);
+  auto function = DecodeFunction(reader, reader.range());
+  EXPECT_TRUE(function.has_value()) << loop.name;
+  return *function;
+}
+
+inline LoopId LoopAt(const FunctionCode& function, uint64_t header) {
+  for (size_t i = 0; i < function.loops().size(); ++i) {
+    if (function.loops()[i].header == header) return static_cast<LoopId>(i);
+  }
+  return LoopId::kNone;
+}
+
+/// Counts arrivals and does as told with each.
+class PatchedLoop {
+ public:
+  using Visit = std::function<uint32_t(RegionImage&, SavedContext*)>;
+
+  PatchedLoop(const TestLoop& loop, bool allow_trap, Visit visit)
+      : visit_(std::move(visit)), function_(Decode(loop)) {
+    auto built = RegionImage::Build(*function_, LoopAt(*function_, Address(loop.header)), Memory(), allow_trap,
+                                    &Dispatch, this);
+    EXPECT_TRUE(built.has_value()) << loop.name << ": " << Describe(built.error());
+    if (built) image_ = std::move(*built);
+  }
+
+  RegionImage& image() { return *image_; }
+  uint64_t arrivals() const { return arrivals_.load(); }
+
+  static NearMemory& Memory() {
+    static NearMemory memory;
+    return memory;
+  }
+  static Patcher& ThePatcher() {
+    static std::unique_ptr<Patcher> patcher = *Patcher::Create();
+    return *patcher;
+  }
+
+ private:
+  static uint32_t Dispatch(void* cookie, SavedContext* context) {
+    auto& loop = *static_cast<PatchedLoop*>(cookie);
+    loop.arrivals_.fetch_add(1);
+    return loop.visit_(*loop.image_, context);
+  }
+
+  Visit visit_;
+  std::shared_ptr<const FunctionCode> function_;
+  std::unique_ptr<RegionImage> image_;
+  std::atomic<uint64_t> arrivals_{0};
+};
+
+/// Installed as long as it lives.
+class Installed {
+ public:
+  explicit Installed(PatchedLoop& loop) : loop_(loop) {
+    const auto result = PatchedLoop::ThePatcher().Install(loop.image());
+    EXPECT_TRUE(result.has_value()) << Describe(result.error());
+  }
+  ~Installed() {
+    const auto result = PatchedLoop::ThePatcher().Remove(loop_.image());
+    EXPECT_TRUE(result.has_value()) << Describe(result.error());
+  }
+
+ private:
+  PatchedLoop& loop_;
+};
+
+/// Layout known to tl_test_call.
+struct alignas(64) CpuState {
+  uint64_t gpr[16];
+  uint64_t rflags;
+  uint64_t spare[7];
+  uint8_t xsave[8192];
+};
+static_assert(offsetof(CpuState, xsave) == 192);
+
+extern "C" void tl_test_call(const CpuState* in, CpuState* out, const void* function, uint64_t xsave_mask);
+
+inline constexpr int kBufferQwords = 1024;
+using Buffer = std::array<uint64_t, kBufferQwords>;
+
+/// Everything random that may be: registers, x87, vectors to their full width, masks, rounding mode, flags.
+CpuState RandomState(std::mt19937_64& random, uint64_t* buffer, uint64_t passes);
+
+struct RunResult {
+  CpuState state;
+  Buffer buffer;
+};
+/// Calls the loop's function from `state` with a buffer derived from `seed`.
+void RunLoop(const TestLoop& loop, uint64_t seed, uint64_t passes, RunResult* result);
+
+/// "" when equal, else what differs.
+std::string Difference(const RunResult& expected, const RunResult& actual);
+
+}  // namespace tracelift::jit
