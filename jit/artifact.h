@@ -31,6 +31,7 @@ struct CompileTimes {
 using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_t first, int64_t count,
                                uint32_t* flags);
 inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code
+inline constexpr uint32_t kFlagDetour = 4;       // control went to code that is not lifted: redo in the original code
 inline constexpr uint32_t kFlagDivideFault = 2;  // a division would have faulted: redo in the original code
 
 struct Artifact {

@@ -16,6 +16,10 @@ struct AddressRange {
   constexpr bool operator==(const AddressRange&) const = default;
 };
 
+/// Functions whose meaning is known, so that a loop may call them. They obey the System V ABI and, as glibc's do, use no
+/// stack beyond the red zone.
+enum class KnownCallee : uint8_t { kNone, kMemset, kMemmove };  // memcpy is a memmove that promises more
+
 /// Reads bytes of the program. Implementations must tolerate any address: they answer false, never fault.
 class CodeReader {
  public:
@@ -24,6 +28,16 @@ class CodeReader {
   virtual bool Read(uint64_t address, std::span<uint8_t> out) const = 0;
   /// True when [address, address+size) lies in memory that can never change (a read-only segment of a module).
   virtual bool IsConstant(uint64_t address, size_t size) const = 0;
+  /// What a call to `address` ends up in, linkage tables followed.
+  virtual KnownCallee CalleeAt(uint64_t address) const {
+    (void)address;
+    return KnownCallee::kNone;
+  }
+  /// What a call through the pointer stored at `address` ends up in.
+  virtual KnownCallee CalleeThrough(uint64_t address) const {
+    (void)address;
+    return KnownCallee::kNone;
+  }
 };
 
 }  // namespace tracelift::jit

@@ -98,6 +98,14 @@ void LinkBlocks(DecodedFunction* function) {
   }
 }
 
+KnownCallee CalleeOf(const CodeReader& reader, const Instruction& call) {
+  const ZydisDecodedOperand& target = call.operands[0];
+  ZyanU64 address = 0;
+  if (ZYAN_FAILED(ZydisCalcAbsoluteAddress(&call.info, &target, call.address, &address))) return KnownCallee::kNone;
+  if (target.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return reader.CalleeAt(address);
+  return target.mem.base == ZYDIS_REGISTER_RIP ? reader.CalleeThrough(address) : KnownCallee::kNone;
+}
+
 }  // namespace
 
 std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(const CodeReader& reader,
@@ -122,6 +130,11 @@ std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(con
   function->bounds = bounds;
   function->code_hash = XXH3_64bits(code.data(), code.size());
   function->instructions = DecodeInstructions(code, bounds.begin, *reachable);
+  for (Instruction& instruction : function->instructions) {
+    if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL) {
+      instruction.callee = CalleeOf(reader, instruction);
+    }
+  }
   BuildBlocks(*reachable, function.get());
   LinkBlocks(function.get());
   // Blocks are final from here on; what follows only adds facts about them.

@@ -39,6 +39,7 @@ class InstructionBytes {
 struct Instruction {
   uint64_t address = 0;
   bool valid = false;  // false: bytes not decodable; length is then 1
+  KnownCallee callee = KnownCallee::kNone;  // of a call
   InstructionBytes bytes;
   ZydisDecodedInstruction info{};
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT]{};  // info.operand_count of them, implicit ones included
@@ -83,6 +84,10 @@ struct DecodedFunction {
   const Instruction* InstructionAt(uint64_t address) const;
   /// Block indices of a loop, header first.
   std::vector<int> LoopBlocks(LoopId loop) const;
+  /// Those without detours: blocks that end in an unknown call or an indirect jump and need not be passed on every way
+  /// round (the error path of sqrt, an assertion), and what only they lead to. Going there leaves the region. When no
+  /// way round is free of them, all blocks of the loop.
+  std::vector<int> LiftedBlocks(LoopId loop) const;
 };
 
 /// Explicit and implicit registers of one instruction (xmm/ymm/zmm are the same vector register; partial writes
@@ -99,7 +104,8 @@ struct LoopFacts {
   RegisterSet written;          // by any instruction of the loop
   RegisterSet live_at_header;   // registers that matter when the header is reached (loop and what follows it)
   std::vector<Slot> slots;      // memory scalars that can live in registers
-  std::vector<uint64_t> exits;  // addresses outside the loop that it branches to, ascending, unique
+  std::vector<uint64_t> exits;  // addresses outside the lifted blocks that they branch to, ascending, unique
+  std::vector<bool> is_detour;       // per exit: inside the loop, but not lifted
 };
 
 /// Checks that the loop is liftable as far as control flow goes: rejects irreducible loops, calls, indirect branches,

@@ -23,6 +23,25 @@ int BlockContaining(const DecodedFunction& function, uint64_t pc) {
   return b >= 0 && pc < function.blocks[b].end ? b : -1;
 }
 
+/// The allowed blocks that a walk along `edges` from `start` meets.
+std::vector<bool> Reach(const DecodedFunction& function, const std::vector<bool>& allowed, int start,
+                        std::vector<int> BasicBlock::* edges) {
+  std::vector<bool> met(function.blocks.size(), false);
+  std::vector<int> pending;
+  const auto meet = [&](int b) {
+    if (!allowed[b] || met[b]) return;
+    met[b] = true;
+    pending.push_back(b);
+  };
+  meet(start);
+  while (!pending.empty()) {
+    const int b = pending.back();
+    pending.pop_back();
+    for (int next : function.blocks[b].*edges) meet(next);
+  }
+  return met;
+}
+
 }  // namespace
 
 int DecodedFunction::BlockAt(uint64_t address) const {
@@ -38,11 +57,30 @@ const Instruction* DecodedFunction::InstructionAt(uint64_t address) const {
 
 std::vector<int> DecodedFunction::LoopBlocks(LoopId loop) const {
   const LoopInfo& info = loops[static_cast<size_t>(loop)];
-  std::vector<int> result = {BlockAt(info.header)};
+  std::vector<int> all = {BlockAt(info.header)};
   for (const AddressRange& range : info.blocks) {
-    if (range.begin != info.header) result.push_back(BlockAt(range.begin));
+    if (range.begin != info.header) all.push_back(BlockAt(range.begin));
   }
-  return result;
+  return all;
+}
+
+std::vector<int> DecodedFunction::LiftedBlocks(LoopId loop) const {
+  std::vector<int> all = LoopBlocks(loop);
+  const int header = all[0];
+  std::vector<bool> passable(blocks.size(), false);
+  for (int b : all) {
+    const BlockEnd end = blocks[b].end_kind;
+    const Instruction& last = instructions[blocks[b].first + blocks[b].count - 1];
+    passable[b] = end != BlockEnd::kIndirect && (end != BlockEnd::kCall || last.callee != KnownCallee::kNone);
+  }
+  // Ways round: from the header, and back to it.
+  const std::vector<bool> reached = Reach(*this, passable, header, &BasicBlock::successors);
+  const std::vector<bool> returning = Reach(*this, reached, header, &BasicBlock::predecessors);
+  const bool way_round = std::any_of(blocks[header].predecessors.begin(), blocks[header].predecessors.end(),
+                                     [&](int b) { return returning[b]; });
+  if (!passable[header] || !way_round) return all;
+  std::erase_if(all, [&](int b) { return !returning[b]; });
+  return all;
 }
 
 std::string Disassemble(const Instruction& instruction) {

@@ -27,20 +27,110 @@ constexpr RegisterSet ReadByCall() {
   return set;
 }
 
+/// Registers with general purpose ones in four parts (bits 0-7, 8-15, 16-31, 32-63): `sete al` neither needs nor
+/// changes the rest of rax, and compilers leave garbage there.
+struct PartSet {
+  RegisterSet whole;   // vector registers and flags
+  uint64_t parts = 0;  // four bits for each general purpose register
+
+  PartSet operator|(PartSet o) const { return {whole | o.whole, parts | o.parts}; }
+  PartSet operator-(PartSet o) const { return {whole - o.whole, parts & ~o.parts}; }
+  bool operator==(const PartSet&) const = default;
+};
+
+constexpr uint64_t kAllParts = 0xf;
+constexpr uint64_t PartsOf(int gpr, uint64_t parts) { return parts << (4 * gpr); }
+
+PartSet Split(RegisterSet set) {
+  PartSet split{set, 0};
+  for (int gpr = 0; gpr < kGprCount; ++gpr) {
+    if (set.HasGpr(gpr)) split.parts |= PartsOf(gpr, kAllParts);
+  }
+  return split;
+}
+
+RegisterSet Join(PartSet set) {
+  constexpr uint64_t kGprBits = (uint64_t{1} << kGprCount) - 1;
+  RegisterSet joined(set.whole.bits() & ~kGprBits);
+  for (int gpr = 0; gpr < kGprCount; ++gpr) {
+    if ((set.parts & PartsOf(gpr, kAllParts)) != 0) joined.AddGpr(gpr);
+  }
+  return joined;
+}
+
+/// The parts that an operand of this register names, 0 when it is no general purpose register.
+uint64_t NamedParts(ZydisRegister reg) {
+  switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR8:
+      return reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH ? 2 : 1;
+    case ZYDIS_REGCLASS_GPR16:
+      return 3;
+    case ZYDIS_REGCLASS_GPR32:
+      return 7;
+    case ZYDIS_REGCLASS_GPR64:
+      return kAllParts;
+    default:
+      return 0;
+  }
+}
+
+int GprOf(ZydisRegister reg) {
+  return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
+}
+
+struct Effect {
+  PartSet reads, writes;
+};
+
+/// UseOf, made precise for 8- and 16-bit registers that are named once, and read or written only.
+Effect EffectOf(const Instruction& instruction) {
+  const RegisterUse use = UseOf(instruction);
+  Effect effect{Split(use.reads), Split(use.writes)};
+  if (!instruction.valid || instruction.callee != KnownCallee::kNone || use.writes == RegisterSet::All()) return effect;
+  int mentions[kGprCount] = {};
+  for (int i = 0; i < instruction.info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = instruction.operands[i];
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && NamedParts(operand.reg.value) != 0) {
+      ++mentions[GprOf(operand.reg.value)];
+    } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+      if (NamedParts(operand.mem.base) != 0) ++mentions[GprOf(operand.mem.base)];
+      if (NamedParts(operand.mem.index) != 0) ++mentions[GprOf(operand.mem.index)];
+    }
+  }
+  for (int i = 0; i < instruction.info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = instruction.operands[i];
+    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+    const uint64_t named = NamedParts(operand.reg.value);
+    if (named != 1 && named != 2 && named != 3) continue;
+    const int gpr = GprOf(operand.reg.value);
+    if (mentions[gpr] != 1) continue;
+    const uint64_t whole = PartsOf(gpr, kAllParts), part = PartsOf(gpr, named);
+    if (operand.actions == ZYDIS_OPERAND_ACTION_WRITE) {
+      effect.reads.parts &= ~whole;
+      effect.writes.parts = (effect.writes.parts & ~whole) | part;
+    } else if (operand.actions == ZYDIS_OPERAND_ACTION_READ) {
+      effect.reads.parts = (effect.reads.parts & ~whole) | part;
+    }
+  }
+  return effect;
+}
+
 /// live before = (live after - kill) | gen, over a whole block.
 struct Transfer {
-  RegisterSet gen, kill;
+  PartSet gen, kill;
 };
 
 Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block) {
   Transfer transfer;
   for (int i = block.first + block.count - 1; i >= block.first; --i) {
     const Instruction& instruction = function.instructions[i];
-    RegisterUse use = UseOf(instruction);
-    if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL)
-      use.reads = use.reads | ReadByCall();
-    transfer.gen = (transfer.gen - use.writes) | use.reads;
-    transfer.kill = transfer.kill | use.writes;
+    Effect effect = EffectOf(instruction);
+    if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL &&
+        instruction.callee == KnownCallee::kNone) {
+      effect.reads = effect.reads | Split(ReadByCall());
+    }
+    transfer.gen = (transfer.gen - effect.writes) | effect.reads;
+    transfer.kill = transfer.kill | effect.writes;
   }
   return transfer;
 }
@@ -68,12 +158,12 @@ RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block)
 std::vector<RegisterSet> LiveIn(const DecodedFunction& function) {
   const size_t count = function.blocks.size();
   std::vector<Transfer> transfers;
-  std::vector<RegisterSet> beyond;
+  std::vector<PartSet> beyond;
   for (const BasicBlock& block : function.blocks) {
     transfers.push_back(TransferOf(function, block));
-    beyond.push_back(LiveBeyond(function, block));
+    beyond.push_back(Split(LiveBeyond(function, block)));
   }
-  std::vector<RegisterSet> live_in(count);
+  std::vector<PartSet> live_in(count);
   std::vector<int> pending;
   std::vector<bool> queued(count, true);
   for (size_t b = 0; b < count; ++b) pending.push_back(static_cast<int>(b));  // taken from the back: last block first
@@ -81,7 +171,7 @@ std::vector<RegisterSet> LiveIn(const DecodedFunction& function) {
     const int b = pending.back();
     pending.pop_back();
     queued[b] = false;
-    RegisterSet live = beyond[b];
+    PartSet live = beyond[b];
     for (int successor : function.blocks[b].successors) live = live | live_in[successor];
     live = (live - transfers[b].kill) | transfers[b].gen;
     if (live == live_in[b]) continue;
@@ -92,7 +182,9 @@ std::vector<RegisterSet> LiveIn(const DecodedFunction& function) {
       pending.push_back(predecessor);
     }
   }
-  return live_in;
+  std::vector<RegisterSet> joined;
+  for (const PartSet& live : live_in) joined.push_back(Join(live));
+  return joined;
 }
 
 }  // namespace tracelift::jit

@@ -27,7 +27,7 @@ std::optional<Rejection> CheckControlFlow(const DecodedFunction& function, LoopI
   }
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
-    if (block.end_kind == BlockEnd::kCall) return Reject(RejectionReason::kCallInLoop, LastOf(function, block));
+    if (block.end_kind == BlockEnd::kCall && LastOf(function, block).callee == KnownCallee::kNone) return Reject(RejectionReason::kCallInLoop, LastOf(function, block));
   }
   if (function.loop_irreducible[static_cast<size_t>(loop)]) {
     return Reject(RejectionReason::kIrreducibleLoop, function.instructions[function.blocks[blocks[0]].first]);
@@ -51,7 +51,7 @@ std::vector<uint64_t> ExitsOf(const DecodedFunction& function, std::span<const i
 }  // namespace
 
 std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function, LoopId loop) {
-  const std::vector<int> blocks = function.LoopBlocks(loop);
+  const std::vector<int> blocks = function.LiftedBlocks(loop);
   if (std::optional<Rejection> rejection = CheckControlFlow(function, loop, blocks)) {
     return std::unexpected(std::move(*rejection));
   }
@@ -74,6 +74,11 @@ std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function,
   }
   facts.live_at_header = function.live_in[blocks[0]];
   facts.exits = ExitsOf(function, blocks);
+  const LoopInfo& info = function.loops[static_cast<size_t>(loop)];
+  for (uint64_t exit : facts.exits) {
+    facts.is_detour.push_back(std::any_of(info.blocks.begin(), info.blocks.end(),
+                                          [exit](const AddressRange& range) { return range.Contains(exit); }));
+  }
   facts.slots = FindSlots(function, blocks, facts.written);
   return facts;
 }

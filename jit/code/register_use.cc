@@ -145,11 +145,22 @@ void AddFlags(const Instruction& instruction, RegisterUse* use) {
   if (written != kStatusFlags || MayKeepFlags(instruction)) use->reads.AddFlags();
 }
 
+/// A function of three arguments that obeys the System V ABI. The return address it pushes is gone after it.
+RegisterUse UseOfKnownCall() {
+  RegisterUse use;
+  for (int gpr : {kRdi, kRsi, kRdx, kRsp}) use.reads.AddGpr(gpr);
+  for (int gpr : {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11}) use.writes.AddGpr(gpr);
+  for (int vector = 0; vector < kVectorCount; ++vector) use.writes.AddVector(vector);
+  use.writes.AddFlags();
+  return use;
+}
+
 }  // namespace
 
 RegisterUse UseOf(const Instruction& instruction) {
   const ZydisDecodedInstruction& info = instruction.info;
   RegisterUse use;
+  if (instruction.callee != KnownCallee::kNone) return UseOfKnownCall();
   if (!instruction.valid || TouchesEverything(info)) return {RegisterSet::All(), RegisterSet::All()};
   if (info.mnemonic == ZYDIS_MNEMONIC_NOP) return use;  // its operands are decoration
 

@@ -130,6 +130,25 @@ void CountPasses(llvm::Function& function, const LoopShape& shape) {
   branch->setCondition(branch->getSuccessor(0) == shape.pause.to ? done : builder.CreateNot(done));
 }
 
+// Ends the chunk with kFlagDetour wherever control goes to code that is not lifted.
+bool FlagDetours(llvm::Function& function) {
+  std::vector<llvm::CallInst*> markers;
+  for (llvm::BasicBlock& block : function) {
+    for (llvm::Instruction& instruction : block) {
+      auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+      if (call && call->getCalledFunction() && call->getCalledFunction()->getName() == kDetourMarker) markers.push_back(call);
+    }
+  }
+  for (llvm::CallInst* marker : markers) {
+    llvm::IRBuilder<> builder(marker);
+    llvm::Value* flags = function.getArg(kFlags);
+    llvm::Value* before = builder.CreateLoad(builder.getInt32Ty(), flags);
+    builder.CreateStore(builder.CreateOr(before, builder.getInt32(kFlagDetour)), flags);
+    marker->eraseFromParent();
+  }
+  return !markers.empty();
+}
+
 // `out` may be null: only the last chunk of a run has to leave its state.
 void GuardStateStores(llvm::Function& function) {
   llvm::CallInst* marker = nullptr;
@@ -173,6 +192,7 @@ bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::S
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
   flags |= FlagNaNs(function, nan_seen);
+  flags |= FlagDetours(function);
   GuardStateStores(function);
   for (llvm::BasicBlock& block : function) {
     auto* ret = llvm::dyn_cast<llvm::ReturnInst>(block.getTerminator());

@@ -47,7 +47,7 @@ struct Specialisation {
 
 RegisterSet ReadBy(const DecodedFunction& code, LoopId loop) {
   RegisterSet read;
-  for (int block : code.LoopBlocks(loop)) {
+  for (int block : code.LiftedBlocks(loop)) {
     for (int i = 0; i < code.blocks[block].count; ++i) {
       read = read | UseOf(code.instructions[code.blocks[block].first + i]).reads;
     }
@@ -113,7 +113,7 @@ std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, 
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
   if (!facts) return std::unexpected(facts.error());
-  for (int block : code.LoopBlocks(loop)) {
+  for (int block : code.LiftedBlocks(loop)) {
     for (int i = 0; i < code.blocks[block].count; ++i) {
       const Instruction& instruction = code.instructions[code.blocks[block].first + i];
       if (!IsSupported(instruction)) {
@@ -160,7 +160,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.times.lift_ns = watch.Lap();
 
   // Analyse: trip count, carried values, footprint.
-  MarkEnds(chunk);
+  MarkEnds(chunk, *facts);
   SetAttributes(chunk);
   {
     Analyses analyses(machine->get());

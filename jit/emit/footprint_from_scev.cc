@@ -1,8 +1,10 @@
 #include "jit/emit/footprint_from_scev.h"
 
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -172,6 +174,37 @@ std::vector<ExitCount> CountsOf(const llvm::Loop* loop, llvm::ScalarEvolution& e
   return counts;
 }
 
+struct Touch {
+  llvm::Value* pointer = nullptr;
+  uint32_t bytes = 0;  // 0: not known
+  bool write = false;
+};
+
+uint32_t KnownLength(const llvm::Value* length) {
+  const auto* constant = llvm::dyn_cast<llvm::ConstantInt>(length);
+  constexpr uint64_t kMost = uint64_t{1} << 30;
+  return constant && constant->getZExtValue() <= kMost ? static_cast<uint32_t>(constant->getZExtValue()) : 0;
+}
+
+// The bytes an instruction of the program touches; false when it is none of those the lifter makes.
+bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
+  const llvm::DataLayout& layout = instruction.getModule()->getDataLayout();
+  const auto size = [&](llvm::Type* type) { return static_cast<uint32_t>(layout.getTypeStoreSize(type)); };
+  if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
+    touches->push_back({load->getPointerOperand(), size(load->getType()), false});
+  } else if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
+    touches->push_back({store->getPointerOperand(), size(store->getValueOperand()->getType()), true});
+  } else if (auto* block = llvm::dyn_cast<llvm::MemIntrinsic>(&instruction)) {
+    touches->push_back({block->getRawDest(), KnownLength(block->getLength()), true});
+    if (auto* transfer = llvm::dyn_cast<llvm::MemTransferInst>(block)) {
+      touches->push_back({transfer->getRawSource(), KnownLength(block->getLength()), false});
+    }
+  } else {
+    return false;
+  }
+  return true;
+}
+
 // Outer loops first; the order gives the dimension numbers.
 std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
   std::vector<const llvm::Loop*> nest{outer};
@@ -226,35 +259,26 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
 
   for (llvm::BasicBlock* block : shape.loop->blocks()) {
     for (llvm::Instruction& instruction : *block) {
-      llvm::Value* pointer = nullptr;
-      llvm::Type* type = nullptr;
-      const bool write = llvm::isa<llvm::StoreInst>(instruction);
-      if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
-        pointer = load->getPointerOperand();
-        type = load->getType();
-      } else if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
-        pointer = store->getPointerOperand();
-        type = store->getValueOperand()->getType();
-      } else if (instruction.mayReadOrWriteMemory()) {
-        return reject(RejectionReason::kUnsupportedInstruction, &instruction);
-      } else {
-        continue;
-      }
-      const llvm::SCEV* address = evolution.getSCEV(pointer);
-      const llvm::SCEV* base = evolution.getPointerBase(address);
-      Access access;
-      access.address = serialiser.Write(evolution.getMinusSCEV(address, base));
-      access.bytes = static_cast<uint32_t>(function.getParent()->getDataLayout().getTypeStoreSize(type));
-      access.write = write;
-      access.innermost_loop = dimension.at(loops.getLoopFor(block));
-      access.instruction = InstructionAddress(&instruction, code);
-      if (access.address == kNoExpr) return reject(RejectionReason::kIndirectAddress, &instruction);
-      bool known = false;
-      for (Access& other : program.accesses) {
-        known |= other.address == access.address && other.bytes == access.bytes && other.write == access.write &&
+      if (!instruction.mayReadOrWriteMemory()) continue;
+      std::vector<Touch> touches;
+      if (!TouchesOf(instruction, &touches)) return reject(RejectionReason::kUnsupportedInstruction, &instruction);
+      for (const Touch& touch : touches) {
+        const llvm::SCEV* address = evolution.getSCEV(touch.pointer);
+        Access access;
+        access.address = serialiser.Write(evolution.getMinusSCEV(address, evolution.getPointerBase(address)));
+        access.bytes = touch.bytes;
+        access.write = touch.write;
+        access.innermost_loop = dimension.at(loops.getLoopFor(block));
+        access.instruction = InstructionAddress(&instruction, code);
+        if (access.address == kNoExpr || access.bytes == 0) {
+          return reject(RejectionReason::kIndirectAddress, &instruction);
+        }
+        const auto same = [&](const Access& other) {
+          return other.address == access.address && other.bytes == access.bytes && other.write == access.write &&
                  other.innermost_loop == access.innermost_loop;
+        };
+        if (std::none_of(program.accesses.begin(), program.accesses.end(), same)) program.accesses.push_back(access);
       }
-      if (!known) program.accesses.push_back(access);
     }
   }
   if (program.accesses.size() > kMaxAccesses) return reject(RejectionReason::kTooManyAccesses, nullptr);

@@ -23,8 +23,8 @@ llvm::FunctionCallee Marker(llvm::Module& module, const char* name) {
   return callee;
 }
 
-// True when the pause marker is reached from `block` (outside the loop, where control flow has no cycles).
-bool LeadsToPause(llvm::BasicBlock* block) {
+// The first marker reached from `block` (outside the loop, where control flow has no cycles).
+llvm::StringRef MarkerAfter(llvm::BasicBlock* block) {
   std::vector<llvm::BasicBlock*> work{block};
   std::set<llvm::BasicBlock*> seen;
   while (!work.empty()) {
@@ -34,12 +34,12 @@ bool LeadsToPause(llvm::BasicBlock* block) {
     for (llvm::Instruction& instruction : *b) {
       auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
       if (!call || !call->getCalledFunction()) continue;
-      if (call->getCalledFunction()->getName() == kPauseMarker) return true;
-      if (call->getCalledFunction()->getName() == kExitMarker) return false;
+      const llvm::StringRef name = call->getCalledFunction()->getName();
+      if (name == kPauseMarker || name == kExitMarker || name == kDetourMarker) return name;
     }
     for (llvm::BasicBlock* next : llvm::successors(b)) work.push_back(next);
   }
-  return false;
+  return kExitMarker;
 }
 
 // True when no instruction of the loop depends on the phi: its users are outside, or copies of it that are.
@@ -98,11 +98,12 @@ ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::Scala
   return {evolution.getMinusSCEV(right, start), by.getZExtValue()};
 }
 
-void MarkEnds(llvm::Function& function) {
+void MarkEnds(llvm::Function& function, const LoopFacts& facts) {
   llvm::Module& module = *function.getParent();
   for (llvm::BasicBlock& block : function) {
     const bool pause = block.getName() == "pause";
-    if (!pause && !block.getName().starts_with("exit_")) continue;
+    size_t exit = 0;
+    if (!pause && (!block.getName().starts_with("exit_") || block.getName().substr(5).getAsInteger(10, exit))) continue;
     llvm::Instruction* ret = block.getTerminator();
     if (!pause) {
       while (&block.front() != ret) {
@@ -113,7 +114,7 @@ void MarkEnds(llvm::Function& function) {
     }
     llvm::IRBuilder<> builder(ret);
     builder.SetCurrentDebugLocation(ret->getDebugLoc());
-    builder.CreateCall(Marker(module, pause ? kPauseMarker : kExitMarker));
+    builder.CreateCall(Marker(module, pause ? kPauseMarker : facts.is_detour[exit] ? kDetourMarker : kExitMarker));
   }
 }
 
@@ -138,8 +139,11 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
   shape.loop->getExitEdges(edges);
   for (const llvm::Loop::Edge& edge : edges) {
     ExitEdge exit{const_cast<llvm::BasicBlock*>(edge.first), const_cast<llvm::BasicBlock*>(edge.second)};
-    if (LeadsToPause(exit.to)) {
+    const llvm::StringRef marker = MarkerAfter(exit.to);
+    if (marker == kPauseMarker) {
       shape.pause = exit;
+    } else if (marker == kDetourMarker) {
+      shape.detours.push_back(exit);
     } else {
       shape.natural.push_back(exit);
     }

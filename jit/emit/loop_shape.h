@@ -18,10 +18,11 @@ namespace tracelift::jit {
 
 inline constexpr char kPauseMarker[] = "tl.pause";
 inline constexpr char kExitMarker[] = "tl.exit";
+inline constexpr char kDetourMarker[] = "tl.detour";
 
 /// Empties the exit blocks (the original code leaves the loop itself) and marks pause and exits with calls that no
 /// pass removes or merges, so that they are found again after simplification.
-void MarkEnds(llvm::Function& function);
+void MarkEnds(llvm::Function& function, const LoopFacts& facts);
 
 struct ExitEdge {
   llvm::BasicBlock* from = nullptr;  // inside the loop
@@ -41,6 +42,7 @@ struct LoopShape {
   llvm::Loop* loop = nullptr;
   ExitEdge pause;
   std::vector<ExitEdge> natural;
+  std::vector<ExitEdge> detours;           // to code that is not lifted: the original must redo the slice
   std::vector<llvm::PHINode*> affine;      // header phis that are add-recurrences of the loop
   std::vector<llvm::PHINode*> last_value;  // header phis whose value only matters after the loop
   std::vector<ExitCount> counts;           // of the natural exits; the loop is left at the smallest

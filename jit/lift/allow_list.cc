@@ -58,6 +58,7 @@ InstructionFamily FamilyOf(ZydisMnemonic mnemonic) {
 
 bool IsSupported(const Instruction& instruction) {
   if (!instruction.valid) return false;
+  if (instruction.callee != KnownCallee::kNone) return true;
   const ZydisDecodedInstruction& info = instruction.info;
   if (FamilyOf(info.mnemonic) == InstructionFamily::kNone || !ProcessorRuns(info.mnemonic)) return false;
   if (info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || (info.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) return false;

@@ -31,7 +31,7 @@ bool Translator::TranslateInteger() {
       Write(0, ir_.CreateSExt(Read(1), IntType(Bits(0))));
       return true;
     case ZYDIS_MNEMONIC_LEA:
-      Write(0, ir_.CreateTrunc(Address(1), IntType(Bits(0))));
+      Write(0, Address(1, Bits(0)));
       return true;
     case ZYDIS_MNEMONIC_XCHG: {
       Value* first = Read(0);

@@ -49,13 +49,14 @@ class LoopLifter {
         code_(code),
         facts_(facts),
         options_(options),
-        blocks_(code.LoopBlocks(facts.loop)),
+        blocks_(code.LiftedBlocks(facts.loop)),
         function_(DeclareFunction(module, name)),
         subprogram_(DescribeFunction(module, *function_)) {}
 
   std::expected<llvm::Function*, Rejection> Lift() {
     CreateBlocks();
     Translator translator(*function_, code_, facts_, entry_);
+    translator.SetUpperZero(options_.upper_zero);
     for (const KnownValue& known : options_.known) {
       if (known.gpr >= 0) translator.SetKnownGpr(known.gpr, known.low);
       if (known.slot >= 0) translator.SetKnownSlot(known.slot, known.low, known.high);
@@ -113,11 +114,58 @@ class LoopLifter {
     return false;
   }
 
+  /// Where control goes after `address`, seen through blocks of the loop that only jump on.
+  uint64_t FollowJumps(uint64_t address) const {
+    for (int hops = 0; hops < 8 && address != facts_.header && begins_.contains(address); ++hops) {
+      const BasicBlock& block = code_.blocks[code_.BlockAt(address)];
+      if (block.end_kind != BlockEnd::kJump || block.count != 1) break;
+      address = block.targets[0];
+    }
+    return address;
+  }
+
+  static bool SameEverywhere(const Instruction& a, const Instruction& b) {
+    for (int i = 0; i < a.info.operand_count; ++i) {
+      const ZydisDecodedOperand& operand = a.operands[i];
+      if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RIP) return false;
+    }
+    return std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end());
+  }
+
+  /// Whether `block` ends with all the instructions of `tail` and goes on to the same places.
+  bool EndsWith(const BasicBlock& block, const BasicBlock& tail) const {
+    if (block.end_kind != BlockEnd::kBranch || tail.end_kind != BlockEnd::kBranch) return false;
+    if (tail.begin == facts_.header || tail.count > block.count) return false;
+    if (tail.count == block.count && tail.begin >= block.begin) return false;  // of two equal ones the first stays
+    const Instruction* a = &code_.instructions[block.first + block.count - tail.count];
+    const Instruction* b = &code_.instructions[tail.first];
+    for (int i = 0; i + 1 < tail.count; ++i) {
+      if (!SameEverywhere(a[i], b[i])) return false;
+    }
+    return a[tail.count - 1].info.mnemonic == b[tail.count - 1].info.mnemonic &&
+           FollowJumps(block.targets[0]) == FollowJumps(tail.targets[0]) &&
+           FollowJumps(block.targets[1]) == FollowJumps(tail.targets[1]);
+  }
+
+  /// gcc duplicates the end of a loop body behind each of two inner exits. With two copies of `i += 1` no analysis sees
+  /// an induction variable, so one of them is lifted and the other jumps to it.
+  const BasicBlock* SharedTailOf(const BasicBlock& block) const {
+    const BasicBlock* longest = nullptr;
+    for (int other : blocks_) {
+      const BasicBlock& tail = code_.blocks[other];
+      if (tail.count < 2 || &tail == &block || !EndsWith(block, tail)) continue;
+      if (longest == nullptr || tail.count > longest->count) longest = &tail;
+    }
+    return longest;
+  }
+
   std::optional<Rejection> LiftBlock(Translator& translator, const BasicBlock& block) {
     llvm::IRBuilder<>& builder = translator.builder();
     builder.SetInsertPoint(begins_.at(block.begin));
     const std::vector<FlagMask> live_flags = LiveFlagsAfter(code_, block, FlagsMatterAfter(block));
-    for (int i = 0; i < block.count; ++i) {
+    const BasicBlock* tail = SharedTailOf(block);
+    const int own_count = tail == nullptr ? block.count : block.count - tail->count;
+    for (int i = 0; i < own_count; ++i) {
       const Instruction& instruction = code_.instructions[block.first + i];
       builder.SetCurrentDebugLocation(LocationOf(instruction.address));
       const bool is_branch = FamilyOf(instruction.info.mnemonic) == InstructionFamily::kBranch;
@@ -125,7 +173,10 @@ class LoopLifter {
         return Rejection{RejectionReason::kUnsupportedInstruction, instruction.address, Disassemble(instruction)};
       }
     }
-    if (block.end_kind == BlockEnd::kBranch) {
+    if (tail != nullptr) {
+      builder.SetCurrentDebugLocation(LocationOf(block.begin));
+      builder.CreateBr(begins_.at(tail->begin));
+    } else if (block.end_kind == BlockEnd::kBranch) {
       const Instruction& last = code_.instructions[block.first + block.count - 1];
       builder.CreateCondBr(translator.BranchCondition(last), Target(block.targets[0]), Target(block.targets[1]));
     } else {
@@ -180,6 +231,10 @@ std::expected<llvm::Function*, Rejection> LiftLoop(llvm::Module& module, const D
 
 bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_after) {
   at_ = &instruction;
+  if (instruction.callee != KnownCallee::kNone) {
+    TranslateKnownCall();
+    return true;
+  }
   const FlagMask written = FlagsWritten(instruction);
   wanted_ = live_flags_after & written;
   if (written != kNoFlags) {

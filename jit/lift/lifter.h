@@ -44,6 +44,9 @@ struct KnownValue {
 struct LiftOptions {
   std::vector<KnownValue> known;
   RegisterSet live_at_pause = RegisterSet::All();
+  // General purpose registers whose upper 32 bits are zero at entry. 32-bit counters used in addresses are affine then.
+  // The caller must check it at each entry.
+  RegisterSet upper_zero = {};
 };
 
 /// Lifts blocks of `facts.loop` into `module`. Rejects with kUnsupportedInstruction (address and disassembly) when an

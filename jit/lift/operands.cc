@@ -31,6 +31,7 @@ Translator::Translator(llvm::Function& function, const DecodedFunction& code, co
       kinds_(ChooseLanes(code, facts)),
       slot_(facts.slots.size()),
       known_slot_(facts.slots.size()) {
+  FindNarrowGprs(code);
   entry_ir_.SetCurrentDebugLocation(entry->getTerminator()->getDebugLoc());
   // A volatile round trip: LLVM must not learn that the base is null, whose dereference it takes for undefined.
   llvm::AllocaInst* null = entry_ir_.CreateAlloca(entry_ir_.getPtrTy(), nullptr, "null");
@@ -40,8 +41,27 @@ Translator::Translator(llvm::Function& function, const DecodedFunction& code, co
 
 // --- places of the machine state -------------------------------------------------------------------------------------
 
-llvm::AllocaInst* Translator::GprAlloca(int gpr) {
-  if (gpr_[gpr] != nullptr) return gpr_[gpr];
+void Translator::FindNarrowGprs(const DecodedFunction& code) {
+  for (int b : code.LiftedBlocks(facts_.loop)) {
+    const BasicBlock& block = code.blocks[b];
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const Instruction& instruction = code.instructions[i];
+      for (int n = 0; n < instruction.info.operand_count; ++n) {
+        const ZydisDecodedOperand& operand = instruction.operands[n];
+        if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+        const ZydisRegisterClass kind = ZydisRegisterGetClass(operand.reg.value);
+        const bool is_part =
+            kind == ZYDIS_REGCLASS_GPR8 || kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32;
+        if (is_part && (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0) {
+          gpr_is_narrow_[GprNumber(operand.reg.value)] = true;
+        }
+      }
+    }
+  }
+}
+
+void Translator::CreateGpr(int gpr) {
+  if (gpr_[gpr] != nullptr) return;
   gpr_[gpr] = entry_ir_.CreateAlloca(entry_ir_.getInt64Ty(), nullptr, kGprNames[gpr]);
   Value* start;
   if (known_gpr_[gpr].first) {
@@ -51,8 +71,30 @@ llvm::AllocaInst* Translator::GprAlloca(int gpr) {
     start = entry_ir_.CreateAlignedLoad(entry_ir_.getInt64Ty(), from, llvm::Align(8),
                                         llvm::Twine(kGprNames[gpr]) + ".in");
   }
+  Value* low = entry_ir_.CreateTrunc(start, entry_ir_.getInt32Ty());
+  if (upper_zero_.HasGpr(gpr)) start = entry_ir_.CreateZExt(low, entry_ir_.getInt64Ty());
   entry_ir_.CreateStore(start, gpr_[gpr]);
-  return gpr_[gpr];
+  if (!gpr_is_narrow_[gpr]) return;
+  gpr_low_[gpr] = entry_ir_.CreateAlloca(entry_ir_.getInt32Ty(), nullptr, llvm::Twine(kGprNames[gpr]) + ".low");
+  entry_ir_.CreateStore(low, gpr_low_[gpr]);
+}
+
+llvm::Value* Translator::ReadFullGpr(int gpr) {
+  CreateGpr(gpr);
+  return ir_.CreateLoad(ir_.getInt64Ty(), gpr_[gpr]);
+}
+
+llvm::Value* Translator::ReadLowGpr(int gpr) {
+  CreateGpr(gpr);
+  if (gpr_low_[gpr] != nullptr) return ir_.CreateLoad(ir_.getInt32Ty(), gpr_low_[gpr]);
+  return ir_.CreateTrunc(ReadFullGpr(gpr), ir_.getInt32Ty());
+}
+
+void Translator::WriteFullGpr(int gpr, Value* value) {
+  CreateGpr(gpr);
+  gpr_written_[gpr] = true;
+  ir_.CreateStore(value, gpr_[gpr]);
+  if (gpr_low_[gpr] != nullptr) ir_.CreateStore(ir_.CreateTrunc(value, ir_.getInt32Ty()), gpr_low_[gpr]);
 }
 
 Place Translator::MakePlace(const llvm::Twine& name, size_t offset, int bytes, LaneKind kind, const uint64_t* known) {
@@ -218,53 +260,64 @@ llvm::Value* Translator::AsFloat(Value* value) {
   return ir_.CreateBitCast(value, FloatType(static_cast<int>(value->getType()->getPrimitiveSizeInBits())));
 }
 
-llvm::Value* Translator::Address(int index) {
+llvm::Value* Translator::Address(int index, int bits) {
   const ZydisDecodedOperandMem& mem = Operand(index).mem;
   uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
   if (mem.base == ZYDIS_REGISTER_RIP) displacement += at_->next();
+  const auto read = [&](ZydisRegister reg) { return ReadWhole(static_cast<Gpr>(GprNumber(reg)), bits); };
   Value* address = nullptr;
-  if (mem.base != ZYDIS_REGISTER_NONE && mem.base != ZYDIS_REGISTER_RIP) address = ReadGpr(mem.base);
+  if (mem.base != ZYDIS_REGISTER_NONE && mem.base != ZYDIS_REGISTER_RIP) address = read(mem.base);
   if (mem.index != ZYDIS_REGISTER_NONE) {
-    Value* scaled = ReadGpr(mem.index);
-    if (mem.scale > 1) scaled = ir_.CreateMul(scaled, ir_.getInt64(mem.scale));
+    Value* scaled = read(mem.index);
+    if (mem.scale > 1) scaled = ir_.CreateMul(scaled, Constant(bits, mem.scale));
     address = address == nullptr ? scaled : ir_.CreateAdd(address, scaled);
   }
-  if (address == nullptr) return ir_.getInt64(displacement);
-  return displacement == 0 ? address : ir_.CreateAdd(address, ir_.getInt64(displacement));
+  if (address == nullptr) return Constant(bits, displacement);
+  return displacement == 0 ? address : ir_.CreateAdd(address, Constant(bits, displacement));
 }
 
 llvm::Value* Translator::ReadWhole(Gpr gpr, int bits) {
-  return ir_.CreateTrunc(ir_.CreateLoad(ir_.getInt64Ty(), GprAlloca(gpr)), IntType(bits));
+  return bits > 32 ? ReadFullGpr(gpr) : ir_.CreateTrunc(ReadLowGpr(gpr), IntType(bits));
 }
 
 void Translator::WriteWhole(Gpr gpr, Value* value) {
-  llvm::AllocaInst* alloca = GprAlloca(gpr);
-  gpr_written_[gpr] = true;
   const unsigned bits = value->getType()->getIntegerBitWidth();
-  Value* wide = ir_.CreateZExt(value, ir_.getInt64Ty());
-  if (bits < 32) {
-    Value* kept = ir_.CreateAnd(ir_.CreateLoad(ir_.getInt64Ty(), alloca), ~uint64_t{0} << bits);
-    wide = ir_.CreateOr(kept, wide);
+  if (bits == 64) return WriteFullGpr(gpr, value);
+  if (bits == 32) {
+    CreateGpr(gpr);
+    gpr_written_[gpr] = true;
+    ir_.CreateStore(value, gpr_low_[gpr]);
+    ir_.CreateStore(ir_.CreateZExt(value, ir_.getInt64Ty()), gpr_[gpr]);
+    return;
   }
-  ir_.CreateStore(wide, alloca);
+  WriteBits(gpr, 0, value);
+}
+
+/// Replaces some low bits: the others of the register stay.
+void Translator::WriteBits(int gpr, int first_bit, Value* value) {
+  const auto bits = static_cast<int>(value->getType()->getIntegerBitWidth());
+  const uint64_t mask = ((uint64_t{1} << bits) - 1) << first_bit;
+  const auto merge = [&](Value* old) {
+    Value* shifted = ir_.CreateShl(ir_.CreateZExt(value, old->getType()), static_cast<uint64_t>(first_bit));
+    const auto width = static_cast<int>(old->getType()->getIntegerBitWidth());
+    return ir_.CreateOr(ir_.CreateAnd(old, Constant(width, ~mask)), shifted);
+  };
+  CreateGpr(gpr);
+  gpr_written_[gpr] = true;
+  ir_.CreateStore(merge(ir_.CreateLoad(ir_.getInt64Ty(), gpr_[gpr])), gpr_[gpr]);
+  ir_.CreateStore(merge(ir_.CreateLoad(ir_.getInt32Ty(), gpr_low_[gpr])), gpr_low_[gpr]);
 }
 
 llvm::Value* Translator::ReadGpr(ZydisRegister reg) {
-  if (IsHighByte(reg)) {
-    Value* whole = ir_.CreateLoad(ir_.getInt64Ty(), GprAlloca(GprNumber(reg)));
-    return ir_.CreateTrunc(ir_.CreateLShr(whole, 8), ir_.getInt8Ty());
-  }
-  return ReadWhole(static_cast<Gpr>(GprNumber(reg)), ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, reg));
+  const int number = GprNumber(reg);
+  if (IsHighByte(reg)) return ir_.CreateTrunc(ir_.CreateLShr(ReadLowGpr(number), 8), ir_.getInt8Ty());
+  return ReadWhole(static_cast<Gpr>(number), ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, reg));
 }
 
 void Translator::WriteGpr(ZydisRegister reg, Value* value) {
-  if (!IsHighByte(reg)) return WriteWhole(static_cast<Gpr>(GprNumber(reg)), value);
   const int number = GprNumber(reg);
-  llvm::AllocaInst* alloca = GprAlloca(number);
-  gpr_written_[number] = true;
-  Value* kept = ir_.CreateAnd(ir_.CreateLoad(ir_.getInt64Ty(), alloca), ~uint64_t{0xff00});
-  Value* wide = ir_.CreateShl(ir_.CreateZExt(value, ir_.getInt64Ty()), 8);
-  ir_.CreateStore(ir_.CreateOr(kept, wide), alloca);
+  if (IsHighByte(reg)) return WriteBits(number, 8, value);
+  WriteWhole(static_cast<Gpr>(number), value);
 }
 
 llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {

@@ -37,12 +37,16 @@ class Translator {
   /// The i1 on which `instruction`, a conditional branch, is taken.
   llvm::Value* BranchCondition(const Instruction& instruction);
 
+  /// A call of memset or memmove, as the intrinsic.
+  void TranslateKnownCall();
+
   llvm::IRBuilder<>& builder() { return ir_; }
   /// The address space of the program: address 0, but unknown to LLVM.
   llvm::Value* memory_base() const { return memory_base_; }
 
   /// Makes the start value of a place a constant. Before the first instruction.
   void SetKnownGpr(int gpr, uint64_t value) { known_gpr_[gpr] = {true, value}; }
+  void SetUpperZero(RegisterSet gprs) { upper_zero_ = gprs; }
   void SetKnownSlot(int slot, uint64_t low, uint64_t high) { known_slot_[slot] = {true, {low, high}}; }
 
   /// At the end of the region: stores to the MachineState `out` what the region writes; of registers, those in `wanted`.
@@ -54,7 +58,11 @@ class Translator {
   using Opcode = llvm::Instruction::BinaryOps;
 
   // operands.cc: places of the machine state
-  llvm::AllocaInst* GprAlloca(int gpr);
+  void FindNarrowGprs(const DecodedFunction& code);
+  void CreateGpr(int gpr);
+  Value* ReadFullGpr(int gpr);
+  Value* ReadLowGpr(int gpr);          // 32 bits
+  void WriteFullGpr(int gpr, Value* value);
   Place& VectorPlace(int number);
   Place& SlotPlace(int slot);
   llvm::AllocaInst* FlagAlloca(StatusFlag flag);
@@ -73,11 +81,12 @@ class Translator {
   Type* FloatType(int bits) { return bits == 64 ? ir_.getDoubleTy() : ir_.getFloatTy(); }
   Value* Constant(int bits, uint64_t value);
   uint64_t Immediate(int index) const { return Operand(index).imm.value.u; }
-  Value* Address(int index);
+  Value* Address(int index, int bits = 64);     // computed modulo 2^bits, for lea
   Value* ReadGpr(ZydisRegister reg);
   void WriteGpr(ZydisRegister reg, Value* value);
   Value* ReadWhole(Gpr gpr, int bits);         // low `bits` of a register
   void WriteWhole(Gpr gpr, Value* value);      // as an instruction with that operand size writes it
+  void WriteBits(int gpr, int first_bit, Value* value);
   Value* LoadAt(int index, int bit, Type* type);   // from a memory operand or slot, `bit` bits in
   void StoreAt(int index, int bit, Value* value);
   Value* Read(int index);                      // general purpose register, memory or immediate as an integer
@@ -185,13 +194,18 @@ class Translator {
   Value* memory_base_;
   LaneKinds kinds_;
 
+  // A register that the loop writes in part is held twice, whole and as its low 32 bits. 32-bit counters then are 32-bit
+  // phis, and whichever copy nobody reads disappears.
   std::array<llvm::AllocaInst*, kGprCount> gpr_{};
+  std::array<llvm::AllocaInst*, kGprCount> gpr_low_{};
+  std::array<bool, kGprCount> gpr_is_narrow_{};
   std::array<bool, kGprCount> gpr_written_{};
   std::array<Place, kVectorCount> vector_;
   std::vector<Place> slot_;
   std::array<llvm::AllocaInst*, kStatusFlagCount> flag_{};
   bool flags_written_ = false;
   std::array<std::pair<bool, uint64_t>, kGprCount> known_gpr_{};
+  RegisterSet upper_zero_;
   struct KnownSlot {
     bool known = false;
     uint64_t value[2] = {};

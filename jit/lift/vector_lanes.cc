@@ -100,7 +100,7 @@ LaneKinds ChooseLanes(const DecodedFunction& function, const LoopFacts& facts) {
     const int slot = SlotIndexOf(facts, instruction, operand);
     return slot < 0 ? std::nullopt : std::optional<size_t>(static_cast<size_t>(kVectorCount + slot));
   };
-  for (int b : function.LoopBlocks(facts.loop)) {
+  for (int b : function.LiftedBlocks(facts.loop)) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];

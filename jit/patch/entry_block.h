@@ -14,21 +14,21 @@ struct EntryBlock {
   DispatchFunction dispatch;
   void* cookie;
   uint64_t xsave_bytes;
-  uint64_t xsave_mask;         // components saved and restored
-  uint64_t has_avx;            // vzeroupper exists
+  uint64_t xsave_mask;  // components saved and restored
+  uint64_t has_avx;     // vzeroupper exists
   // Of the one thread that runs the clone (the region's execution lock is held).
-  uint64_t native_rsp;         // our own stack while the clone uses the program's
-  uint8_t* frames;             // copy of our frames meanwhile: a signal handler of the program may overwrite them
+  uint64_t native_rsp;  // our own stack while the clone uses the program's
+  uint8_t* frames;      // copy of our frames meanwhile: a signal handler of the program may overwrite them
   uint64_t frame_capacity;
   uint64_t frame_bytes;
-  const uint64_t* tails;       // constant: where to go on, by ResumeAt
-  void (*region_entry)();      // constant: the three addresses that emitted code jumps and pushes through
+  const uint64_t* tails;   // constant: where to go on, by ResumeAt
+  void (*region_entry)();  // constant: the three addresses that emitted code jumps and pushes through
   void (*native_exit)();
   EntryBlock* self;
-  int64_t passes_left;         // arrivals at the header until the clone pauses
-  uint64_t borrowed;           // the program's value of the register that counts them
+  int64_t passes_left;  // arrivals at the header until the clone pauses
+  uint64_t borrowed;    // the program's value of the register that counts them
   uint64_t scratch;
-  int32_t exit_index;          // how the clone ended: kPaused or an index in exits()
+  int32_t exit_index;  // how the clone ended: kPaused or an index in exits()
   // Of all threads, without locks: see RegionImage::SkipNext.
   alignas(64) int64_t arrivals;
   int64_t skip_until;

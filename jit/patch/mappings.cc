@@ -33,8 +33,8 @@ std::optional<Mapping> ParseLine(std::string_view line) {
   parsed = std::from_chars(parsed.ptr + 1, end, mapping.range.end, 16);
   if (parsed.ec != std::errc() || end - parsed.ptr < 5) return std::nullopt;
   const std::string_view flags(parsed.ptr + 1, 4);
-  mapping.protection = (flags[0] == 'r' ? PROT_READ : 0) | (flags[1] == 'w' ? PROT_WRITE : 0) |
-                       (flags[2] == 'x' ? PROT_EXEC : 0);
+  mapping.protection =
+      (flags[0] == 'r' ? PROT_READ : 0) | (flags[1] == 'w' ? PROT_WRITE : 0) | (flags[2] == 'x' ? PROT_EXEC : 0);
   size_t at = static_cast<size_t>(parsed.ptr + 5 - line.data());
   for (int field = 0; field < 3; ++field) {  // offset, device, inode
     at = line.find_first_not_of(' ', at);

@@ -15,7 +15,7 @@ class CloneWriter {
   CloneWriter(const DecodedFunction& function, const LoopFacts& facts, uint64_t site, const EntryBlock& block,
               CodeWriter* writer)
       : function_(function), facts_(facts), site_(site), block_(block), writer_(*writer) {
-    blocks_ = function.LoopBlocks(facts.loop);
+    blocks_ = function.LiftedBlocks(facts.loop);
     std::sort(blocks_.begin(), blocks_.end());
     const int header = function.BlockAt(facts.header);
     flags_live_ = function.live_in[static_cast<size_t>(header)].HasFlags();
@@ -45,8 +45,7 @@ class CloneWriter {
     // As the original's header lies to cache lines, so does the copy's.
     if (block.begin == facts_.header) writer_.PadTo(64, block.begin);
     writer_.Bind(copies_.at(block.begin));
-    const uint64_t next =
-        position + 1 < blocks_.size() ? function_.blocks[blocks_[position + 1]].begin : uint64_t{0};
+    const uint64_t next = position + 1 < blocks_.size() ? function_.blocks[blocks_[position + 1]].begin : uint64_t{0};
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function_.instructions[i];
       if (instruction.address == site_) writer_.Bind(site_label_);
@@ -106,8 +105,8 @@ class CloneWriter {
     const Label header = copies_.at(facts_.header);
     if (counter_ >= 0) {
       // sub counter, 1; jnz header
-      writer_.Bytes({static_cast<uint8_t>(counter_ >= 8 ? 0x49 : 0x48), 0x83,
-                     static_cast<uint8_t>(0xe8 | (counter_ & 7)), 0x01});
+      writer_.Bytes(
+          {static_cast<uint8_t>(counter_ >= 8 ? 0x49 : 0x48), 0x83, static_cast<uint8_t>(0xe8 | (counter_ & 7)), 0x01});
       writer_.JumpIf(kNotZero, header);
     } else if (!flags_live_) {
       writer_.RipRelative({0x48, 0x83, 0x2d}, AddressOf(&block_.passes_left), {0x01});
@@ -153,7 +152,7 @@ class CloneWriter {
       WriteMove(0x89, &block_.passes_left);
       WriteMove(0x8b, &block_.borrowed);
     }
-    writer_.Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                 // lea rsp, [rsp-128]
+    writer_.Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                      // lea rsp, [rsp-128]
     writer_.RipRelative({0xff, 0x35}, AddressOf(&block_.self));         // push
     writer_.RipRelative({0xff, 0x25}, AddressOf(&block_.native_exit));  // jmp
   }
@@ -190,7 +189,7 @@ class CloneWriter {
 int UnusedRegister(const DecodedFunction& function, LoopId loop) {
   RegisterSet used;
   used.AddGpr(kRsp);
-  for (int b : function.LoopBlocks(loop)) {
+  for (int b : function.LiftedBlocks(loop)) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
       const RegisterUse use = UseOf(function.instructions[i]);

@@ -15,9 +15,9 @@
 namespace tracelift::jit {
 
 struct NativeClone {
-  uint64_t enter_site = 0;    // tails for tl_native_run
+  uint64_t enter_site = 0;  // tails for tl_native_run
   uint64_t enter_header = 0;
-  int counter = -1;           // register that counts passes; -1: EntryBlock::passes_left itself
+  int counter = -1;  // register that counts passes; -1: EntryBlock::passes_left itself
 };
 
 /// A register that no instruction of the loop uses, or -1.

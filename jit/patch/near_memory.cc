@@ -7,6 +7,7 @@
 // in their way could make the program fail where it did not without us. So they keep half of the gap they grow into.
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <vector>
@@ -19,8 +20,8 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kSlabBytes = uint64_t{1} << 20;
-constexpr uint64_t kReach = uint64_t{1} << 30;       // leaves another GiB for data that the code addresses
-constexpr uint64_t kLowest = uint64_t{1} << 20;      // stay clear of the null pages
+constexpr uint64_t kReach = uint64_t{1} << 30;   // leaves another GiB for data that the code addresses
+constexpr uint64_t kLowest = uint64_t{1} << 20;  // stay clear of the null pages
 constexpr uint64_t kHighest = (uint64_t{1} << 47) - kPage;
 
 uint64_t RoundUp(uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
@@ -30,12 +31,14 @@ std::vector<AddressRange> FindGaps() {
   std::vector<AddressRange> gaps;
   uint64_t begin = kLowest;
   bool after_heap = false;
+  const uint64_t program_break =
+      RoundUp(reinterpret_cast<uint64_t>(sbrk(0)));  // where a heap begins that is not there yet
   for (const Mapping& mapping : ReadMappings()) {
     // One page stays free on either side, so that an overrun there still faults.
     if (mapping.range.begin > begin + 2 * kPage) {
       AddressRange gap{begin + kPage, mapping.range.begin - kPage};
       const uint64_t middle = RoundUp(gap.begin + gap.size() / 2);
-      if (after_heap) gap.begin = middle;
+      if (after_heap || (begin <= program_break && program_break < mapping.range.begin)) gap.begin = middle;
       if (mapping.name == "[stack]") gap.end = std::max(middle, gap.begin);
       gaps.push_back(gap);
     }
@@ -53,7 +56,7 @@ std::vector<uint64_t> Places(uint64_t anchor, uint64_t bytes) {
   for (const AddressRange& gap : FindGaps()) {
     const AddressRange range{std::max(gap.begin, low), std::min(gap.end, high)};
     if (range.end < range.begin || range.size() < bytes) continue;
-    if (range.begin < anchor) {
+    if (range.end <= anchor) {
       below.push_back(range.end - bytes);
     } else {
       above.push_back(range.begin);

@@ -84,7 +84,7 @@ struct Rank {
   int category;  // lower is better
   bool not_the_header;
   bool before_inner_loops;
-  int depth;     // negative: later is better
+  int depth;  // negative: later is better
   int index;
 
   auto operator<=>(const Rank&) const = default;
@@ -103,7 +103,7 @@ AddressRange JumpWindow(const PatchSite& site) {
 
 std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, LoopId loop,
                                                                   bool allow_trap) {
-  const std::vector<int> blocks = function.LoopBlocks(loop);
+  const std::vector<int> blocks = function.LiftedBlocks(loop);
   const int loop_index = static_cast<int>(loop);
   const EveryPass every_pass(function, blocks);
   const std::vector<bool> before_inner_loops = BeforeInnerLoops(function, blocks, loop_index);
@@ -116,7 +116,7 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
     const int depth = every_pass.Depth(b);
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
-      if (!CanRelocate(instruction)) continue;
+      if (!CanRelocate(instruction) || instruction.callee != KnownCallee::kNone) continue;
       const bool is_header = instruction.address == header;
       const std::vector<uint8_t> own(instruction.bytes.begin(), instruction.bytes.end());
       const auto add = [&](int category, PatchKind kind, std::vector<uint8_t> expected, size_t written) {

@@ -3,8 +3,8 @@
 // The instruction becomes `jmp stub` (5 bytes) or `int3` (1 byte). It is replaced as a whole, so the only question is
 // what a core may execute while the bytes change.
 //
-// kAtomicJump. The bytes that change lie within one aligned 8-byte word, written by one store. AMD states that a core then
-// executes either the old or the new instruction (AMD64 Architecture Programmer's Manual vol. 2, section 7.6.1,
+// kAtomicJump. The bytes that change lie within one aligned 8-byte word, written by one store. AMD states that a core
+// then executes either the old or the new instruction (AMD64 Architecture Programmer's Manual vol. 2, section 7.6.1,
 // "Cross-Modifying Code", asynchronous modification within a naturally aligned quadword). Intel documents only the
 // protocol in which the other cores wait and serialize (Software Developer's Manual vol. 3A, "Handling Self- and
 // Cross-Modifying Code", 9.1.3, formerly 8.1.3), but its cores behave so too: HotSpot (NativeJump, NativeCall) and
@@ -116,9 +116,15 @@ void StoreBehindTrap(uint8_t* at, const uint8_t* bytes, size_t count) {
 
 void Write(const Site& site, const uint8_t* bytes) {
   switch (site.kind) {
-    case PatchKind::kAtomicJump: StoreInWord(site.code(), bytes, site.patched_bytes); break;
-    case PatchKind::kTrappedJump: StoreBehindTrap(site.code(), bytes, kJumpBytes); break;
-    case PatchKind::kTrap: StoreByte(site.code(), bytes[0]); break;
+    case PatchKind::kAtomicJump:
+      StoreInWord(site.code(), bytes, site.patched_bytes);
+      break;
+    case PatchKind::kTrappedJump:
+      StoreBehindTrap(site.code(), bytes, kJumpBytes);
+      break;
+    case PatchKind::kTrap:
+      StoreByte(site.code(), bytes[0]);
+      break;
   }
 }
 

@@ -9,6 +9,8 @@
 // Code pages are sealed before the image is handed out. What the code uses lies in pages behind: the EntryBlock, the
 // table of tails, room for our frames. None of it is ever freed: a thread may be inside for as long as it likes.
 
+#include "jit/region_image.h"
+
 #include <unistd.h>
 
 #include <atomic>
@@ -17,7 +19,6 @@
 #include "jit/patch/native_clone.h"
 #include "jit/patch/patch_site.h"
 #include "jit/patch/relocate.h"
-#include "jit/region_image.h"
 
 namespace tracelift::jit {
 namespace {
@@ -28,7 +29,7 @@ constexpr size_t kLandingPadBytes = 14;
 constexpr size_t kMostBytesPerInstruction = 48;  // copied, with a header arrival after it
 constexpr size_t kFixedCodeBytes = 1024;
 constexpr size_t kBytesPerExit = 64;
-constexpr size_t kFrameCapacity = 16 * 1024;    // of the dispatch function and what it calls: 2 KiB usually
+constexpr size_t kFrameCapacity = 16 * 1024;  // of the dispatch function and what it calls: 2 KiB usually
 constexpr uint8_t kGreater = 0xf;
 
 size_t RoundUp(size_t bytes) { return (bytes + kPageBytes - 1) & ~(kPageBytes - 1); }
@@ -39,7 +40,7 @@ size_t CodeBytesBound(const DecodedFunction& function, const LoopFacts& facts) {
 }
 
 const Instruction* FindUnrelocatable(const DecodedFunction& function, LoopId loop) {
-  for (int b : function.LoopBlocks(loop)) {
+  for (int b : function.LiftedBlocks(loop)) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
       if (!CanRelocate(function.instructions[i])) return &function.instructions[i];
@@ -87,15 +88,15 @@ Stub WriteStub(const Instruction& site, const EntryBlock& block, CodeWriter* wri
   stub.entry = writer->here();
   stub.displaced = writer->NewLabel();
   const Label enter = writer->NewLabel();
-  writer->Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                           // lea rsp, [rsp-128]
-  writer->Bytes({0x50, 0x9f, 0x0f, 0x90, 0xc0, 0x50});                     // push rax; lahf; seto al; push rax
-  writer->RipRelative({0x48, 0x83, 0x05}, address(block.arrivals), {1});   // add arrivals, 1
-  writer->RipRelative({0x48, 0x8b, 0x05}, address(block.arrivals));        // mov rax, arrivals
-  writer->RipRelative({0x48, 0x3b, 0x05}, address(block.skip_until));      // cmp rax, skip_until
-  writer->Byte(0x58);                                                      // pop rax
+  writer->Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                          // lea rsp, [rsp-128]
+  writer->Bytes({0x50, 0x9f, 0x0f, 0x90, 0xc0, 0x50});                    // push rax; lahf; seto al; push rax
+  writer->RipRelative({0x48, 0x83, 0x05}, address(block.arrivals), {1});  // add arrivals, 1
+  writer->RipRelative({0x48, 0x8b, 0x05}, address(block.arrivals));       // mov rax, arrivals
+  writer->RipRelative({0x48, 0x3b, 0x05}, address(block.skip_until));     // cmp rax, skip_until
+  writer->Byte(0x58);                                                     // pop rax
   writer->JumpIf(kGreater, enter);
-  writer->Bytes({0x04, 0x7f, 0x9e, 0x58});                                 // add al, 0x7f; sahf; pop rax
-  writer->Bytes({0x48, 0x8d, 0xa4, 0x24});                                 // lea rsp, [rsp+128]
+  writer->Bytes({0x04, 0x7f, 0x9e, 0x58});  // add al, 0x7f; sahf; pop rax
+  writer->Bytes({0x48, 0x8d, 0xa4, 0x24});  // lea rsp, [rsp+128]
   writer->Imm32(128);
 
   writer->Bind(stub.displaced);

@@ -43,6 +43,7 @@ uint64_t DirectJumpTarget(const Instruction& instruction) {
 
 bool CanRelocate(const Instruction& instruction) {
   if (!instruction.valid) return false;
+  if (instruction.callee != KnownCallee::kNone) return true;
   if (HasRelativeImmediate(instruction)) {
     return IsDirectJump(instruction) && !HasAttribute(instruction, ZYDIS_ATTRIB_HAS_OPERANDSIZE);
   }
@@ -52,6 +53,12 @@ bool CanRelocate(const Instruction& instruction) {
 
 void RelocateInstruction(const Instruction& instruction, CodeWriter* writer) {
   const std::span<const uint8_t> bytes(instruction.bytes.data(), instruction.bytes.size());
+  if (HasRelativeImmediate(instruction)) {  // a call of a known function
+    constexpr uint8_t kCall = 0xe8;
+    writer->Byte(kCall);
+    writer->Rel32(writer->LabelOf(DirectJumpTarget(instruction)));
+    return;
+  }
   if (!IsRipRelative(instruction)) {
     writer->Bytes(bytes);
     return;

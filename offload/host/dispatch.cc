@@ -27,6 +27,7 @@ constexpr uint32_t kDefaultMxcsr = 0x1f80;
 constexpr uint32_t kMxcsrSticky = 0x3f;
 constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
 constexpr double kProbeNs = 50e3;        // measure the original for about this long
+constexpr double kCloneEntryNs = 600;    // saving and restoring the register file around the clone, measured
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
@@ -186,23 +187,27 @@ bool Entry::RunNative(int64_t passes, uint32_t* resume, double* ns) {
   return LoadState(slots_);
 }
 
-// Measures the original on real progress: at most `limit` passes, about kProbeNs long.
+// Measures the original on real progress, at most `limit` passes, about kProbeNs long. The price of entering the clone
+// shows in a run of one pass; a longer run less that is what the loop itself costs.
 bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
-  int64_t passes = 1;
-  double spent = 0;
+  double spent = 0, first_ns = 0;
   int64_t total = 0;
-  while (total < limit && spent < kProbeNs) {
+  for (int64_t passes = 1; total < limit && spent < kProbeNs; passes *= 2) {
     passes = std::min(passes, limit - total);
     double ns = 0;
     if (!RunNative(passes, resume, &ns)) return false;
     spent += ns;
     total += passes;
-    region_.native_ns = ns / static_cast<double>(passes);
-    passes *= 2;
+    if (passes == 1) {
+      first_ns = total == 1 ? ns : std::min(first_ns, ns);
+    } else {
+      const double of_the_loop = std::max(0.0, ns - std::min(first_ns, kCloneEntryNs)) / static_cast<double>(passes);
+      region_.native_ns = std::max(of_the_loop, 0.01);
+    }
   }
+  if (total == 1) region_.native_ns = std::max(first_ns - kCloneEntryNs, 0.01);
   if (total > 0) {
-    region_.native_timing.Add(spent / static_cast<double>(total));
-    region_.native_ns = spent / static_cast<double>(total);
+    region_.native_timing.Add(region_.native_ns);
     region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
     region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);
   }
@@ -217,7 +222,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes) {
   if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   if (outcome.flags != 0) {
     if (jit::ReadsWhatItWrites(region_.footprint)) region_.before_image.Restore({ranges_, range_count_});
-    return Decline(RejectionReason::kNotANumber, passes);
+    return Decline(outcome.flags & jit::kFlagDetour ? RejectionReason::kCallInLoop : RejectionReason::kNotANumber, passes);
   }
   const jit::RegisterSet live = variant.artifact.written & variant.artifact.live_at_header;
   for (int i = 0; i < jit::kGprCount; ++i) {
@@ -319,13 +324,18 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   const uint64_t entry = region_.entries_seen++;
   const double prepared = NowNs();
   if (region_.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
-    const int64_t limit = std::max<int64_t>(1, left / 16);
+    const int64_t limit = region_.native_ns == 0 ? left : std::max<int64_t>(1, left / 16);
     // A range that faults must fault in the original, where a handler of the program expects it.
     if (!PrepareSlice(variant, limit, /*verify=*/false)) return resume;
     if (!ProbeNative(limit, &resume)) return resume;
     const auto now_left = jit::EvaluateTripCount(artifact.footprint, state_);
     if (!now_left) return resume;
     left = *now_left;
+    if (left < 1) return resume;
+    if (region_.native_ns * static_cast<double>(left) < kShortestEntryNs) {
+      Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
+      return resume;
+    }
   }
 
   double run_ns = prepared - start;  // the entry itself is part of the price

@@ -13,6 +13,8 @@ class LiveReader : public jit::CodeReader {
   explicit LiveReader(const profiler::ModuleList& modules) : modules_(modules) {}
   bool Read(uint64_t address, std::span<uint8_t> out) const override;
   bool IsConstant(uint64_t address, size_t size) const override;
+  jit::KnownCallee CalleeAt(uint64_t address) const override;
+  jit::KnownCallee CalleeThrough(uint64_t address) const override;
 
  private:
   const profiler::ModuleList& modules_;

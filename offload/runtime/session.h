@@ -46,7 +46,9 @@ struct Finding {
   int recompiles = 0;
   uint64_t guard_failures_seen = 0;
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
-  double installed_at_ms = 0;
+  double judged_at_ms = 0;               // what the region saved is judged over windows of time
+  uint64_t judged_saved_ns = 0, judged_arrivals = 0;
+  int idle_windows = 0;                  // windows in a row in which it was entered and saved nothing worth it
 };
 
 class Session {

@@ -14,6 +14,38 @@ namespace {
 constexpr double kCaptureMs = 60;       // longer than this between arrivals: go on with the inner loops meanwhile
 constexpr int kMostRecompiles = 3;      // for values that change; after that nothing is specialised
 constexpr uint64_t kManyDeclines = 6;   // without one execution
+// A patched loop costs its declined passes a few nanoseconds each. It stays only if, while it is entered, it saves this
+// share of the time that passes, in one of so many windows.
+constexpr double kWindowMs = 25;
+constexpr double kWorthwhileShare = 0.03;
+constexpr int kPatience = 4;
+
+// The reason most entries were left to the original for, when that were more than were taken over.
+jit::RejectionReason MostFrequentDecline(const Region& region, jit::RejectionReason otherwise) {
+  size_t most = 0;
+  for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
+    if (region.decline_reasons[i].load() > region.decline_reasons[most].load()) most = i;
+  }
+  return region.decline_reasons[most].load() > region.executions.load() ? static_cast<jit::RejectionReason>(most) : otherwise;
+}
+
+bool EarnsItsKeep(Finding& finding) {
+  const Region& region = *finding.region;
+  if (region.verify == VerifyMode::kAlways) return true;  // every slice is computed twice, on request
+  const double now = NowMs();
+  const double window = now - finding.judged_at_ms;
+  if (window < kWindowMs) return true;
+  const uint64_t saved = region.time_saved_ns.load(std::memory_order_relaxed);
+  const uint64_t arrivals = region.executions.load(std::memory_order_relaxed) + region.declines.load(std::memory_order_relaxed);
+  if (arrivals != finding.judged_arrivals) {
+    const double saved_ms = static_cast<double>(saved - finding.judged_saved_ns) * 1e-6;
+    finding.idle_windows = saved_ms < kWorthwhileShare * window ? finding.idle_windows + 1 : 0;
+  }
+  finding.judged_at_ms = now;
+  finding.judged_saved_ns = saved;
+  finding.judged_arrivals = arrivals;
+  return finding.idle_windows < kPatience;
+}
 
 }  // namespace
 
@@ -141,7 +173,7 @@ bool Session::CompileAndPublish(Finding& finding) {
     return false;
   }
   finding.patched = true;
-  finding.installed_at_ms = NowMs();
+  finding.judged_at_ms = NowMs();
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
   return true;
 }
@@ -185,13 +217,14 @@ void Session::Supervise() {
       finding.awaiting_capture = true;
       continue;
     }
+    if (!EarnsItsKeep(finding)) {
+      PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile));
+      continue;
+    }
     const uint64_t executions = region.executions.load(std::memory_order_relaxed);
     if (executions == 0 && region.declines.load(std::memory_order_relaxed) >= kManyDeclines) {
-      size_t most = 0;
-      for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
-        if (region.decline_reasons[i].load() > region.decline_reasons[most].load()) most = i;
-      }
-      PutBack(finding, static_cast<jit::RejectionReason>(most), region.conflict_instruction.load());
+      PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile),
+              region.conflict_instruction.load());
     }
   }
 }

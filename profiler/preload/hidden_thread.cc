@@ -31,8 +31,7 @@ struct ThreadControlBlock {
   uintptr_t pointer_guard;
 };
 
-std::atomic<int> hidden_tid{0};  // cleared by the kernel when the thread ends
-std::atomic<int> hidden_number{0};  // its thread id, kept
+std::atomic<int> hidden_tid{0};  // stays when the thread ends
 char* hidden_tls = nullptr;
 void (*hidden_run)() = nullptr;
 void (*real_run)() = nullptr;
@@ -74,7 +73,7 @@ char* MakeThreadStorage(int** tid) {
 }
 
 int HiddenMain(void*) {
-  hidden_number.store(ThreadId());
+  hidden_tid.store(ThreadId());
   hidden_run();
   return 0;
 }
@@ -97,12 +96,11 @@ bool StartHiddenThread(void (*run)()) {
   if (!hidden_tls) hidden_tls = MakeThreadStorage(&tid_field);
   if (!hidden_tls) return StartRealThread(run);
   const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-                    CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
-  hidden_tid.store(-1);
+                    CLONE_PARENT_SETTID;
   const uint64_t mask = SetSignalMask(kAllSignals & ~SignalBit(kWakeSignal));
-  const int tid = clone(&HiddenMain, hidden_stack + kStackBytes, flags, nullptr, tid_field, hidden_tls, &hidden_tid);
+  const int tid = clone(&HiddenMain, hidden_stack + kStackBytes, flags, nullptr, tid_field, hidden_tls);
   SetSignalMask(mask);
-  if (tid < 0) hidden_tid.store(0);
+  if (tid > 0) hidden_tid.store(tid);
   return tid > 0;
 }
 
@@ -140,25 +138,25 @@ void LeaveDescriptorTable(int keep) {
 
 bool StopHiddenThread(volatile bool* stopping) {
   const int tid = hidden_tid.load();
-  if (tid <= 0 || !hidden_tls) return false;
+  if (tid == 0) return false;
   *stopping = true;
   struct sigaction wake {};
   struct sigaction before {};
   wake.sa_handler = &OnWake;
   RealSigaction(kWakeSignal, &wake, &before);
-  // The kernel clears hidden_tid a little before it forgets the thread, so ask the kernel.
   const int pid = ProcessId();
   const timespec pause{0, 200'000};
   while (Syscall(SYS_tgkill, pid, tid, kWakeSignal) == 0) Syscall(SYS_nanosleep, AsLong(&pause), 0);
+  Syscall(SYS_nanosleep, AsLong(&pause), 0);  // the kernel drops its last references just after the thread's number
   RealSigaction(kWakeSignal, &before, nullptr);
   return true;
 }
 
-bool IsHiddenThread(int tid) { return tid == hidden_number.load(std::memory_order_relaxed); }
+bool IsHiddenThread(int tid) { return tid == hidden_tid.load(std::memory_order_relaxed); }
 
-void ExcludeFromThreadCount(int count) {
+int ExcludeFromThreadCount(int count) {
   static int* const threads = Symbol<int*>("__nptl_nthreads");
-  if (threads) __atomic_fetch_sub(threads, count, __ATOMIC_SEQ_CST);
+  return threads ? __atomic_sub_fetch(threads, count, __ATOMIC_SEQ_CST) : -1;
 }
 
 }  // namespace tracelift::preload

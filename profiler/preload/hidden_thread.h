@@ -24,13 +24,14 @@ bool StartRealThread(void (*run)());
 void LeaveDescriptorTable(int keep);
 
 /// For calls that the kernel allows only in single-threaded processes: waits until the hidden thread is gone.
-/// `stopping` is set before it is woken, so that it can tell. False when it is not hidden (any more).
+/// `stopping` is set before it is woken, so that it can tell. False when there never was one.
 bool StopHiddenThread(volatile bool* stopping);
 
 /// Is `tid` the hidden thread, of which the C library does not know?
 bool IsHiddenThread(int tid);
 
-/// Takes `count` threads out of the C library's count of threads, or puts them back when negative.
-void ExcludeFromThreadCount(int count);
+/// Takes `count` threads out of the C library's count of threads, or puts them back when negative. What is left; -1
+/// when this C library does not show its count.
+int ExcludeFromThreadCount(int count);
 
 }  // namespace tracelift::preload

@@ -46,6 +46,8 @@ void ReportIdle() {
 }
 
 void InForkedChild() {
+  if (process_id == 0) return;
+  KeepHandlersInChild();
   DropStandardError();
   ForgetWatcher();
 }
@@ -76,6 +78,7 @@ void BeforeExit() {
 }  // namespace
 }  // namespace tracelift::preload
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 void _exit(int status) {
@@ -104,3 +107,4 @@ int setns(int fd, int type) {
 }
 
 }  // extern "C"
+#pragma GCC visibility pop

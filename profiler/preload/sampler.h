@@ -22,7 +22,9 @@ class Sampler {
   void SetRate(int hz);
   int hz() const { return hz_; }
 
-  /// Looks for threads that came or went (now and then), and moves all samples to the queue.
+  /// Looks for threads that came or went: new ones are sampled, ours taken out of the C library's count.
+  void FindThreads();
+  /// Finds threads (now and then), and moves all samples to the queue.
   void Poll();
   SampleQueue& queue() { return queue_; }
   /// Opens stack sampling on the first call. Perf only.
@@ -40,7 +42,6 @@ class Sampler {
   };
 
   static void OnThread(int tid, void* self);
-  void FindThreads();
   Thread* Find(int tid);
   void Open(Thread* thread);
   void Close(Thread* thread);

@@ -30,6 +30,7 @@ struct Disposition {
 constinit Disposition dispositions[kOurCount];
 std::atomic_flag writing = ATOMIC_FLAG_INIT;
 std::atomic<const TlRuntime*> runtime{nullptr};  // set once: the handlers are in place
+std::atomic<int> owner{0};  // the process that the dispositions are of: not a vfork child that shares our memory
 
 int IndexOf(int signo) {
   for (int i = 0; i < kOurCount; ++i) {
@@ -168,7 +169,14 @@ int SetVirtual(int signo, const struct sigaction* action, struct sigaction* old)
   return 0;
 }
 
-bool IsVirtual(int signo) { return runtime.load(std::memory_order_acquire) != nullptr && IndexOf(signo) >= 0; }
+bool IsVirtual(int signo) {
+  return runtime.load(std::memory_order_acquire) != nullptr && IndexOf(signo) >= 0 && owner.load() == ProcessId();
+}
+
+/// For a vfork child, whose dispositions are the kernel's: what the program set, where the kernel says that we did.
+void ShowVirtual(int signo, struct sigaction* old) {
+  if (old && old->sa_sigaction == &OnSignal && IndexOf(signo) >= 0) *old = Read(dispositions[IndexOf(signo)]);
+}
 
 struct BlockedSearch {
   bool found = false;
@@ -197,11 +205,21 @@ void InstallHandlers(const TlRuntime* table) {
     struct sigaction action {};
     if (RealSigaction(kOurs[i], nullptr, &action) == 0) Write(&dispositions[i], action);
   }
+  owner.store(ProcessId());
   runtime.store(table, std::memory_order_release);
   for (int i = 0; i < kOurCount; ++i) {
     const struct sigaction ours = ForKernel(kOurs[i], dispositions[i].action);
     RealSigaction(kOurs[i], &ours, nullptr);
   }
+}
+
+void KeepHandlersInChild() {
+  // Another thread may have been writing, and was not forked: nobody will finish for it.
+  for (Disposition& disposition : dispositions) {
+    if (disposition.version.load() & 1) disposition.version.fetch_add(1);
+  }
+  writing.clear();
+  owner.store(ProcessId());
 }
 
 int SigtrapUsable() {
@@ -217,6 +235,7 @@ int SigtrapUsable() {
 using tracelift::preload::Forwards;
 using tracelift::preload::IsVirtual;
 using tracelift::preload::SetVirtual;
+using tracelift::preload::ShowVirtual;
 
 namespace {
 
@@ -243,11 +262,15 @@ void GiveUpTimerSignal(int signo) {
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 int sigaction(int signo, const struct sigaction* action, struct sigaction* old) {
   if (action) GiveUpTimerSignal(signo);
-  return IsVirtual(signo) ? SetVirtual(signo, action, old) : Forwards().sigaction(signo, action, old);
+  if (IsVirtual(signo)) return SetVirtual(signo, action, old);
+  const int result = Forwards().sigaction(signo, action, old);
+  if (result == 0) ShowVirtual(signo, old);
+  return result;
 }
 
 sighandler_t signal(int signo, sighandler_t handler) {
@@ -279,3 +302,4 @@ int sigprocmask(int how, const sigset_t* set, sigset_t* old) {
 }
 
 }  // extern "C"
+#pragma GCC visibility pop

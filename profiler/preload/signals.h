@@ -20,6 +20,9 @@ int RealSigaction(int signo, const struct sigaction* action, struct sigaction* o
 /// From here on faults and traps go through the runtime first.
 void InstallHandlers(const TlRuntime* runtime);
 
+/// In a forked child: its dispositions and its memory are its own.
+void KeepHandlersInChild();
+
 /// 1: our SIGTRAP handler is in place and no thread of the program blocks it at present. Reads /proc.
 int SigtrapUsable();
 

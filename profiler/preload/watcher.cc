@@ -32,9 +32,10 @@ struct Pace {
   uint64_t look_every_ms;
   int rate_divisor;
 };
-constexpr Pace kPaces[] = {{2'000, 20, 1}, {30'000, 250, 4}, {~uint64_t{0}, 1'000, 10}};
-// With the runtime at work the first seconds find the loops; after that a coarser rate keeps the shares up to date.
-constexpr uint64_t kFineSamplingMs = 5'000;
+constexpr Pace kPaces[] = {{1'000, 20, 1}, {30'000, 250, 4}, {~uint64_t{0}, 1'000, 10}};
+// With the runtime at work: a sample costs 6 to 8 us here (virtual machine), so 1 kHz is too dear for long, and the
+// loops are found within the first second.
+constexpr uint64_t kFineSamplingMs = 1'000;
 constexpr int kCoarseDivisor = 4;
 
 const Options* options = nullptr;
@@ -42,8 +43,10 @@ constinit Sampler sampler;
 constinit HotnessCheck hotness;
 volatile bool stopping = false;
 std::atomic<bool> forgotten{false};
+std::atomic<bool> watching{false};  // false again when there is nothing more to watch for, or the runtime took over
 std::atomic<const TlRuntime*> opened{nullptr};
 uint64_t sampling_since_ns = 0;  // process CPU time
+int process_id = 0;
 
 __attribute__((format(printf, 2, 3))) void Note(int level, const char* format, ...) {
   if (options->config.log < level) return;
@@ -109,7 +112,7 @@ int Drain(TlSample* out, int max) {
 
 int DrainStacks(TlStackSample* out, int max) { return forgotten.load() ? 0 : sampler.DrainStacks(out, max); }
 
-int IsChild() { return forgotten.load() ? 1 : 0; }
+int IsChild() { return forgotten.load() || ProcessId() != process_id ? 1 : 0; }
 
 int RealSigactionForHost(int signo, const void* action, void* old) {
   return RealSigaction(signo, static_cast<const struct sigaction*>(action), static_cast<struct sigaction*>(old));
@@ -140,29 +143,35 @@ bool FindRuntime(char* path, size_t size) {
   return true;
 }
 
-// The second life, on a real thread.
-void OpenAndRunRuntime() {
-  Syscall(SYS_prctl, PR_SET_NAME, AsLong(kOwnThreadName));
+const TlRuntime* OpenRuntime() {
   // The program was single-threaded for the C library until a moment ago. An operation that began without a lock
   // (a malloc, a putc) has long ended when the program has run for a little.
   SleepForCpu(2);
   static char path[4352];
-  if (!FindRuntime(path, sizeof(path))) return;
+  if (!FindRuntime(path, sizeof(path))) return nullptr;
   const uint64_t start = ClockNs(CLOCK_MONOTONIC);
   void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     Note(1, "tracelift: the runtime was not opened: %s\n", dlerror());
-    return;
+    return nullptr;
   }
   const auto* table = static_cast<const TlRuntime*>(dlsym(library, "tracelift_runtime_table"));
   if (!table || table->version != TL_PRELOAD_API_VERSION) {
     Note(1, "tracelift: %s has version %u, this preload library needs %d; reinstall them together\n", path,
          table ? table->version : 0, TL_PRELOAD_API_VERSION);
-    return;
+    return nullptr;
   }
-  host.config = &options->config;
   host.load_ns = ClockNs(CLOCK_MONOTONIC) - start;
-  if (forgotten.load()) return;
+  return table;
+}
+
+// The second life, on a real thread.
+void OpenAndRunRuntime() {
+  Syscall(SYS_prctl, PR_SET_NAME, AsLong(kOwnThreadName));
+  sampler.FindThreads();  // at once: this thread must not keep the process alive
+  const TlRuntime* table = OpenRuntime();
+  if (!table) return sampler.Stop();
+  host.config = &options->config;
   InstallHandlers(table);
   opened.store(table);
   atexit(&AtExit);
@@ -185,8 +194,8 @@ uint64_t NextSleepMs() {
   return kPaces[0].look_every_ms;
 }
 
-// The first life.
-void Watch() {
+// The first life. When it returns without having been stopped, it is over for good.
+void WatchUntilHot() {
   Syscall(SYS_prctl, PR_SET_NAME, AsLong(kOwnThreadName));
   LeaveDescriptorTable(options->config.log > 0 ? 2 : -1);
   SleepForCpu(static_cast<uint64_t>(options->config.hot_ms));
@@ -205,16 +214,24 @@ void Watch() {
     if (stopping) break;
     sampler.Poll();
     if (!hotness.Look(sampler.queue())) continue;
+    watching.store(false);
     if (SameRightsAsProgram() && StartRealThread(&OpenAndRunRuntime)) return;
     break;
   }
   sampler.Stop();
 }
 
+void Watch() {
+  WatchUntilHot();
+  if (!stopping) watching.store(false);
+}
+
 }  // namespace
 
 void StartWatcher(const Options& chosen) {
   options = &chosen;
+  process_id = ProcessId();
+  watching.store(true);
   StartHiddenThread(&Watch);
 }
 
@@ -222,7 +239,7 @@ const TlRuntime* OpenedRuntime() { return forgotten.load() ? nullptr : opened.lo
 
 void WatcherStats(TlSamplingStats* out) { sampler.Stats(out); }
 
-bool PauseWatcher() { return !forgotten.load() && StopHiddenThread(&stopping); }
+bool PauseWatcher() { return watching.load() && StopHiddenThread(&stopping) && watching.load(); }
 
 void ResumeWatcher() {
   stopping = false;

@@ -21,6 +21,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -254,14 +255,18 @@ class Case:
                                     stderr=self._stderr, start_new_session=True)
 
     def finish(self, mode, process):
-        timed_out = False
-        try:
-            status = process.wait(self.timeout)
-        except subprocess.TimeoutExpired:
-            timed_out = True
+        timed_out = threading.Event()
+
+        def give_up():
+            timed_out.set()
             (self.base / f"{mode}.stacks").write_text(stacks_of(process.pid))
             os.killpg(process.pid, signal.SIGKILL)
-            status = process.wait()
+
+        # Not wait(timeout): that polls, and would round the seconds up.
+        timer = threading.Timer(self.timeout, give_up)
+        timer.start()
+        status = process.wait()
+        timer.cancel()
         seconds = time.monotonic() - self._started
         self._stdout.close()
         self._stderr.close()
@@ -276,7 +281,7 @@ class Case:
             except (OSError, ValueError):
                 report = None
         return Outcome(mode, self.command, status, (self.base / f"{mode}.stdout").read_bytes(),
-                       (self.base / f"{mode}.stderr").read_bytes(), files, seconds, report, timed_out)
+                       (self.base / f"{mode}.stderr").read_bytes(), files, seconds, report, timed_out.is_set())
 
     def execute(self, mode):
         return self.finish(mode, self.start(mode))

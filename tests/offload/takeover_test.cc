@@ -144,7 +144,10 @@ void ExpectSameTakenOver(const void* function, std::vector<T> data, const std::f
                          bool expect_accelerated = true) {
   std::vector<T> native = data, traced = data, warm = data;
   kernel(native);
-  const Taken taken = TakeOver(function, [&] { kernel(warm); });
+  const Taken taken = TakeOver(function, [&] {
+    warm = data;
+    kernel(warm);
+  });
   ASSERT_NE(taken.region, nullptr) << Explain(taken);
   EXPECT_EQ(std::memcmp(warm.data(), native.data(), native.size() * sizeof(T)), 0) << "while capturing";
   for (int repeat = 0; repeat < 3; ++repeat) {

@@ -161,7 +161,7 @@ KERNEL void spilled(double* o, const double* a, const double* b, long n, long p,
   for (long i = 1; i < n - 1; ++i)
     for (long j = 1; j < n - 1; ++j)
       o[i * p + j] = c * a[i * q + j] + d * a[(i - 1) * q + j] + e * a[(i + 1) * q + j] + f * b[i * r + j - 1] +
-                     c * b[i * r + j + 1] + d * a[i * s + j] + e * b[j * t % 64 + i] + f * a[(i * u + j) % 64];
+                     c * b[i * r + j + 1] + d * a[i * s + j] + e * b[j * t + i] + f * a[i * u + j];
 }
 
 static void many_values(long repetitions) {

@@ -61,6 +61,12 @@ TEST(TripCounts, ThatAreNotComputableOrEndlessFail) {
   EXPECT_EQ(TripCount("", {}), "LoopsTooDeep") << "a program without loops has none";
 }
 
+TEST(TripCounts, OfStepsThatMissTheirBoundFail) {
+  const std::string steps = "%0 = i64 gpr rdi\n%1 = i64 const 16\n%2 = i64 exactdiv %0 %1\nloop 0 backedge %2";
+  EXPECT_EQ(TripCount(steps, WithRdi(160)), "10");
+  EXPECT_EQ(TripCount(steps, WithRdi(168)), "UnknownTripCount");
+}
+
 TEST(TripCounts, ReadSlotsAtTheirWidth) {
   MachineState state{};
   const uint64_t value = 0xffff'ffff'ffff'fff0;
@@ -237,6 +243,7 @@ class Machine {
       case ExprOp::kUMin:
         return std::min(a, b);
       case ExprOp::kUDiv:
+      case ExprOp::kExactDiv:
         return b == 0 ? 0 : a / b;
       case ExprOp::kZext:
         return a;
@@ -334,7 +341,7 @@ class RandomProgram {
       case 7: {
         const ExprId a = Tree(width, depth - 1);
         const ExprId b = Below(4) == 0 ? Tree(width, depth - 1) : Const(width, 1 + Below(6));
-        return Push({.op = ExprOp::kUDiv, .width = w, .a = a, .b = b});
+        return Push({.op = Below(2) == 0 ? ExprOp::kUDiv : ExprOp::kExactDiv, .width = w, .a = a, .b = b});
       }
       case 8:
       case 9: {

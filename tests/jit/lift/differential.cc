@@ -1,14 +1,9 @@
 #include "tests/jit/lift/differential.h"
 
 #include <fmt/format.h>
-#include <llvm/ExecutionEngine/Orc/CompileUtils.h>
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
-#include <llvm/IR/DiagnosticInfo.h>
-#include <llvm/IR/DiagnosticPrinter.h>
 #include <llvm/IR/Module.h>
 #include <llvm/IR/Verifier.h>
-#include <llvm/Passes/PassBuilder.h>
-#include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/raw_ostream.h>
 
 #include <cstring>
@@ -17,6 +12,7 @@
 #include "jit/artifact.h"
 #include "jit/code/decoded_function.h"
 #include "jit/lift/lifter.h"
+#include "tests/jit/lift/assembly.h"
 #include "tests/jit/lift/machine_states.h"
 #include "tests/jit/lift/native_run.h"
 
@@ -24,138 +20,9 @@ namespace tracelift::jit {
 namespace {
 
 using LiftedFunction = int32_t (*)(const MachineState*, MachineState*, int64_t, int64_t, uint32_t*);
-constexpr size_t kJumpBytes = 5;
-
-/// Bytes [begin, end) of this process, followed by a jump back to begin: the snippet as an endless loop.
-class LoopReader : public CodeReader {
- public:
-  LoopReader(uint64_t begin, uint64_t end) {
-    bytes_.assign(reinterpret_cast<const uint8_t*>(begin), reinterpret_cast<const uint8_t*>(end));
-    const auto back = static_cast<int32_t>(begin - end - kJumpBytes);
-    bytes_.push_back(0xe9);
-    for (int i = 0; i < 4; ++i) bytes_.push_back(static_cast<uint8_t>(static_cast<uint32_t>(back) >> (8 * i)));
-    begin_ = begin;
-  }
-  AddressRange bounds() const { return {begin_, begin_ + bytes_.size()}; }
-  bool Read(uint64_t address, std::span<uint8_t> out) const override {
-    if (address < begin_ || address + out.size() > bounds().end) return false;
-    std::memcpy(out.data(), bytes_.data() + (address - begin_), out.size());
-    return true;
-  }
-  bool IsConstant(uint64_t, size_t) const override { return false; }
-
- private:
-  uint64_t begin_ = 0;
-  std::vector<uint8_t> bytes_;
-};
-
-std::unique_ptr<llvm::orc::LLJIT> MakeJit(bool optimise, std::string* failure) {
-  llvm::InitializeNativeTarget();
-  llvm::InitializeNativeTargetAsmPrinter();
-  llvm::InitializeNativeTargetAsmParser();
-  auto target = llvm::orc::JITTargetMachineBuilder::detectHost();
-  if (!target) {
-    *failure = llvm::toString(target.takeError());
-    return nullptr;
-  }
-  target->setCodeGenOptLevel(optimise ? llvm::CodeGenOptLevel::Default : llvm::CodeGenOptLevel::None);
-  auto jit = llvm::orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(*target)).create();
-  if (!jit) {
-    *failure = llvm::toString(jit.takeError());
-    return nullptr;
-  }
-  return std::move(*jit);
-}
-
-/// Snippets assembled by LLVM and loaded; each ends with a jump to the native exit.
-class Assembly {
- public:
-  struct Code {
-    uint64_t begin = 0, end = 0;
-  };
-
-  Assembly(const std::vector<std::string>& texts, std::string* failure) : jit_(MakeJit(false, failure)) {
-    if (jit_ == nullptr) return;
-    std::string source = ".intel_syntax noprefix\n.text\n";
-    for (size_t i = 0; i < texts.size(); ++i) {
-      std::string text = texts[i];
-      for (size_t at; (at = text.find("@L")) != std::string::npos;) text.replace(at, 2, fmt::format(".Lsnippet{}", i));
-      source += fmt::format(".balign 16\n.globl snippet_{0}\nsnippet_{0}:\n{1}\n.globl snippet_end_{0}\nsnippet_end_{0}:\n"
-                            "jmp qword ptr [rip]\n.quad {2}\n.quad 0x0123456789abcdef, 0x3ff4000000000000\n",
-                            i, text, NativeExitAddress());
-    }
-    source += ".att_syntax\n";
-    // As an object: LLJIT does not see the symbols of a module's assembly.
-    llvm::LLVMContext context;
-    context.setDiagnosticHandlerCallBack(
-        [](const llvm::DiagnosticInfo* info, void* text) {
-          llvm::raw_string_ostream stream(*static_cast<std::string*>(text));
-          llvm::DiagnosticPrinterRawOStream printer(stream);
-          info->print(printer);
-        },
-        failure);
-    llvm::Module module("snippets", context);
-    module.setDataLayout(jit_->getDataLayout());
-    module.setTargetTriple(jit_->getTargetTriple().str());
-    module.setModuleInlineAsm(source);
-    auto target = llvm::cantFail(llvm::orc::JITTargetMachineBuilder::detectHost());
-    auto machine = llvm::cantFail(target.createTargetMachine());
-    auto object = llvm::orc::SimpleCompiler(*machine)(module);
-    if (!object || !failure->empty()) {
-      if (!object) *failure += llvm::toString(object.takeError());
-      return;
-    }
-    if (llvm::Error error = jit_->addObjectFile(std::move(*object))) {
-      *failure = llvm::toString(std::move(error));
-      return;
-    }
-    for (size_t i = 0; i < texts.size(); ++i) {
-      auto begin = jit_->lookup(fmt::format("snippet_{}", i));
-      auto end = jit_->lookup(fmt::format("snippet_end_{}", i));
-      if (!begin || !end) {
-        *failure = texts[i] + ": no code";
-        llvm::consumeError(begin.takeError());
-        llvm::consumeError(end.takeError());
-        return;
-      }
-      codes_.push_back({begin->getValue(), end->getValue()});
-    }
-  }
-  const std::vector<Code>& codes() const { return codes_; }
-
- private:
-  std::unique_ptr<llvm::orc::LLJIT> jit_;
-  std::vector<Code> codes_;
-};
-
-std::expected<std::shared_ptr<const FunctionCode>, Rejection> Decode(const Assembly::Code& code) {
-  const LoopReader reader(code.begin, code.end);
-  return DecodeFunction(reader, reader.bounds());
-}
-
-LoopId LoopAt(const FunctionCode& function, uint64_t header) {
-  for (size_t i = 0; i < function.loops().size(); ++i) {
-    if (function.loops()[i].header == header) return static_cast<LoopId>(i);
-  }
-  return LoopId::kNone;
-}
 
 enum class Variant { kPlainO0, kPlainO2, kSlotsO2 };
 constexpr const char* kVariantNames[] = {"plain, O0", "plain, O2", "slots, O2"};
-
-void Optimise(llvm::Module& module) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager sccs;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder;
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(sccs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, sccs, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
-}
 
 /// The arithmetic flags that `instruction` leaves undefined when it runs from `state`.
 uint64_t UndefinedFlags(const Instruction& instruction, const MachineState* state) {
@@ -228,7 +95,7 @@ class Lifting {
     if (!result_.failure.empty()) return result_;
     InstallFaultHandler();
     for (size_t i = 0; i < snippets_.size(); ++i) {
-      auto function = Decode(assembly.codes()[lifted_code[i]]);
+      auto function = DecodeEndlessLoop(assembly.codes()[lifted_code[i]]);
       functions_.push_back(function ? *function : nullptr);
       if (!function) result_.not_lifted.push_back(snippets_[i].lifted + ": " + Describe(function.error()));
     }
@@ -263,7 +130,7 @@ class Lifting {
       result_.failure = "lifted IR is not valid: " + problem;
       return;
     }
-    if (variant != Variant::kPlainO0) Optimise(*module);
+    if (variant != Variant::kPlainO0) RunPasses(*module, "default<O2>");
     if (llvm::Error error = jit->addIRModule({std::move(module), std::move(context)})) {
       result_.failure = llvm::toString(std::move(error));
       return;
@@ -284,7 +151,7 @@ class Lifting {
     const auto not_lifted = [&](const std::string& why) {
       if (variant == Variant::kPlainO0) result_.not_lifted.push_back(snippets_[i].lifted + ": " + why);
     };
-    const LoopId loop = LoopAt(function, function.bounds().begin);
+    const LoopId loop = FirstLoop(function);
     if (loop == LoopId::kNone) return not_lifted("no loop found");
     auto facts = AnalyseLoop(function.decoded(), loop);
     if (!facts) return not_lifted(Describe(facts.error()));
@@ -292,9 +159,6 @@ class Lifting {
     if (variant != Variant::kSlotsO2) facts->slots.clear();
     auto lifted = LiftLoop(module, function.decoded(), *facts, {}, fmt::format("lifted_{}", i));
     if (!lifted) return not_lifted(Describe(lifted.error()));
-    for (const Instruction& instruction : function.decoded().instructions) {
-      result_.mnemonics.insert(ZydisMnemonicGetString(instruction.info.mnemonic));
-    }
     compiled->push_back({i, std::move(*facts), nullptr});
   }
 
@@ -424,11 +288,24 @@ DifferentialResult RunDifferential(const std::vector<Snippet>& snippets, const D
   return Lifting(snippets, options).Run();
 }
 
+std::set<std::string> MnemonicsOf(const std::vector<std::string>& snippets, std::string* failure) {
+  Assembly assembly(snippets, failure);
+  std::set<std::string> result;
+  for (const AssembledCode& code : assembly.codes()) {
+    auto function = DecodeEndlessLoop(code);
+    if (!function) continue;
+    for (const Instruction& instruction : (*function)->decoded().instructions) {
+      result.insert(ZydisMnemonicGetString(instruction.info.mnemonic));
+    }
+  }
+  return result;
+}
+
 std::vector<bool> AreSupported(const std::vector<std::string>& snippets, std::string* failure) {
   Assembly assembly(snippets, failure);
   std::vector<bool> result;
-  for (const Assembly::Code& code : assembly.codes()) {
-    auto function = Decode(code);
+  for (const AssembledCode& code : assembly.codes()) {
+    auto function = DecodeEndlessLoop(code);
     bool all = function.has_value();
     if (all) {
       for (const Instruction& instruction : (*function)->decoded().instructions) all &= IsSupported(instruction);

@@ -36,10 +36,12 @@ struct DifferentialResult {
   uint64_t nan_differences = 0;         // states that differ in bits of tolerated NaNs only
   uint64_t faults = 0;                  // states in which the CPU raised a divide fault, and so did we
   uint64_t declined = 0;                // divisions that we leave to the original though the CPU does them
-  std::set<std::string> mnemonics;      // of lifted snippets
 };
 
 DifferentialResult RunDifferential(const std::vector<Snippet>& snippets, const DifferentialOptions& options);
+
+/// Mnemonics of all instructions of `snippets`.
+std::set<std::string> MnemonicsOf(const std::vector<std::string>& snippets, std::string* failure);
 
 /// For each snippet whether IsSupported holds for all its instructions.
 std::vector<bool> AreSupported(const std::vector<std::string>& snippets, std::string* failure);

@@ -49,7 +49,7 @@ TEST(NearMemory, ManyMebibytesAreMoreThanOneSlab) {
 TEST(NearMemory, LeavesTheHeapAndTheStackRoomToGrow) {
   NearMemory memory;
   const auto heap = reinterpret_cast<uint64_t>(sbrk(0));
-  uint8_t* const got = memory.Allocate(heap, 4096);
+  uint8_t* const got = memory.Allocate(reinterpret_cast<uint64_t>(&Anchor), 4096);
   ASSERT_NE(got, nullptr);
   EXPECT_LT(reinterpret_cast<uint64_t>(got), heap);
   const auto stack = reinterpret_cast<uint64_t>(__builtin_frame_address(0));

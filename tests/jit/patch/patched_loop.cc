@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <cstring>
@@ -18,7 +19,27 @@ void FillComponent(std::mt19937_64& random, int component, CpuState* state) {
   for (uint32_t i = 0; i < size; ++i) state->xsave[offset + i] = static_cast<uint8_t>(random());
 }
 
+// Where the kernel puts neither programs nor libraries, and sanitizers take memory for the program's.
+constexpr uint64_t kLonelyAddress = 0x5660'0000'0000;
+constexpr uint64_t kLonelyStep = uint64_t{8} << 30;
+
+char* MapPages(bool lonely) {
+  static int taken = 0;
+  const uint64_t address = lonely ? kLonelyAddress + kLonelyStep * taken++ : 0;
+  void* const pages = mmap(reinterpret_cast<void*>(address), MovedLoop::kBytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | (lonely ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+  EXPECT_NE(pages, MAP_FAILED);
+  return static_cast<char*>(pages);
+}
+
 }  // namespace
+
+MovedLoop::MovedLoop(const TestLoop& loop, bool lonely)
+    : pages_(MapPages(lonely)),
+      loop_{loop.name, pages_, pages_ + (loop.header - loop.begin), pages_ + (loop.end - loop.begin)} {
+  std::memcpy(pages_, loop.begin, static_cast<size_t>(loop.end - loop.begin));
+  mprotect(pages_, kBytes, PROT_READ | PROT_EXEC);
+}
 
 CpuState RandomState(std::mt19937_64& random, uint64_t* buffer, uint64_t passes) {
   CpuState state;
@@ -33,7 +54,7 @@ CpuState RandomState(std::mt19937_64& random, uint64_t* buffer, uint64_t passes)
   const uint16_t control = 0x037f | (random() & 0xc00);  // x87: masked, random rounding
   const uint32_t mxcsr = 0x1f80 | (random() & 0xe03f);   // masked; random rounding, FTZ and sticky flags
   std::memcpy(state.xsave, &control, 2);
-  state.xsave[4] = static_cast<uint8_t>(random());       // abridged tags
+  state.xsave[4] = static_cast<uint8_t>(random());  // abridged tags
   std::memcpy(state.xsave + 24, &mxcsr, 4);
   for (int reg = 0; reg < 8; ++reg) {
     for (int i = 0; i < 10; ++i) state.xsave[32 + 16 * reg + i] = static_cast<uint8_t>(random());

@@ -15,8 +15,8 @@
 
 namespace tracelift::jit {
 
-#define TL_LOOP(name)            \
-  extern "C" const char name[];  \
+#define TL_LOOP(name)                    \
+  extern "C" const char name[];          \
   extern "C" const char name##_header[]; \
   extern "C" const char name##_end[]
 
@@ -29,6 +29,8 @@ TL_LOOP(search_loop);
 TL_LOOP(nested_loop);
 TL_LOOP(crossing_loop);
 TL_LOOP(short_loop);
+TL_LOOP(punned_loop);
+TL_LOOP(adjacent_loop);
 TL_LOOP(conditional_loop);
 TL_LOOP(crowded_loop);
 TL_LOOP(jump_site_loop);
@@ -42,7 +44,8 @@ struct TestLoop {
   const char* header;
   const char* end;
 };
-#define TL_TEST_LOOP(name) TestLoop{#name, name, name##_header, name##_end}
+#define TL_TEST_LOOP(name) \
+  TestLoop { #name, name, name##_header, name##_end }
 
 inline uint64_t Address(const char* label) { return reinterpret_cast<uint64_t>(label); }
 
@@ -66,9 +69,12 @@ class PatchedLoop {
   using Visit = std::function<uint32_t(RegionImage&, SavedContext*)>;
 
   PatchedLoop(const TestLoop& loop, bool allow_trap, Visit visit)
+      : PatchedLoop(loop, Address(loop.header), allow_trap, std::move(visit)) {}
+
+  /// `header`: of an inner loop, perhaps.
+  PatchedLoop(const TestLoop& loop, uint64_t header, bool allow_trap, Visit visit)
       : visit_(std::move(visit)), function_(Decode(loop)) {
-    auto built = RegionImage::Build(*function_, LoopAt(*function_, Address(loop.header)), Memory(), allow_trap,
-                                    &Dispatch, this);
+    auto built = RegionImage::Build(*function_, LoopAt(*function_, header), Memory(), allow_trap, &Dispatch, this);
     EXPECT_TRUE(built.has_value()) << loop.name << ": " << Describe(built.error());
     if (built) image_ = std::move(*built);
   }
@@ -96,6 +102,20 @@ class PatchedLoop {
   std::shared_ptr<const FunctionCode> function_;
   std::unique_ptr<RegionImage> image_;
   std::atomic<uint64_t> arrivals_{0};
+};
+
+/// A copy of a loop in pages of its own, so that a test can do to them what it likes. They stay.
+class MovedLoop {
+ public:
+  /// `lonely`: nothing else is within 2 GiB, so that landing pads find their place.
+  explicit MovedLoop(const TestLoop& loop, bool lonely = false);
+  const TestLoop& loop() const { return loop_; }
+  char* pages() const { return pages_; }
+  static constexpr size_t kBytes = 8192;
+
+ private:
+  char* pages_;
+  TestLoop loop_;
 };
 
 /// Installed as long as it lives.

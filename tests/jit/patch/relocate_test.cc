@@ -35,8 +35,8 @@ std::string Relocated(std::vector<uint8_t> bytes, uint64_t to, uint64_t taken = 
   const std::vector<uint8_t> code(writer.bytes().begin(), writer.bytes().end());
   for (size_t at = 0; at < code.size();) {
     ZydisDisassembledInstruction line;
-    if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, to + at, code.data() + at, code.size() - at,
-                                            &line))) {
+    if (!ZYAN_SUCCESS(
+            ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, to + at, code.data() + at, code.size() - at, &line))) {
       return text + "undecodable";
     }
     text += std::string(text.empty() ? "" : "; ") + line.text;

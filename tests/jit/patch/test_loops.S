@@ -55,18 +55,20 @@ carry_loop_header:
         ret
 END carry_loop
 
-# All six flags and their direction flag neighbour survive the site: they are stored each pass.
+# The site lies between an addition and the instructions that store all six flags it has set.
 FUNCTION flags_loop
         .balign 16
 flags_loop_header:
-        mov     r8, [rdi + rcx*8 + 0x100]
-        lea     rcx, [rcx + 1]
-        add     eax, r8d
-        .balign 16, 0x90
+        add     eax, edx
+        .balign 8, 0x90
+        .globl  flags_loop_site
+flags_loop_site:
         mov     r9, [rdi + rcx*8 + 0x100]
         lahf
         seto    al
         mov     [rdi + rcx*8 + 0x400], rax
+        add     edx, r9d
+        inc     rcx
         cmp     rcx, rsi
         jb      flags_loop_header
         ret
@@ -136,47 +138,78 @@ nested_loop_after:
         ret
 END nested_loop
 
-# The only instruction of five bytes or more crosses an 8-byte boundary.
+# The only instruction of five bytes or more has two of them before an 8-byte boundary; no other has three.
 FUNCTION crossing_loop
         .balign 16
 crossing_loop_header:
-        add     rdx, rcx
+        add     edx, ecx
+        .rept   4
         nop
+        .endr
         .globl  crossing_loop_site
 crossing_loop_site:
         mov     rax, [rdi + rcx*8 + 0x100]
-        add     rdx, rax
-        inc     rcx
-        cmp     rcx, rsi
+        add     edx, eax
+        inc     ecx
+        cmp     ecx, esi
         jne     crossing_loop_header
         ret
 END crossing_loop
 
-# No instruction of five bytes at all.
+# No instruction of three bytes at all.
 FUNCTION short_loop
         .balign 16
 short_loop_header:
+        add     edx, ecx
+        inc     ecx
+        cmp     ecx, esi
+        jne     short_loop_header
+        ret
+END short_loop
+
+# No instruction of five bytes; the first one has four in its word.
+FUNCTION punned_loop
+        .balign 16
+punned_loop_header:
         mov     rax, [rdi + rcx*8]
         add     rdx, rax
         inc     rcx
         cmp     rcx, rsi
-        jne     short_loop_header
+        jne     punned_loop_header
         ret
-END short_loop
+END punned_loop
+
+# A jump at the header would rely on the first byte of the inner loop's header, which is a site as well.
+FUNCTION adjacent_loop
+        .balign 16
+adjacent_loop_header:
+        mov     rax, [rdi + rcx*8]
+        .globl  adjacent_loop_inner
+adjacent_loop_inner:
+        mov     r9, [rdi + rcx*8 + 0x100]
+        inc     edx
+        test    dl, 7
+        jne     adjacent_loop_inner
+        inc     ecx
+        cmp     ecx, esi
+        jne     adjacent_loop_header
+        ret
+END adjacent_loop
 
 # Only an instruction that some passes skip fits.
 FUNCTION conditional_loop
         .balign 16
 conditional_loop_header:
-        test    cl, 1
+        mov     al, cl
+        and     al, 1
         je      1f
         .balign 8, 0x90
         .globl  conditional_loop_site
 conditional_loop_site:
         mov     rax, [rdi + rcx*8 + 0x100]
         add     rdx, rax
-1:      inc     rcx
-        cmp     rcx, rsi
+1:      inc     ecx
+        cmp     ecx, esi
         jne     conditional_loop_header
         ret
 END conditional_loop

@@ -10,7 +10,7 @@ INTERPOSED = {"sigaction", "signal", "bsd_signal", "ssignal", "__sysv_signal", "
               "sigprocmask", "unshare", "setns", "_exit", "_Exit"}
 # Allocation and C streams: never in a process that is not hot.
 FORBIDDEN = re.compile(r"^(malloc|calloc|realloc|free|printf|fprintf|fopen|_Zn|_Zd|__cxa_throw|__cxa_guard|__gxx|__asan|"
-                       r"__tsan|__ubsan|abort|exit|__assert)")
+                       r"__tsan|__ubsan|abort|__assert)")
 
 
 def tool(*command):

@@ -168,6 +168,25 @@ int main(int argc, char** argv) {
     if (early) SpinMs(250);
     execl("/bin/sh", "sh", "-c", "kill -FPE $$; echo survived", NULL);
   }
+  MODE("vfork") {
+    signal(SIGFPE, OnPlain);
+    if (early) SpinMs(250);
+    int status = 0;
+    const pid_t child = vfork();
+    if (child == 0) {
+      struct sigaction before;
+      sigaction(SIGFPE, NULL, &before);
+      if (before.sa_handler != OnPlain) _exit(1);
+      signal(SIGFPE, SIG_IGN);
+      raise(SIGFPE);
+      sigaction(SIGFPE, NULL, &before);
+      _exit(before.sa_handler == SIG_IGN ? 2 : 3);
+    }
+    waitpid(child, &status, 0);
+    printf("child %d\n", status);
+    fflush(stdout);
+    raise(SIGFPE);
+  }
   MODE("fork") {
     Install(SIGSEGV, OnFault, 0, 0);
     if (early) SpinMs(250);

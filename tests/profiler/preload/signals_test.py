@@ -9,7 +9,7 @@ import unittest
 STAGE = pathlib.Path(sys.argv.pop(1))
 MODES = ["segv-default", "segv-thread", "segv-ignored", "segv-handler", "segv-nodefer", "segv-once", "bus", "fpe", "ill",
          "abort", "abort-handled", "trap-default", "trap-ignored", "trap-handler", "kill-segv", "bsd", "sysv",
-         "alternate", "overflow", "readback", "exec-ignored", "fork"]
+         "alternate", "overflow", "readback", "exec-ignored", "fork", "vfork"]
 
 
 def outcome(arguments, environment):
