@@ -61,6 +61,7 @@ struct ExprNode {
 struct LoopDim {
   int parent = -1;                // enclosing dimension, -1 for loop 0
   ExprId backedge_taken = kNoExpr;  // times the header is reached again; kNoExpr: not known before it runs
+  bool must_divide = false;         // compiled code relies on backedge_taken: an entry where it fails is declined
 };
 
 struct Access {

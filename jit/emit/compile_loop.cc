@@ -13,6 +13,7 @@
 #include "jit/code/decoded_function.h"
 #include "jit/compiler.h"
 #include "jit/emit/chunk_function.h"
+#include "jit/emit/counted_exits.h"
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/loop_shape.h"
@@ -164,7 +165,9 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   SetAttributes(chunk);
   {
     Analyses analyses(machine->get());
+    if (getenv("TL_DUMP0")) llvm::errs() << PrintIr(module);
     SimplifyForAnalysis(chunk, analyses);
+    if (getenv("TL_DUMP")) llvm::errs() << PrintIr(module);
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
     auto shape = AnalyseShape(chunk, loops, evolution, code);
@@ -172,12 +175,14 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
       if (shape.error().address == 0) shape.error().address = facts->header;
       return std::unexpected(shape.error());
     }
-    auto footprint = FootprintOf(*shape, loops, evolution, *facts, code);
+    std::vector<llvm::Loop*> dividing;
+    auto footprint = FootprintOf(*shape, loops, evolution, *facts, code, &dividing);
     if (!footprint) return std::unexpected(footprint.error());
     artifact.footprint = std::move(*footprint);
     artifact.times.analyse_ns = watch.Lap();
 
     // From here on the function is a chunk: counted passes, no exits.
+    CountExits(dividing, evolution);
     artifact.may_flag = MakeChunkFunction(chunk, *shape, evolution);
   }
   llvm::StripDebugInfo(module);

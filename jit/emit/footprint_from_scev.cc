@@ -218,7 +218,8 @@ std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
 
 std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
                                                        llvm::ScalarEvolution& evolution, const LoopFacts& facts,
-                                                       const DecodedFunction& code) {
+                                                       const DecodedFunction& code,
+                                                       std::vector<llvm::Loop*>* dividing) {
   const auto reject = [&](RejectionReason reason, const llvm::Value* where) {
     const uint64_t address = where ? InstructionAddress(where, code) : 0;
     return std::unexpected(Rejection{reason, address, InstructionText(address, code)});
@@ -251,7 +252,10 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       if (!llvm::isa<llvm::SCEVCouldNotCompute>(count)) {
         dim.backedge_taken = serialiser.Write(evolution.applyLoopGuards(count, loop));
       } else {
-        dim.backedge_taken = serialiser.WriteSmallest(CountsOf(loop, evolution));
+        const std::vector<ExitCount> counts = CountsOf(loop, evolution);
+        dim.backedge_taken = serialiser.WriteSmallest(counts);
+        dim.must_divide = dim.backedge_taken != kNoExpr && loop->getExitingBlock() && counts[0].divisor != 1;
+        if (dim.must_divide) dividing->push_back(const_cast<llvm::Loop*>(loop));
       }
     }
     program.loops.push_back(dim);

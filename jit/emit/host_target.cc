@@ -10,6 +10,7 @@
 #include <llvm/TargetParser/SubtargetFeature.h>
 #include <llvm/TargetParser/Triple.h>
 #include <llvm/Transforms/InstCombine/InstCombine.h>
+#include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Scalar/EarlyCSE.h>
 #include <llvm/Transforms/Scalar/SROA.h>
 #include <llvm/Transforms/Scalar/SimplifyCFG.h>
@@ -83,6 +84,9 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
     passes.addPass(llvm::EarlyCSEPass());
     passes.addPass(llvm::InstCombinePass());
     passes.addPass(llvm::SimplifyCFGPass());
+    // Registers that are dead at the header still flow round the nest through phis of each other; only a pass that takes
+    // phis for dead until something needs them sees it.
+    passes.addPass(llvm::ADCEPass());
   };
   llvm::FunctionPassManager first;
   first.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));

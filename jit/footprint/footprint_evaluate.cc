@@ -194,7 +194,9 @@ std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, 
   TripCounts& trips = evaluator.trips();
   trips.trip[0] = iterations;
   for (int k = 1; k < trips.count; ++k) {
-    trips.trip[k] = evaluator.TripCountFrom(program.loops[static_cast<size_t>(k)].backedge_taken);
+    const LoopDim& loop = program.loops[static_cast<size_t>(k)];
+    trips.trip[k] = evaluator.TripCountFrom(loop.backedge_taken);
+    if (loop.must_divide && trips.trip[k] == kUnbounded) return Fail(RejectionReason::kUnknownTripCount);
   }
   out->loop_count = trips.count;
   for (int k = 0; k < kMaxLoops; ++k) out->trip[k] = k < trips.count ? trips.trip[k] : 1;

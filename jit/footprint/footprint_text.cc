@@ -246,7 +246,9 @@ class Parser {
     }
     if (!line.Accept("backedge")) return "expected 'backedge'";
     const auto taken = line.Id();
-    if (!taken || !line.AtEnd()) return "expected a node or 'unknown'";
+    if (!taken) return "expected a node or 'unknown'";
+    loop.must_divide = line.Accept("must-divide");
+    if (!line.AtEnd()) return "expected the end of the line";
     loop.backedge_taken = *taken;
     program_.loops.push_back(loop);
     return {};
@@ -287,7 +289,7 @@ std::string Print(const FootprintProgram& program) {
     const LoopDim& loop = program.loops[k];
     text += fmt::format("loop {}", k);
     if (loop.parent >= 0) text += fmt::format(" in {}", loop.parent);
-    text += fmt::format(" backedge {}\n", PrintId(loop.backedge_taken));
+    text += fmt::format(" backedge {}{}\n", PrintId(loop.backedge_taken), loop.must_divide ? " must-divide" : "");
   }
   for (const Access& access : program.accesses) {
     text += fmt::format("{} {} at {} in loop {}", access.write ? "write" : "read", access.bytes,

@@ -391,7 +391,10 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
     region.image->SkipNext(INT64_MAX / 2);
     return jit::kDecline;
   }
-  if (region.busy.exchange(true, std::memory_order_acquire)) return jit::kDecline;
+  if (region.busy.exchange(true, std::memory_order_acquire)) {
+    region.image->SkipNext(64);  // another thread is in it; look again a little later
+    return jit::kDecline;
+  }
   const SignalMask mask = BlockAllSignals();
   uint32_t resume = jit::kDecline;
   Entry entry(region, *context);

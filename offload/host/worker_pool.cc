@@ -24,6 +24,9 @@ constexpr uint64_t kIndexBits = 32;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
 // The coordinator looks for the next slice this long before it sleeps: slices follow each other within microseconds.
 constexpr int64_t kSpinNs = 60'000;
+// Chunks are an eighth of a thread's share of a slice of 4 ms: this is longer than any of them.
+constexpr int64_t kLongestWaitNs = 1'500'000;
+constexpr int kLongestPenalty = 256;
 
 int64_t NowNs() {
   timespec now;
@@ -57,6 +60,12 @@ WorkerPool* WorkerPool::CreateForever(int threads) {
 
 bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   if (taken_.exchange(true, std::memory_order_acquire)) return false;
+  if (threads_ == 1 || job.passes == 1 || jobs_alone_ > 0) {
+    if (jobs_alone_ > 0) --jobs_alone_;
+    RunAlone(job, outcome);
+    taken_.store(false, std::memory_order_release);
+    return true;
+  }
   const int64_t wanted = std::min<int64_t>(job.passes, threads_ * kChunksPerThread);
   const int64_t chunk_passes = (job.passes + wanted - 1) / wanted;
   const uint64_t chunks = static_cast<uint64_t>((job.passes + chunk_passes - 1) / chunk_passes);
@@ -83,23 +92,43 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
     }
   }
   ClaimChunks();
-  WaitUntilDone(chunks);
+  if (WaitUntilDone(chunks)) {
+    penalty_ = std::max(1, penalty_ - 1);
+  } else {
+    jobs_alone_ = penalty_;
+    penalty_ = std::min(penalty_ * 2, kLongestPenalty);
+  }
   outcome->flags = flags_.load(std::memory_order_relaxed);
   outcome->mxcsr_sticky = sticky_.load(std::memory_order_relaxed);
   taken_.store(false, std::memory_order_release);
   return true;
 }
 
-void WorkerPool::WaitUntilDone(uint64_t chunks) {
+void WorkerPool::RunAlone(const Job& job, Outcome* outcome) {
+  const uint32_t before = _mm_getcsr();
+  uint32_t flags = 0;
+  _mm_setcsr(job.mxcsr & ~0x3fu);
+  job.function(job.in, job.out, 0, job.passes, &flags);
+  outcome->flags = flags;
+  outcome->mxcsr_sticky = _mm_getcsr() & 0x3f;
+  _mm_setcsr(before);
+}
+
+// False when a helper kept us waiting as only a descheduled one does.
+bool WorkerPool::WaitUntilDone(uint64_t chunks) {
+  const int64_t start = NowNs();
+  // A chunk takes as long as ours did; more than this beyond it is not work.
+  bool prompt = true;
   for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins) {
-    if (spins < 20'000) {
+    if (prompt) {
       _mm_pause();
+      if (spins % 64 == 63) prompt = NowNs() - start < kLongestWaitNs;
     } else {
-      // A helper holding the last chunk was descheduled: give it the processor.
-      const timespec nap{0, 20'000};
+      const timespec nap{0, 50'000};
       syscall(SYS_nanosleep, &nap, nullptr);
     }
   }
+  return prompt;
 }
 
 void WorkerPool::ClaimChunks() {

@@ -42,7 +42,8 @@ class WorkerPool {
   void CoordinatorLoop();
   void ClaimChunks();
   bool ClaimOne(uint64_t generation);
-  void WaitUntilDone(uint64_t chunks);
+  bool WaitUntilDone(uint64_t chunks);
+  void RunAlone(const Job& job, Outcome* outcome);
 
   const int threads_;
   std::atomic<bool> taken_{false};
@@ -59,6 +60,9 @@ class WorkerPool {
   std::atomic<uint32_t> flags_{0}, sticky_{0};
   std::atomic<uint32_t> wake_{0};     // futex of the coordinator: number of jobs posted
   std::atomic<uint32_t> sleeping_{0};
+  // Guarded by taken_: a busy machine deschedules helpers in the middle of a chunk. After that, jobs are done alone
+  // for a while, twice as long each time it happens again.
+  int jobs_alone_ = 0, penalty_ = 1;
 };
 
 }  // namespace tracelift::offload

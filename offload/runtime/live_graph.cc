@@ -13,8 +13,8 @@ namespace tracelift::offload {
 namespace {
 
 // Fewer timings than this say nothing about whether a variant wins.
-constexpr uint64_t kEnoughTimings = 4;
-constexpr uint64_t kEnoughNs = 20'000'000;
+constexpr uint64_t kEnoughTimings = 16;
+constexpr uint64_t kEnoughNs = 150'000'000;
 
 double Median(const TimingRing& ring) {
   const std::vector<double> values = ring.Sorted();

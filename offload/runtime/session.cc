@@ -14,7 +14,7 @@
 namespace tracelift::offload {
 namespace {
 
-constexpr double kObserveMs = 5;
+constexpr double kShortestNapMs = 5, kLongestNapMs = 100;
 constexpr double kReportEveryMs = 1000;
 constexpr double kPlanEveryMs = 200;
 constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
@@ -44,7 +44,7 @@ bool IsSystemModule(std::string_view path) {
 Session::Session(const TlHost* host) : host_(host), config_(host->config), reader_(modules_) {}
 
 bool Session::Start() {
-  started_ms_ = NowMs();
+  nap_ms_ = kShortestNapMs;
   modules_ = profiler::ModuleList::Snapshot();
   auto patcher = jit::Patcher::Create();
   if (!patcher) {
@@ -61,7 +61,10 @@ void Session::Run() {
   if (!Start()) return;
   double last_report = NowMs(), last_plan = last_report;
   for (;;) {
-    Observe(kObserveMs);
+    const uint64_t before = hotspots_.total();
+    Observe(nap_ms_);
+    // A process that does nothing is not woken for nothing.
+    nap_ms_ = hotspots_.total() != before ? kShortestNapMs : std::min(2 * nap_ms_, kLongestNapMs);
     if (off_.load(std::memory_order_relaxed)) {
       Observe(100);
     } else {

@@ -44,7 +44,8 @@ struct Finding {
   bool patched = false;
   bool awaiting_capture = false;
   int recompiles = 0;
-  uint64_t guard_failures_seen = 0;
+  // Counts of the region when its current variant was published.
+  uint64_t declines_before = 0, executions_before = 0, guard_failures_before = 0;
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   double judged_at_ms = 0;               // what the region saved is judged over windows of time
   uint64_t judged_saved_ns = 0, judged_arrivals = 0;
@@ -120,7 +121,7 @@ class Session {
   profiler::Symbolizer symbolizer_;
   std::vector<std::string> notes_;
   std::string graph_text_, plan_text_;
-  double started_ms_ = 0, load_ms_ = 0;
+  double nap_ms_ = 0;  // between looks at the samples; grows while there are none
   std::atomic<bool> off_{false};
   std::atomic<const char*> off_reason_{nullptr};
   std::timed_mutex mutex_;

@@ -193,7 +193,7 @@ profiler::RunReport Session::BuildReport() {
   report.lost_samples = stats.lost;
   report.sampling_source = stats.source;
   report.sampling_cost_ms = static_cast<double>(stats.cost_ns) / kNsPerMs;
-  report.load_ms = load_ms_;
+  report.load_ms = static_cast<double>(host_->load_ns) / kNsPerMs;
   report.graph = graph_text_;
   report.plan = plan_text_;
   report.notes = notes_;

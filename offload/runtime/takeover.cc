@@ -12,13 +12,14 @@ namespace tracelift::offload {
 namespace {
 
 constexpr double kCaptureMs = 60;       // longer than this between arrivals: go on with the inner loops meanwhile
-constexpr int kMostRecompiles = 3;      // for values that change; after that nothing is specialised
-constexpr uint64_t kManyDeclines = 6;   // without one execution
+constexpr int kMostRecompiles = 3;      // for values that change: first without specialisation, then for the new values
+constexpr uint64_t kManyDeclines = 8;   // without one execution
+constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
 // A patched loop costs its declined passes a few nanoseconds each. It stays only if, while it is entered, it saves this
 // share of the time that passes, in one of so many windows.
-constexpr double kWindowMs = 25;
+constexpr double kWindowMs = 40;
 constexpr double kWorthwhileShare = 0.03;
-constexpr int kPatience = 4;
+constexpr int kPatience = 5;
 
 // The reason most entries were left to the original for, when that were more than were taken over.
 jit::RejectionReason MostFrequentDecline(const Region& region, jit::RejectionReason otherwise) {
@@ -29,21 +30,31 @@ jit::RejectionReason MostFrequentDecline(const Region& region, jit::RejectionRea
   return region.decline_reasons[most].load() > region.executions.load() ? static_cast<jit::RejectionReason>(most) : otherwise;
 }
 
+uint64_t GuardFailures(const Region& region) {
+  return region.decline_reasons[static_cast<size_t>(jit::RejectionReason::kValuesKeepChanging)].load();
+}
+
+uint64_t Arrivals(const Region& region) {
+  return region.executions.load(std::memory_order_relaxed) + region.declines.load(std::memory_order_relaxed);
+}
+
+void StartWindow(Finding& finding) {
+  finding.judged_at_ms = NowMs();
+  finding.judged_saved_ns = finding.region->time_saved_ns.load(std::memory_order_relaxed);
+  finding.judged_arrivals = Arrivals(*finding.region);
+}
+
 bool EarnsItsKeep(Finding& finding) {
   const Region& region = *finding.region;
   if (region.verify == VerifyMode::kAlways) return true;  // every slice is computed twice, on request
-  const double now = NowMs();
-  const double window = now - finding.judged_at_ms;
+  const double window = NowMs() - finding.judged_at_ms;
   if (window < kWindowMs) return true;
-  const uint64_t saved = region.time_saved_ns.load(std::memory_order_relaxed);
-  const uint64_t arrivals = region.executions.load(std::memory_order_relaxed) + region.declines.load(std::memory_order_relaxed);
-  if (arrivals != finding.judged_arrivals) {
-    const double saved_ms = static_cast<double>(saved - finding.judged_saved_ns) * 1e-6;
-    finding.idle_windows = saved_ms < kWorthwhileShare * window ? finding.idle_windows + 1 : 0;
+  if (Arrivals(region) != finding.judged_arrivals) {
+    const uint64_t saved_ns = region.time_saved_ns.load(std::memory_order_relaxed) - finding.judged_saved_ns;
+    const bool worthwhile = static_cast<double>(saved_ns) * 1e-6 >= kWorthwhileShare * window;
+    finding.idle_windows = worthwhile ? 0 : finding.idle_windows + 1;
   }
-  finding.judged_at_ms = now;
-  finding.judged_saved_ns = saved;
-  finding.judged_arrivals = arrivals;
+  StartWindow(finding);
   return finding.idle_windows < kPatience;
 }
 
@@ -137,8 +148,13 @@ bool Session::CompileAndPublish(Finding& finding) {
     }
     loader_ = std::move(*loader);
   }
-  const jit::CompileOptions options{.keep_ir = config_->log > 1, .specialise = finding.recompiles < kMostRecompiles};
-  auto artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, options);
+  const bool keep_ir = config_->log > 1;
+  const bool values_change = finding.recompiles > 0;
+  auto artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured,
+                                   {.keep_ir = keep_ir, .specialise = !values_change});
+  if (!artifact && values_change) {
+    artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, {.keep_ir = keep_ir});
+  }
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
     Reject(finding, artifact.error());
@@ -173,7 +189,13 @@ bool Session::CompileAndPublish(Finding& finding) {
     return false;
   }
   finding.patched = true;
-  finding.judged_at_ms = NowMs();
+  finding.declines_before = region.declines.load();
+  finding.executions_before = region.executions.load();
+  finding.guard_failures_before = GuardFailures(region);
+  // The compiler took a core from whatever ran meanwhile: that says nothing about regions.
+  for (Finding& other : findings_) {
+    if (other.region) StartWindow(other);
+  }
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
   return true;
 }
@@ -201,16 +223,11 @@ void Session::Supervise() {
   for (Finding& finding : findings_) {
     if (!finding.patched || finding.awaiting_capture || finding.rejection) continue;
     Region& region = *finding.region;
-    const auto declines = [&](jit::RejectionReason reason) {
-      return region.decline_reasons[static_cast<size_t>(reason)].load(std::memory_order_relaxed);
-    };
     if (region.mismatches.load(std::memory_order_relaxed) > 0) {
       PutBack(finding, jit::RejectionReason::kVerificationMismatch);
       continue;
     }
-    const uint64_t guard_failures = declines(jit::RejectionReason::kValuesKeepChanging);
-    if (guard_failures > finding.guard_failures_seen + 2 && finding.recompiles < kMostRecompiles) {
-      finding.guard_failures_seen = guard_failures;
+    if (GuardFailures(region) > finding.guard_failures_before + 2 && finding.recompiles < kMostRecompiles) {
       ++finding.recompiles;
       region.mode.store(RegionMode::kCapture, std::memory_order_release);
       region.image->SkipNext(0);
@@ -221,8 +238,12 @@ void Session::Supervise() {
       PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile));
       continue;
     }
-    const uint64_t executions = region.executions.load(std::memory_order_relaxed);
-    if (executions == 0 && region.declines.load(std::memory_order_relaxed) >= kManyDeclines) {
+    const uint64_t declines = region.declines.load(std::memory_order_relaxed) - finding.declines_before;
+    const jit::RejectionReason main_reason = MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile);
+    const bool structural = main_reason == jit::RejectionReason::kDependentIterations ||
+                            main_reason == jit::RejectionReason::kUnknownTripCount ||
+                            main_reason == jit::RejectionReason::kIndirectAddress;
+    if (region.executions.load() == finding.executions_before && declines >= (structural ? kFewDeclines : kManyDeclines)) {
       PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile),
               region.conflict_instruction.load());
     }

@@ -96,3 +96,185 @@ void NAME(nbody)(const double *p, double *f, int n) {
     f[3 * i + 2] = fz;
   }
 }
+
+void NAME(stencil3d)(float *out, const float *in, int n, float c0, float c1) {
+#define AT(g, i, j, k) g[((size_t)(i) * n + (j)) * n + (k)]
+  for (int i = 1; i < n - 1; i++)
+    for (int j = 1; j < n - 1; j++)
+      for (int k = 1; k < n - 1; k++)
+        AT(out, i, j, k) = c0 * AT(in, i, j, k) + c1 * (AT(in, i - 1, j, k) + AT(in, i + 1, j, k) + AT(in, i, j - 1, k) +
+                                                        AT(in, i, j + 1, k) + AT(in, i, j, k - 1) + AT(in, i, j, k + 1));
+#undef AT
+}
+
+void NAME(blur)(uint8_t *out, const uint8_t *in, int width, int height) {
+  static const int kernel[5][5] = {
+      {1, 4, 6, 4, 1}, {4, 16, 24, 16, 4}, {6, 24, 36, 24, 6}, {4, 16, 24, 16, 4}, {1, 4, 6, 4, 1}};
+  for (int y = 2; y < height - 2; y++)
+    for (int x = 2; x < width - 2; x++) {
+      int sum = 0;
+      for (int dy = -2; dy <= 2; dy++)
+        for (int dx = -2; dx <= 2; dx++) sum += kernel[dy + 2][dx + 2] * in[(y + dy) * width + x + dx];
+      out[y * width + x] = (sum + 128) / 256;
+    }
+}
+
+#define STATIC_N 120
+static double static_a[STATIC_N][STATIC_N], static_b[STATIC_N][STATIC_N], static_c[STATIC_N][STATIC_N];
+
+__attribute__((noinline)) static void multiply_static(void) {
+  for (int i = 0; i < STATIC_N; i++)
+    for (int j = 0; j < STATIC_N; j++) {
+      static_c[i][j] = 0;
+      for (int k = 0; k < STATIC_N; k++) static_c[i][j] += static_a[i][k] * static_b[k][j];
+    }
+}
+
+const void *NAME(static_matmul_code)(void) { return (const void *)multiply_static; }
+
+void NAME(static_matmul)(double *c, const double *a, const double *b) {
+  __builtin_memcpy(static_a, a, sizeof static_a);
+  __builtin_memcpy(static_b, b, sizeof static_b);
+  multiply_static();
+  __builtin_memcpy(c, static_c, sizeof static_c);
+}
+
+#define DIMENSIONS 8
+void NAME(nearest_centres)(int *nearest, const float *points, const float *centres, size_t count, int clusters) {
+  for (size_t p = 0; p < count; ++p) {
+    float best = 1e30f;
+    int best_cluster = 0;
+    for (int c = 0; c < clusters; ++c) {
+      float distance = 0.0f;
+      for (int d = 0; d < DIMENSIONS; ++d) {
+        const float delta = points[p * DIMENSIONS + d] - centres[c * DIMENSIONS + d];
+        distance += delta * delta;
+      }
+      if (distance < best) {
+        best = distance;
+        best_cluster = c;
+      }
+    }
+    nearest[p] = best_cluster;
+  }
+}
+
+void NAME(distances)(float *table, const float *points, int n) {
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j) {
+      float sum = 0.0f;
+      for (int d = 0; d < 32; ++d) {
+        const float delta = points[i * 32 + d] - points[j * 32 + d];
+        sum += delta * delta;
+      }
+      table[(size_t)i * n + j] = sum;
+    }
+}
+
+struct vectors {
+  double *now, *before, *next, *stiffness;
+  size_t size;
+};
+
+void NAME(wave)(struct vectors *v) {
+  for (size_t i = 1; i + 1 < v->size; ++i) {
+    const double curvature = v->now[i - 1] - 2.0 * v->now[i] + v->now[i + 1];
+    v->next[i] = 2.0 * v->now[i] - v->before[i] + v->stiffness[i] * curvature;
+  }
+}
+
+struct body {
+  double x, y, vx, vy, ax, ay, mass;
+};
+
+void NAME(accelerate)(struct body *bodies, int n) {
+  for (int i = 0; i < n; i++) {
+    double ax = 0.0, ay = 0.0;
+    for (int j = 0; j < n; j++) {
+      double dx = bodies[j].x - bodies[i].x;
+      double dy = bodies[j].y - bodies[i].y;
+      double f = bodies[j].mass / (dx * dx + dy * dy + 0.01);
+      ax += f * dx;
+      ay += f * dy;
+    }
+    bodies[i].ax = ax;
+    bodies[i].ay = ay;
+  }
+}
+
+void NAME(drift)(struct body *bodies, int n, double dt) {
+  for (int i = 0; i < n; i++) {
+    bodies[i].vx += dt * bodies[i].ax;
+    bodies[i].vy += dt * bodies[i].ay;
+    bodies[i].x += dt * bodies[i].vx;
+    bodies[i].y += dt * bodies[i].vy;
+  }
+}
+
+/* Only some passes set `last`: the final value needs all of them in order. */
+int NAME(last_above)(int *out, const int *in, int n, int limit) {
+  int last = -1;
+  for (int i = 0; i < n; i++) {
+    if (in[i] > limit) last = i;
+    out[i] = in[i] * 3;
+  }
+  return last;
+}
+
+/* Each pass reads what an earlier pass may have kept. */
+void NAME(hold)(int *out, const int *in, int n, int limit) {
+  int held = 0;
+  for (int i = 0; i < n; i++) {
+    if (in[i] > limit) held = in[i];
+    out[i] = held;
+  }
+}
+
+void NAME(prefix)(int *v, int n) {
+  int sum = 0;
+  for (int i = 0; i < n; i++) {
+    sum += v[i];
+    v[i] = sum;
+  }
+}
+
+void NAME(divide_rows)(int *out, const int *in, const int *by, int n) {
+  for (int i = 0; i < n; i++) out[i] = in[i] / by[i] + in[i] % 7;
+}
+
+void NAME(count_in_rows)(int *out, const uint8_t *in, int h, int w) {
+  for (int y = 0; y < h; y++) {
+    int count = 0;
+    for (int x = 0; x < w; x++) count += in[y * w + x] > 100 && in[y * w + x] < 200;
+    out[y] = count;
+  }
+}
+
+void NAME(transpose)(float *out, const float *in, int n) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++) out[j * n + i] = in[i * n + j];
+}
+
+void NAME(grey)(uint8_t *out, const uint8_t *rgb, int pixels) {
+  for (int i = 0; i < pixels; i++) out[i] = (77 * rgb[3 * i] + 150 * rgb[3 * i + 1] + 29 * rgb[3 * i + 2]) >> 8;
+}
+
+void NAME(lower_triangle)(double *m, int n) {
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j <= i; j++) m[i * n + j] = m[i * n + j] * 2.0 + 1.0;
+}
+
+void NAME(julia)(float *out, int w, int h, float cr, float ci) {
+  for (int y = 0; y < h; y++)
+    for (int x = 0; x < w; x++) {
+      float zr = 3.0f * x / w - 1.5f, zi = 2.0f * y / h - 1.0f;
+      int n;
+      for (n = 0; n < 64; n++) {
+        float t = zr * zr - zi * zi + cr;
+        zi = 2 * zr * zi + ci;
+        zr = t;
+        if (zr * zr + zi * zi > 4.0f) break;
+      }
+      out[y * w + x] = n + zr;
+    }
+}

@@ -26,7 +26,29 @@
   void columns_##LEVEL(double*, int, int);                                                   \
   double sum_##LEVEL(const double*, size_t);                                                 \
   void shift_##LEVEL(double*, size_t, ptrdiff_t);                                            \
-  void nbody_##LEVEL(const double*, double*, int);
+  void nbody_##LEVEL(const double*, double*, int);                                           \
+  void stencil3d_##LEVEL(float*, const float*, int, float, float);                           \
+  void blur_##LEVEL(uint8_t*, const uint8_t*, int, int);                                     \
+  const void* static_matmul_code_##LEVEL();                                                  \
+  void static_matmul_##LEVEL(double*, const double*, const double*);                         \
+  void nearest_centres_##LEVEL(int*, const float*, const float*, size_t, int);               \
+  void distances_##LEVEL(float*, const float*, int);                                         \
+  void wave_##LEVEL(Vectors*);                                                               \
+  void accelerate_##LEVEL(double*, int);                                                     \
+  void drift_##LEVEL(double*, int, double);                                                  \
+  int last_above_##LEVEL(int*, const int*, int, int);                                        \
+  void hold_##LEVEL(int*, const int*, int, int);                                             \
+  void prefix_##LEVEL(int*, int);                                                            \
+  void divide_rows_##LEVEL(int*, const int*, const int*, int);                               \
+  void count_in_rows_##LEVEL(int*, const uint8_t*, int, int);                                \
+  void transpose_##LEVEL(float*, const float*, int);                                         \
+  void grey_##LEVEL(uint8_t*, const uint8_t*, int);                                          \
+  void lower_triangle_##LEVEL(double*, int);                                                 \
+  void julia_##LEVEL(float*, int, int, float, float);
+struct Vectors {
+  double *now, *before, *next, *stiffness;
+  size_t size;
+};
 extern "C" {
 KERNELS(O1)
 KERNELS(O2)
@@ -175,6 +197,20 @@ std::vector<float> RandomFloats(size_t n) {
   return {values.begin(), values.end()};
 }
 
+std::vector<int> RandomInts(size_t n) {
+  std::mt19937 random(static_cast<unsigned>(n));
+  std::vector<int> values(n);
+  for (int& v : values) v = static_cast<int>(random() >> 1);
+  return values;
+}
+
+std::vector<uint8_t> RandomBytes(size_t n) {
+  std::mt19937 random(static_cast<unsigned>(n));
+  std::vector<uint8_t> values(n);
+  for (uint8_t& v : values) v = static_cast<uint8_t>(random() >> 7);
+  return values;
+}
+
 #define AT_EACH_LEVEL(TEST_NAME, KERNEL, ...)                                 \
   TEST(Takeover, TEST_NAME##O1) { const auto kernel = &KERNEL##_O1; __VA_ARGS__ } \
   TEST(Takeover, TEST_NAME##O2) { const auto kernel = &KERNEL##_O2; __VA_ARGS__ } \
@@ -251,6 +287,136 @@ AT_EACH_LEVEL(OverlapIsLeftToTheOriginal, shift, {
   constexpr size_t n = 200'000;
   ExpectSameTakenOver<double>(
       AS_POINTER(kernel), RandomDoubles(3 * n), [=](std::vector<double>& v) { kernel(v.data(), n, 1); }, false);
+})
+
+AT_EACH_LEVEL(CubeStencil, stencil3d, {
+  constexpr int n = 60;
+  ExpectSameTakenOver<float>(AS_POINTER(kernel), RandomFloats(2 * n * n * n), [=](std::vector<float>& v) {
+    kernel(v.data(), v.data() + n * n * n, n, 0.4f, 0.1f);
+  });
+})
+
+AT_EACH_LEVEL(FiveByFiveBlur, blur, {
+  constexpr int h = 200;
+  constexpr int w = 300;
+  ExpectSameTakenOver<uint8_t>(AS_POINTER(kernel), RandomBytes(2 * h * w),
+                               [=](std::vector<uint8_t>& v) { kernel(v.data(), v.data() + h * w, w, h); });
+})
+
+#define STATIC_MATMUL(LEVEL)                                                                            \
+  TEST(Takeover, StaticMatrixProduct##LEVEL) {                                                          \
+    constexpr int n = 120;                                                                              \
+    ExpectSameTakenOver<double>(static_matmul_code_##LEVEL(), RandomDoubles(3 * n * n), [](std::vector<double>& v) { \
+      static_matmul_##LEVEL(v.data(), v.data() + n * n, v.data() + 2 * n * n);                          \
+    });                                                                                                 \
+  }
+STATIC_MATMUL(O1)
+STATIC_MATMUL(O2)
+STATIC_MATMUL(O3)
+
+AT_EACH_LEVEL(NearestCentres, nearest_centres, {
+  constexpr size_t n = 4000;
+  constexpr int clusters = 40;
+  const std::vector<float> points = RandomFloats((n + clusters) * 8);
+  ExpectSameTakenOver<int>(AS_POINTER(kernel), std::vector<int>(n), [=](std::vector<int>& v) {
+    kernel(v.data(), points.data(), points.data() + n * 8, n, clusters);
+  });
+})
+
+AT_EACH_LEVEL(Distances, distances, {
+  constexpr int n = 250;
+  ExpectSameTakenOver<float>(AS_POINTER(kernel), RandomFloats(n * n + n * 32),
+                             [=](std::vector<float>& v) { kernel(v.data(), v.data() + n * n, n); });
+})
+
+AT_EACH_LEVEL(WaveThroughPointersInMemory, wave, {
+  constexpr size_t n = 200'000;
+  ExpectSameTakenOver<double>(AS_POINTER(kernel), RandomDoubles(4 * n), [=](std::vector<double>& v) {
+    Vectors vectors{v.data(), v.data() + n, v.data() + 2 * n, v.data() + 3 * n, n};
+    kernel(&vectors);
+  });
+})
+
+AT_EACH_LEVEL(AccelerationOfBodies, accelerate, {
+  constexpr int n = 500;
+  ExpectSameTakenOver<double>(AS_POINTER(kernel), RandomDoubles(7 * n),
+                              [=](std::vector<double>& v) { kernel(v.data(), n); });
+})
+
+AT_EACH_LEVEL(DriftOfBodies, drift, {
+  constexpr int n = 200'000;
+  ExpectSameTakenOver<double>(AS_POINTER(kernel), RandomDoubles(7 * n),
+                              [=](std::vector<double>& v) { kernel(v.data(), n, 0.01); });
+})
+
+AT_EACH_LEVEL(CheckedDivisions, divide_rows, {
+  constexpr int n = 400'000;
+  std::vector<int> data = RandomInts(3 * n);
+  for (int i = 0; i < n; ++i) data[2 * n + i] = data[2 * n + i] % 1000 + 1;
+  ExpectSameTakenOver<int>(AS_POINTER(kernel), data, [=](std::vector<int>& v) {
+    kernel(v.data(), v.data() + n, v.data() + 2 * n, n);
+  });
+})
+
+AT_EACH_LEVEL(CountsInRows, count_in_rows, {
+  constexpr int h = 600;
+  constexpr int w = 777;
+  const std::vector<uint8_t> image = RandomBytes(h * w);
+  ExpectSameTakenOver<int>(AS_POINTER(kernel), std::vector<int>(h),
+                           [=](std::vector<int>& v) { kernel(v.data(), image.data(), h, w); });
+})
+
+AT_EACH_LEVEL(Transpose, transpose, {
+  constexpr int n = 500;
+  ExpectSameTakenOver<float>(AS_POINTER(kernel), RandomFloats(2 * n * n),
+                             [=](std::vector<float>& v) { kernel(v.data(), v.data() + n * n, n); });
+})
+
+AT_EACH_LEVEL(BytesOfPixels, grey, {
+  constexpr int n = 300'000;
+  ExpectSameTakenOver<uint8_t>(AS_POINTER(kernel), RandomBytes(4 * n),
+                               [=](std::vector<uint8_t>& v) { kernel(v.data(), v.data() + n, n); });
+})
+
+AT_EACH_LEVEL(LowerTriangle, lower_triangle, {
+  constexpr int n = 700;
+  ExpectSameTakenOver<double>(AS_POINTER(kernel), RandomDoubles(n * n),
+                              [=](std::vector<double>& v) { kernel(v.data(), n); });
+})
+
+AT_EACH_LEVEL(JuliaSet, julia, {
+  constexpr int w = 200;
+  constexpr int h = 150;
+  ExpectSameTakenOver<float>(AS_POINTER(kernel), std::vector<float>(w * h),
+                             [=](std::vector<float>& v) { kernel(v.data(), w, h, -0.8f, 0.156f); });
+})
+
+// Runs `kernel` with an attempt to take it over; its results must be those of a plain run, and nothing may be taken.
+template <typename T>
+void ExpectRejected(const void* function, const std::vector<T>& data, const std::function<void(std::vector<T>&)>& kernel) {
+  std::vector<T> native = data, traced = data;
+  kernel(native);
+  const Taken taken = TakeOver(function, [&] { kernel(traced); });
+  EXPECT_EQ(taken.region, nullptr) << Explain(taken);
+  EXPECT_NE(taken.why.find("an iteration needs a value computed by the one before"), std::string::npos) << taken.why;
+  EXPECT_EQ(std::memcmp(traced.data(), native.data(), native.size() * sizeof(T)), 0);
+}
+
+AT_EACH_LEVEL(HeldValueIsRejected, hold, {
+  constexpr int n = 100'000;
+  ExpectRejected<int>(AS_POINTER(kernel), RandomInts(2 * n),
+                      [=](std::vector<int>& v) { kernel(v.data(), v.data() + n, n, 1 << 29); });
+})
+
+AT_EACH_LEVEL(PrefixSumIsRejected, prefix, {
+  constexpr int n = 100'000;
+  ExpectRejected<int>(AS_POINTER(kernel), RandomInts(n), [=](std::vector<int>& v) { kernel(v.data(), n); });
+})
+
+AT_EACH_LEVEL(ConditionalLastValueIsRejected, last_above, {
+  constexpr int n = 100'000;
+  ExpectRejected<int>(AS_POINTER(kernel), RandomInts(2 * n + 1),
+                      [=](std::vector<int>& v) { v[2 * n] = kernel(v.data(), v.data() + n, n, 1 << 29); });
 })
 
 AT_EACH_LEVEL(CarriedSumIsRejected, sum, {

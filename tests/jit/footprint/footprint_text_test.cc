@@ -28,6 +28,7 @@ constexpr std::string_view kEverything =
     "%13 = i1 trunc %12 from i64\n"
     "loop 0 backedge %11\n"
     "loop 1 in 0 backedge unknown\n"
+    "loop 2 in 1 backedge %10 must-divide\n"
     "read 16 at %5 in loop 1 safe instruction 0x401140\n"
     "write 1 at unknown in loop 0\n";
 
