@@ -10,11 +10,13 @@
 
 namespace tracelift::jit {
 
-/// The artifact was specialised on `gpr == value` (or slot, when gpr is -1): entries with another value must not use it.
+/// The artifact was specialised on the value of one place: entries with another value must not use it.
 struct Guard {
-  int8_t gpr = -1;
-  int16_t slot = -1;
-  uint64_t value = 0;  // for slots: the low `bytes` bytes
+  int8_t gpr = -1;      // the place: this register, or
+  int16_t slot = -1;    // this slot, its `bytes` bytes, or
+  int8_t vector = -1;   // the low 8 bytes of this vector register; the upper ones too when `with_upper`
+  bool with_upper = false;
+  uint64_t value = 0, upper = 0;
 };
 
 struct CompileTimes {
@@ -32,6 +34,8 @@ using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_
                                uint32_t* flags);
 inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code
 inline constexpr uint32_t kFlagDetour = 4;       // control went to code that is not lifted: redo in the original code
+inline constexpr uint32_t kFlagStale = 8;        // `out` has a value that only an earlier chunk set: redo in the original
+inline constexpr uint32_t kFlagUnlike = 16;      // values at entry are not related as compiled for: nothing was done
 inline constexpr uint32_t kFlagDivideFault = 2;  // a division would have faulted: redo in the original code
 
 struct Artifact {

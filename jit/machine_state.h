@@ -43,29 +43,53 @@ static_assert(offsetof(MachineState, mxcsr) == 144);
 static_assert(offsetof(MachineState, vector) == 192);
 static_assert(offsetof(MachineState, slot) == 2240);
 
-/// A set of registers: bits 0-15 general purpose, 16-47 vector, 48 the arithmetic flags (CF PF AF ZF SF OF).
+/// A set of registers: general purpose ones, vector registers in two parts (the low 8 bytes, and what lies above: scalar
+/// code leaves garbage there), and the arithmetic flags (CF PF AF ZF SF OF) as one.
 class RegisterSet {
  public:
-  static constexpr int kVectorBase = 16;
-  static constexpr int kFlagsBit = 48;
-  static constexpr RegisterSet All() { return RegisterSet((uint64_t{1} << (kFlagsBit + 1)) - 1); }
+  static constexpr RegisterSet All() {
+    RegisterSet all;
+    for (int n = 0; n < kGprCount; ++n) all.AddGpr(n);
+    for (int n = 0; n < kVectorCount; ++n) all.AddVector(n);
+    all.AddFlags();
+    return all;
+  }
 
   constexpr RegisterSet() = default;
-  constexpr explicit RegisterSet(uint64_t bits) : bits_(bits) {}
-  constexpr void AddGpr(int n) { bits_ |= uint64_t{1} << n; }
-  constexpr void AddVector(int n) { bits_ |= uint64_t{1} << (kVectorBase + n); }
-  constexpr void AddFlags() { bits_ |= uint64_t{1} << kFlagsBit; }
-  constexpr bool HasGpr(int n) const { return bits_ >> n & 1; }
-  constexpr bool HasVector(int n) const { return bits_ >> (kVectorBase + n) & 1; }
-  constexpr bool HasFlags() const { return bits_ >> kFlagsBit & 1; }
-  constexpr uint64_t bits() const { return bits_; }
-  constexpr RegisterSet operator|(RegisterSet o) const { return RegisterSet(bits_ | o.bits_); }
-  constexpr RegisterSet operator&(RegisterSet o) const { return RegisterSet(bits_ & o.bits_); }
-  constexpr RegisterSet operator-(RegisterSet o) const { return RegisterSet(bits_ & ~o.bits_); }
+  constexpr void AddGpr(int n) { scalar_ |= uint64_t{1} << n; }
+  constexpr void AddVector(int n) {
+    AddVectorLow(n);
+    upper_ |= uint32_t{1} << n;
+  }
+  constexpr void AddVectorLow(int n) { low_ |= uint32_t{1} << n; }
+  constexpr void AddFlags() { scalar_ |= kFlags; }
+  constexpr void RemoveGprs() { scalar_ &= kFlags; }
+  constexpr void RemoveVectorUpper(int n) { upper_ &= ~(uint32_t{1} << n); }
+  constexpr void RemoveVector(int n) {
+    RemoveVectorUpper(n);
+    low_ &= ~(uint32_t{1} << n);
+  }
+  constexpr bool HasGpr(int n) const { return scalar_ >> n & 1; }
+  constexpr bool HasVector(int n) const { return (low_ | upper_) >> n & 1; }
+  constexpr bool HasVectorUpper(int n) const { return upper_ >> n & 1; }
+  constexpr bool HasFlags() const { return (scalar_ & kFlags) != 0; }
+  constexpr RegisterSet operator|(RegisterSet o) const {
+    return {scalar_ | o.scalar_, low_ | o.low_, upper_ | o.upper_};
+  }
+  constexpr RegisterSet operator&(RegisterSet o) const {
+    return {scalar_ & o.scalar_, low_ & o.low_, upper_ & o.upper_};
+  }
+  constexpr RegisterSet operator-(RegisterSet o) const {
+    return {scalar_ & ~o.scalar_, low_ & ~o.low_, upper_ & ~o.upper_};
+  }
   constexpr bool operator==(const RegisterSet&) const = default;
 
  private:
-  uint64_t bits_ = 0;
+  static constexpr uint64_t kFlags = uint64_t{1} << kGprCount;
+  constexpr RegisterSet(uint64_t scalar, uint32_t low, uint32_t upper) : scalar_(scalar), low_(low), upper_(upper) {}
+
+  uint64_t scalar_ = 0;  // bit n: gpr n; bit 16: flags
+  uint32_t low_ = 0, upper_ = 0;
 };
 
 }  // namespace tracelift::jit

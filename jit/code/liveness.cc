@@ -50,8 +50,8 @@ PartSet Split(RegisterSet set) {
 }
 
 RegisterSet Join(PartSet set) {
-  constexpr uint64_t kGprBits = (uint64_t{1} << kGprCount) - 1;
-  RegisterSet joined(set.whole.bits() & ~kGprBits);
+  RegisterSet joined = set.whole;
+  joined.RemoveGprs();
   for (int gpr = 0; gpr < kGprCount; ++gpr) {
     if ((set.parts & PartsOf(gpr, kAllParts)) != 0) joined.AddGpr(gpr);
   }
@@ -82,11 +82,83 @@ struct Effect {
   PartSet reads, writes;
 };
 
+/// Scalar float instructions, which neither need nor change the upper half of the registers they name.
+enum class ScalarKind : uint8_t {
+  kNone,
+  kReadsBoth,  // first operand too: additions, comparisons; single precision, which keeps bits 32-63
+  kReplaces,   // the low half of the first operand is overwritten whole
+};
+
+ScalarKind ScalarKindOf(const ZydisDecodedInstruction& info) {
+  if (info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return ScalarKind::kNone;
+  switch (info.mnemonic) {
+    case ZYDIS_MNEMONIC_ADDSD:
+    case ZYDIS_MNEMONIC_SUBSD:
+    case ZYDIS_MNEMONIC_MULSD:
+    case ZYDIS_MNEMONIC_DIVSD:
+    case ZYDIS_MNEMONIC_MINSD:
+    case ZYDIS_MNEMONIC_MAXSD:
+    case ZYDIS_MNEMONIC_UCOMISD:
+    case ZYDIS_MNEMONIC_COMISD:
+    case ZYDIS_MNEMONIC_ADDSS:
+    case ZYDIS_MNEMONIC_SUBSS:
+    case ZYDIS_MNEMONIC_MULSS:
+    case ZYDIS_MNEMONIC_DIVSS:
+    case ZYDIS_MNEMONIC_MINSS:
+    case ZYDIS_MNEMONIC_MAXSS:
+    case ZYDIS_MNEMONIC_SQRTSS:
+    case ZYDIS_MNEMONIC_UCOMISS:
+    case ZYDIS_MNEMONIC_COMISS:
+    case ZYDIS_MNEMONIC_CVTSD2SS:
+    case ZYDIS_MNEMONIC_CVTSI2SS:
+    case ZYDIS_MNEMONIC_CVTTSD2SI:
+    case ZYDIS_MNEMONIC_CVTTSS2SI:
+    case ZYDIS_MNEMONIC_CVTSD2SI:
+    case ZYDIS_MNEMONIC_CVTSS2SI:
+      return ScalarKind::kReadsBoth;
+    case ZYDIS_MNEMONIC_SQRTSD:
+    case ZYDIS_MNEMONIC_CVTSS2SD:
+    case ZYDIS_MNEMONIC_CVTSI2SD:
+      return ScalarKind::kReplaces;
+    default:
+      return ScalarKind::kNone;
+  }
+}
+
+void NarrowScalarFloats(const Instruction& instruction, Effect* effect) {
+  const ZydisDecodedOperand* operands = instruction.operands;
+  const auto vector_at = [&](int index) {
+    const ZydisDecodedOperand& operand = operands[index];
+    const bool is_xmm = operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                        ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_XMM;
+    return is_xmm ? ZydisRegisterGetId(operand.reg.value) : -1;
+  };
+  ScalarKind kind = ScalarKindOf(instruction.info);
+  const ZydisMnemonic mnemonic = instruction.info.mnemonic;
+  const bool is_move = (mnemonic == ZYDIS_MNEMONIC_MOVSD || mnemonic == ZYDIS_MNEMONIC_MOVSS) &&
+                       instruction.info.meta.category != ZYDIS_CATEGORY_STRINGOP &&
+                       instruction.info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+                       instruction.info.operand_count_visible == 2;
+  // A load writes the whole register, as UseOf says; the other moves name low halves only.
+  if (is_move && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+    kind = mnemonic == ZYDIS_MNEMONIC_MOVSD ? ScalarKind::kReplaces : ScalarKind::kReadsBoth;
+  }
+  if (kind == ScalarKind::kNone) return;
+  const int first = vector_at(0), second = vector_at(1);
+  for (const int vector : {first, second}) {
+    if (vector < 0) continue;
+    effect->reads.whole.RemoveVectorUpper(vector);
+    effect->writes.whole.RemoveVectorUpper(vector);
+  }
+  if (kind == ScalarKind::kReplaces && first >= 0 && first != second) effect->reads.whole.RemoveVector(first);
+}
+
 /// UseOf, made precise for 8- and 16-bit registers that are named once, and read or written only.
 Effect EffectOf(const Instruction& instruction) {
   const RegisterUse use = UseOf(instruction);
   Effect effect{Split(use.reads), Split(use.writes)};
   if (!instruction.valid || instruction.callee != KnownCallee::kNone || use.writes == RegisterSet::All()) return effect;
+  NarrowScalarFloats(instruction, &effect);
   int mentions[kGprCount] = {};
   for (int i = 0; i < instruction.info.operand_count; ++i) {
     const ZydisDecodedOperand& operand = instruction.operands[i];

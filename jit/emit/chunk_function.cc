@@ -7,6 +7,7 @@
 #include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
+#include <map>
 #include <vector>
 
 #include "jit/artifact.h"
@@ -41,6 +42,22 @@ llvm::Value* FloatBehind(llvm::Value* value) {
   return value->getType()->isFPOrFPVectorTy() ? value : nullptr;
 }
 
+// LLVM folds arithmetic on constants; what comes out may be a NaN of another sign than the machine's.
+bool IsNaNConstant(const llvm::Value* value) {
+  const auto is_nan = [](const llvm::Constant* constant) {
+    const auto* number = llvm::dyn_cast_or_null<llvm::ConstantFP>(constant);
+    return number && number->isNaN();
+  };
+  const auto* constant = llvm::dyn_cast<llvm::Constant>(value);
+  if (!constant) return false;
+  if (is_nan(constant)) return true;
+  const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(constant->getType());
+  for (unsigned i = 0; vector && i < vector->getNumElements(); ++i) {
+    if (is_nan(constant->getAggregateElement(i))) return true;
+  }
+  return false;
+}
+
 // True when arithmetic may have made `value`: copies of loaded or entry data keep their bits anyway.
 bool MayComeFromArithmetic(llvm::Value* value) {
   std::vector<llvm::Value*> work{value};
@@ -49,7 +66,7 @@ bool MayComeFromArithmetic(llvm::Value* value) {
     llvm::Value* v = work.back();
     work.pop_back();
     if (!seen.insert(v).second) continue;
-    if (IsFloatArithmetic(v)) return true;
+    if (IsFloatArithmetic(v) || IsNaNConstant(v)) return true;
     if (auto* phi = llvm::dyn_cast<llvm::PHINode>(v)) {
       work.insert(work.end(), phi->op_begin(), phi->op_end());
     } else if (auto* select = llvm::dyn_cast<llvm::SelectInst>(v)) {
@@ -107,9 +124,7 @@ void AdvanceStarts(llvm::Function& function, const LoopShape& shape, llvm::Scala
   std::vector<std::pair<llvm::PHINode*, llvm::Value*>> starts;
   for (llvm::PHINode* phi : shape.affine) {
     const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(phi));
-    llvm::Type* type = evolution.getEffectiveSCEVType(phi->getType());
-    const llvm::SCEV* first = evolution.getTruncateOrZeroExtend(evolution.getSCEV(function.getArg(kFirst)), type);
-    const llvm::SCEV* start = recurrence->evaluateAtIteration(first, evolution);
+    const llvm::SCEV* start = recurrence->evaluateAtIteration(evolution.getSCEV(function.getArg(kFirst)), evolution);
     starts.emplace_back(phi, expander.expandCodeFor(start, phi->getType(), preheader->getTerminator()));
   }
   expander.clear();
@@ -149,8 +164,54 @@ bool FlagDetours(llvm::Function& function) {
   return !markers.empty();
 }
 
-// `out` may be null: only the last chunk of a run has to leave its state.
-void GuardStateStores(llvm::Function& function) {
+// For each kept value that is needed at the end, whether a pass of this chunk set it, as i1 values beside its copies.
+// Values of several kept phis may meet in one copy, so all are traced together.
+std::vector<llvm::Value*> TraceKeptValues(const LoopShape& shape) {
+  std::map<llvm::Value*, llvm::Instruction*> is_set;
+  llvm::Type* flag = llvm::Type::getInt1Ty(shape.loop->getHeader()->getContext());
+  llvm::Constant* yes = llvm::ConstantInt::getTrue(flag);
+  for (const KeptValue& kept : shape.kept) {
+    for (llvm::Instruction* copy : kept.copies) {
+      if (is_set.contains(copy)) continue;
+      const llvm::Twine name = copy->getName() + ".set";
+      if (auto* phi = llvm::dyn_cast<llvm::PHINode>(copy)) {
+        is_set[copy] = llvm::PHINode::Create(flag, phi->getNumIncomingValues(), name, phi->getIterator());
+      } else if (llvm::isa<llvm::SelectInst>(copy)) {
+        is_set[copy] = llvm::SelectInst::Create(copy->getOperand(0), yes, yes, name, copy->getIterator());
+      } else {
+        is_set[copy] = new llvm::FreezeInst(yes, name, copy->getIterator());
+      }
+    }
+  }
+  const auto set = [&](llvm::Value* value) -> llvm::Value* {
+    const auto it = is_set.find(value);
+    return it == is_set.end() ? static_cast<llvm::Value*>(yes) : it->second;
+  };
+  std::vector<llvm::Value*> needed;
+  for (const auto& [copy, flags] : is_set) {
+    if (auto* phi = llvm::dyn_cast<llvm::PHINode>(copy)) {
+      for (unsigned i = 0; i < phi->getNumIncomingValues(); ++i) {
+        const bool at_start = !shape.loop->contains(phi->getIncomingBlock(i));
+        llvm::Value* value = at_start ? llvm::ConstantInt::getFalse(flag) : set(phi->getIncomingValue(i));
+        llvm::cast<llvm::PHINode>(flags)->addIncoming(value, phi->getIncomingBlock(i));
+      }
+    } else if (auto* select = llvm::dyn_cast<llvm::SelectInst>(copy)) {
+      for (unsigned i : {1u, 2u}) flags->setOperand(i, set(select->getOperand(i)));
+    } else {
+      flags->setOperand(0, set(llvm::cast<llvm::Instruction>(copy)->getOperand(0)));
+    }
+    for (const llvm::User* user : copy->users()) {
+      if (shape.loop->contains(llvm::cast<llvm::Instruction>(user)->getParent())) continue;
+      needed.push_back(flags);
+      break;
+    }
+  }
+  return needed;
+}
+
+// `out` may be null: only the last chunk of a run has to leave its state. A value that no pass of this chunk set is what
+// an earlier chunk left, unless this is the first one.
+void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>& must_be_set) {
   llvm::CallInst* marker = nullptr;
   for (llvm::BasicBlock& block : function) {
     for (llvm::Instruction& instruction : block) {
@@ -175,7 +236,32 @@ void GuardStateStores(llvm::Function& function) {
     }
     store->moveBefore(then);
   }
+  if (!must_be_set.empty()) {
+    builder.SetInsertPoint(then);
+    llvm::Value* stale = builder.CreateNot(builder.CreateAnd(must_be_set));
+    stale = builder.CreateAnd(stale, builder.CreateICmpNE(function.getArg(kFirst), builder.getInt64(0)));
+    llvm::Value* pointer = function.getArg(kFlags);
+    llvm::Value* flags = builder.CreateLoad(builder.getInt32Ty(), pointer);
+    llvm::Value* bit = builder.CreateSelect(stale, builder.getInt32(kFlagStale), builder.getInt32(0));
+    builder.CreateStore(builder.CreateOr(flags, bit), pointer);
+  }
   marker->eraseFromParent();
+}
+
+// Leaves before the first pass, with nothing done, when the state at entry is not as compiled for.
+void CheckEntry(llvm::Function& function, const LoopShape& shape) {
+  if (shape.checks.empty()) return;
+  llvm::Instruction* before = shape.loop->getLoopPreheader()->getTerminator();
+  llvm::IRBuilder<> builder(before);
+  std::vector<llvm::Value*> differences;
+  for (const EntryCheck& check : shape.checks) differences.push_back(builder.CreateICmpNE(check.actual, check.expected));
+  llvm::Instruction* unlike = llvm::SplitBlockAndInsertIfThen(builder.CreateOr(differences), before->getIterator(), true);
+  builder.SetInsertPoint(unlike);
+  llvm::Value* pointer = function.getArg(kFlags);
+  llvm::Value* flags = builder.CreateLoad(builder.getInt32Ty(), pointer);
+  builder.CreateStore(builder.CreateOr(flags, builder.getInt32(kFlagUnlike)), pointer);
+  builder.CreateRet(builder.getInt32(0));
+  unlike->eraseFromParent();
 }
 
 }  // namespace
@@ -188,12 +274,16 @@ bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::S
   llvm::AllocaInst* nan_seen = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "nan");
   entry.CreateStore(entry.getFalse(), nan_seen);
 
+  const std::vector<llvm::Value*> must_be_set = TraceKeptValues(shape);
+  flags |= !must_be_set.empty();
   AdvanceStarts(function, shape, evolution);
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
   flags |= FlagNaNs(function, nan_seen);
   flags |= FlagDetours(function);
-  GuardStateStores(function);
+  GuardStateStores(function, must_be_set);
+  CheckEntry(function, shape);
+  flags |= !shape.checks.empty();
   for (llvm::BasicBlock& block : function) {
     auto* ret = llvm::dyn_cast<llvm::ReturnInst>(block.getTerminator());
     if (!ret) continue;

@@ -2,6 +2,7 @@
 
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
 #include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
+#include <llvm/Object/ELFObjectFile.h>
 #include <llvm/Support/ErrorHandling.h>
 #include <llvm/Support/MemoryBuffer.h>
 
@@ -69,6 +70,24 @@ std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artif
   auto address = impl_->jit->lookup(artifact.symbol);
   if (!address) return std::unexpected(llvm::toString(address.takeError()));
   return address->toPtr<ChunkFunction>();
+}
+
+uint64_t CodeBytes(const Artifact& artifact) {
+  const llvm::StringRef bytes(reinterpret_cast<const char*>(artifact.object.data()), artifact.object.size());
+  auto object = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(bytes, artifact.symbol));
+  if (!object) {
+    llvm::consumeError(object.takeError());
+    return 0;
+  }
+  for (const llvm::object::SymbolRef& symbol : (*object)->symbols()) {
+    auto name = symbol.getName();
+    if (!name) {
+      llvm::consumeError(name.takeError());
+    } else if (*name == artifact.symbol) {
+      return llvm::object::ELFSymbolRef(symbol).getSize();
+    }
+  }
+  return 0;
 }
 
 void SetFatalErrorHandler(void (*handler)(const char* message)) {

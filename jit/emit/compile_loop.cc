@@ -56,9 +56,31 @@ RegisterSet ReadBy(const DecodedFunction& code, LoopId loop) {
   return read;
 }
 
+// How much of the observed state is folded into the code.
+enum class Knowledge : uint8_t {
+  kConstants,  // only what can never change
+  kSizes,      // and what looks like sizes and strides
+  kFloats,     // and vector registers: branches on alpha and beta, constants that are loaded again on one path
+};
+
+void SpecialiseVectors(const LoopFacts& facts, const MachineState& observed, Specialisation* result) {
+  for (int i = 0; i < kVectorCount; ++i) {
+    if (!facts.live_at_header.HasVector(i)) continue;
+    KnownValue known{.vector = static_cast<int8_t>(i)};
+    std::memcpy(&known.low, observed.vector[i].bytes.data(), 8);
+    Guard guard{.vector = static_cast<int8_t>(i), .with_upper = facts.live_at_header.HasVectorUpper(i), .value = known.low};
+    if (guard.with_upper) std::memcpy(&known.high, observed.vector[i].bytes.data() + 8, 8);
+    guard.upper = known.high;
+    result->known.push_back(known);
+    result->guards.push_back(guard);
+  }
+}
+
 Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code, const LoopFacts& facts,
-                          const MachineState& observed, bool guarded) {
+                          const MachineState& observed, Knowledge knowledge) {
+  const bool guarded = knowledge != Knowledge::kConstants;
   Specialisation result;
+  if (knowledge == Knowledge::kFloats) SpecialiseVectors(facts, observed, &result);
   for (size_t i = 0; i < facts.slots.size(); ++i) {
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
@@ -108,26 +130,9 @@ std::string PrintIr(const llvm::Module& module) {
   return text;
 }
 
-}  // namespace
-
-std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop) {
-  const DecodedFunction& code = function.decoded();
-  auto facts = AnalyseLoop(code, loop);
-  if (!facts) return std::unexpected(facts.error());
-  for (int block : code.LiftedBlocks(loop)) {
-    for (int i = 0; i < code.blocks[block].count; ++i) {
-      const Instruction& instruction = code.instructions[code.blocks[block].first + i];
-      if (!IsSupported(instruction)) {
-        return std::unexpected(Rejection{RejectionReason::kUnsupportedInstruction, instruction.address,
-                                         Disassemble(instruction)});
-      }
-    }
-  }
-  return LoopPreview{facts->slots, facts->live_at_header, facts->written};
-}
-
-std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
-                                               const MachineState& observed, const CompileOptions& options) {
+std::expected<Artifact, Rejection> CompileWith(Knowledge knowledge, const CodeReader& reader,
+                                               const FunctionCode& function, LoopId loop, const MachineState& observed,
+                                               const CompileOptions& options) {
   static std::atomic<unsigned> serial = 0;
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
@@ -148,7 +153,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
-  const Specialisation special = Specialise(reader, code, *facts, observed, options.specialise);
+  const Specialisation special = Specialise(reader, code, *facts, observed, knowledge);
   artifact.guards = special.guards;
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
@@ -165,9 +170,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   SetAttributes(chunk);
   {
     Analyses analyses(machine->get());
-    if (getenv("TL_DUMP0")) llvm::errs() << PrintIr(module);
     SimplifyForAnalysis(chunk, analyses);
-    if (getenv("TL_DUMP")) llvm::errs() << PrintIr(module);
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
     auto shape = AnalyseShape(chunk, loops, evolution, code);
@@ -198,6 +201,33 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.object = std::move(*object);
   artifact.times.emit_ns = watch.Lap();
   return artifact;
+}
+
+}  // namespace
+
+std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop) {
+  const DecodedFunction& code = function.decoded();
+  auto facts = AnalyseLoop(code, loop);
+  if (!facts) return std::unexpected(facts.error());
+  for (int block : code.LiftedBlocks(loop)) {
+    for (int i = 0; i < code.blocks[block].count; ++i) {
+      const Instruction& instruction = code.instructions[code.blocks[block].first + i];
+      if (!IsSupported(instruction)) {
+        return std::unexpected(Rejection{RejectionReason::kUnsupportedInstruction, instruction.address,
+                                         Disassemble(instruction)});
+      }
+    }
+  }
+  return LoopPreview{facts->slots, facts->live_at_header, facts->written};
+}
+
+std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                               const MachineState& observed, const CompileOptions& options) {
+  const Knowledge knowledge = options.specialise ? Knowledge::kSizes : Knowledge::kConstants;
+  auto artifact = CompileWith(knowledge, reader, function, loop, observed, options);
+  if (artifact || artifact.error().reason != RejectionReason::kCarriedValue || !options.specialise) return artifact;
+  auto closer = CompileWith(Knowledge::kFloats, reader, function, loop, observed, options);
+  return closer ? std::move(closer) : std::move(artifact);
 }
 
 }  // namespace tracelift::jit

@@ -205,6 +205,8 @@ bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
   return true;
 }
 
+constexpr unsigned kFlagsArgument = 4;
+
 // Outer loops first; the order gives the dimension numbers.
 std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
   std::vector<const llvm::Loop*> nest{outer};
@@ -267,6 +269,7 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       std::vector<Touch> touches;
       if (!TouchesOf(instruction, &touches)) return reject(RejectionReason::kUnsupportedInstruction, &instruction);
       for (const Touch& touch : touches) {
+        if (touch.pointer == function.getArg(kFlagsArgument)) continue;  // a fault that the lifter reports
         const llvm::SCEV* address = evolution.getSCEV(touch.pointer);
         Access access;
         access.address = serialiser.Write(evolution.getMinusSCEV(address, evolution.getPointerBase(address)));

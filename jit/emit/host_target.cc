@@ -1,5 +1,6 @@
 #include "jit/emit/host_target.h"
 
+#include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/Analysis/TargetLibraryInfo.h>
 #include <llvm/ExecutionEngine/Orc/CompileUtils.h>
 #include <llvm/MC/TargetRegistry.h>
@@ -17,6 +18,7 @@
 #include <llvm/Transforms/Utils/LoopSimplify.h>
 
 #include "jit/compiler.h"
+#include "jit/emit/exit_values.h"
 #include "jit/emit/narrow_phis.h"
 
 namespace tracelift::jit {
@@ -99,10 +101,22 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
     clean(again);
     again.run(function, analyses.function);
   }
-  llvm::FunctionPassManager canonical;
-  canonical.addPass(llvm::LoopSimplifyPass());
-  canonical.run(function, analyses.function);
-  analyses.function.clear();
+  const auto make_canonical = [&] {
+    llvm::FunctionPassManager canonical;
+    canonical.addPass(llvm::LoopSimplifyPass());
+    canonical.run(function, analyses.function);
+    analyses.function.clear();
+  };
+  make_canonical();
+  if (RewriteExitValues(function, analyses.function.getResult<llvm::LoopAnalysis>(function),
+                        analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function),
+                        analyses.function.getResult<llvm::DominatorTreeAnalysis>(function))) {
+    analyses.function.clear();
+    llvm::FunctionPassManager again;
+    clean(again);
+    again.run(function, analyses.function);
+    make_canonical();
+  }
 }
 
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {

@@ -6,7 +6,10 @@
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
+#include <llvm/IR/PatternMatch.h>
+#include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
+#include <optional>
 #include <set>
 
 namespace tracelift::jit {
@@ -42,13 +45,65 @@ llvm::StringRef MarkerAfter(llvm::BasicBlock* block) {
   return kExitMarker;
 }
 
-// True when no instruction of the loop depends on the phi: its users are outside, or copies of it that are.
-bool OnlyMattersAfterLoop(const llvm::PHINode* phi, const llvm::Loop* loop) {
-  for (const llvm::User* user : phi->users()) {
-    const auto* instruction = llvm::cast<llvm::Instruction>(user);
-    if (loop->contains(instruction->getParent())) return false;
+// Whether `user` only hands `value` on, without looking at it: all of it, or its low part.
+bool IsCopy(const llvm::Instruction* user, const llvm::Value* value) {
+  if (llvm::isa<llvm::PHINode>(user) || llvm::isa<llvm::TruncInst>(user) || llvm::isa<llvm::ZExtInst>(user)) return true;
+  constexpr uint64_t kLowHalf = 0xffffffff;
+  if (llvm::PatternMatch::match(user, llvm::PatternMatch::m_And(llvm::PatternMatch::m_Value(),
+                                                                llvm::PatternMatch::m_SpecificInt(kLowHalf)))) {
+    return true;
   }
-  return true;
+  const auto* select = llvm::dyn_cast<llvm::SelectInst>(user);
+  return select && select->getCondition() != value;
+}
+
+// nullopt when an instruction of the loop depends on the phi: then a pass needs what an earlier one computed.
+std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop) {
+  KeptValue kept{phi, {phi}};
+  std::set<const llvm::Instruction*> seen{phi};
+  for (size_t i = 0; i < kept.copies.size(); ++i) {
+    for (llvm::User* user : kept.copies[i]->users()) {
+      auto* instruction = llvm::cast<llvm::Instruction>(user);
+      if (!loop->contains(instruction->getParent()) || instruction == phi) continue;
+      if (!IsCopy(instruction, kept.copies[i]) || instruction->getParent() == loop->getHeader()) return std::nullopt;
+      if (seen.insert(instruction).second) kept.copies.push_back(instruction);
+    }
+  }
+  return kept;
+}
+
+bool IsRecurrence(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution& evolution) {
+  if (!evolution.isSCEVable(phi.getType())) return false;
+  const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
+  return recurrence && recurrence->getLoop() == loop;
+}
+
+// A value that follows an induction variable one pass behind (`before = row; row += width;`) is one itself, provided
+// that it was one step behind at entry too. Makes it one and adds that as a check.
+void FollowRecurrences(LoopShape& shape, llvm::ScalarEvolution& evolution) {
+  llvm::BasicBlock* preheader = shape.loop->getLoopPreheader();
+  llvm::SCEVExpander expander(evolution, preheader->getModule()->getDataLayout(), "behind");
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (llvm::PHINode& phi : shape.loop->getHeader()->phis()) {
+      if (!phi.getType()->isIntegerTy() || IsRecurrence(phi, shape.loop, evolution)) continue;
+      if (KeptValueOf(&phi, shape.loop)) continue;
+      const auto* next = llvm::dyn_cast<llvm::SCEVAddRecExpr>(
+          evolution.getSCEV(phi.getIncomingValueForBlock(shape.loop->getLoopLatch())));
+      if (!next || next->getLoop() != shape.loop || !next->isAffine()) continue;
+      const llvm::SCEV* start = evolution.getMinusSCEV(next->getStart(), next->getStepRecurrence(evolution));
+      if (!expander.isSafeToExpandAt(start, preheader->getTerminator())) continue;
+      llvm::Value* expected = expander.expandCodeFor(start, phi.getType(), preheader->getTerminator());
+      shape.checks.push_back({phi.getIncomingValueForBlock(preheader), expected});
+      phi.setIncomingValueForBlock(preheader, expected);
+      evolution.forgetValue(&phi);
+      changed = IsRecurrence(phi, shape.loop, evolution);
+      if (changed) break;
+      phi.setIncomingValueForBlock(preheader, shape.checks.back().actual);
+      shape.checks.pop_back();
+      evolution.forgetValue(&phi);
+    }
+  }
 }
 
 std::string CarriedDetail(const llvm::PHINode* phi, uint64_t address, const DecodedFunction& code) {
@@ -151,6 +206,7 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
   if (!shape.pause.from) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop is never passed again");
   if (shape.natural.empty()) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop has no exit");
 
+  FollowRecurrences(shape, evolution);
   for (const ExitEdge& exit : shape.natural) {
     const ExitCount count = CountOf(shape.loop, exit.from, evolution);
     if (!count.dividend) return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
@@ -159,15 +215,12 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
 
   for (llvm::PHINode& phi : shape.loop->getHeader()->phis()) {
     if (phi.use_empty()) continue;
-    if (evolution.isSCEVable(phi.getType())) {
-      const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
-      if (recurrence && recurrence->getLoop() == shape.loop) {
-        shape.affine.push_back(&phi);
-        continue;
-      }
+    if (IsRecurrence(phi, shape.loop, evolution)) {
+      shape.affine.push_back(&phi);
+      continue;
     }
-    if (OnlyMattersAfterLoop(&phi, shape.loop)) {
-      shape.last_value.push_back(&phi);
+    if (auto kept = KeptValueOf(&phi, shape.loop)) {
+      shape.kept.push_back(std::move(*kept));
       continue;
     }
     const llvm::Value* next = phi.getIncomingValueForBlock(shape.loop->getLoopLatch());

@@ -38,14 +38,29 @@ struct ExitCount {
 };
 ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolution& evolution);
 
+/// A value that a pass may set, and that no pass reads: `if (x > limit) last = x;`, or a register that an inner loop
+/// leaves something in when it runs at all. It only matters at the end, and then only if a pass of the chunk set it.
+/// `copies` are the instructions of the loop that pass it on (phis, selects, changes of width), `phi` itself first.
+struct KeptValue {
+  llvm::PHINode* phi = nullptr;
+  std::vector<llvm::Instruction*> copies;
+};
+
+/// What a chunk relies on: two values, both computed before the loop from the state at entry, that must be equal.
+struct EntryCheck {
+  llvm::Value* actual = nullptr;
+  llvm::Value* expected = nullptr;
+};
+
 struct LoopShape {
   llvm::Loop* loop = nullptr;
   ExitEdge pause;
   std::vector<ExitEdge> natural;
   std::vector<ExitEdge> detours;           // to code that is not lifted: the original must redo the slice
-  std::vector<llvm::PHINode*> affine;      // header phis that are add-recurrences of the loop
-  std::vector<llvm::PHINode*> last_value;  // header phis whose value only matters after the loop
-  std::vector<ExitCount> counts;           // of the natural exits; the loop is left at the smallest
+  std::vector<llvm::PHINode*> affine;  // header phis that are add-recurrences of the loop
+  std::vector<KeptValue> kept;         // all other header phis
+  std::vector<EntryCheck> checks;
+  std::vector<ExitCount> counts;       // of the natural exits; the loop is left at the smallest
 };
 
 /// Finds the loop and classifies its exits and header phis. Rejects carried values and unknown trip counts.

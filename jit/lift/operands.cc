@@ -123,7 +123,8 @@ Place& Translator::VectorPlace(int number) {
   Place& place = vector_[number];
   if (place.lanes.empty()) {
     const size_t offset = offsetof(MachineState, vector) + number * sizeof(VectorRegister);
-    place = MakePlace("xmm" + llvm::Twine(number), offset, 16, kinds_.vector[number], nullptr);
+    place = MakePlace("xmm" + llvm::Twine(number), offset, 16, kinds_.vector[number],
+                      known_vector_[number].known ? known_vector_[number].value : nullptr);
   }
   return place;
 }
@@ -205,9 +206,10 @@ void Translator::WritePlace(Place& place, int bit, Value* value) {
 
 void Translator::StoreState(Value* out, RegisterSet wanted) {
   const auto at = [&](size_t offset) { return ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), out, offset); };
-  const auto store_place = [&](const Place& place, size_t offset) {
+  const auto store_place = [&](const Place& place, size_t offset, bool upper = true) {
     for (size_t lane = 0; lane < place.lanes.size(); ++lane) {
       const int bytes = place.lane_bits / 8;
+      if (!upper && lane * bytes >= 8) break;
       Value* value = ir_.CreateLoad(place.lanes[lane]->getAllocatedType(), place.lanes[lane]);
       ir_.CreateAlignedStore(value, at(offset + lane * bytes), llvm::Align(bytes));
     }
@@ -218,7 +220,7 @@ void Translator::StoreState(Value* out, RegisterSet wanted) {
   }
   for (int i = 0; i < kVectorCount; ++i) {
     if (!vector_[i].written || !wanted.HasVector(i)) continue;
-    store_place(vector_[i], offsetof(MachineState, vector) + i * sizeof(VectorRegister));
+    store_place(vector_[i], offsetof(MachineState, vector) + i * sizeof(VectorRegister), wanted.HasVectorUpper(i));
   }
   for (size_t i = 0; i < slot_.size(); ++i) {
     if (slot_[i].written) store_place(slot_[i], offsetof(MachineState, slot) + i * sizeof(SlotValue));

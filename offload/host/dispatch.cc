@@ -45,6 +45,8 @@ uint64_t SlotAddress(const jit::Slot& slot, const jit::MachineState& state) {
   return (slot.base >= 0 ? state.gpr[slot.base] : 0) + static_cast<uint64_t>(slot.displacement);
 }
 
+size_t VectorBytes(jit::RegisterSet live, int vector) { return live.HasVectorUpper(vector) ? 16 : 8; }
+
 // One entry of one region; `region.busy` is held.
 class Entry {
  public:
@@ -124,13 +126,17 @@ uint32_t Entry::Capture() {
 
 bool Entry::GuardsHold(const jit::Artifact& artifact) const {
   for (const jit::Guard& guard : artifact.guards) {
-    uint64_t value = 0;
+    uint64_t value = 0, upper = guard.upper;
     if (guard.gpr >= 0) {
       value = state_.gpr[guard.gpr];
-    } else {
+    } else if (guard.slot >= 0) {
       std::memcpy(&value, state_.slot[guard.slot].bytes.data(), std::min<size_t>(8, slots_[guard.slot].bytes));
+    } else {
+      const uint8_t* bytes = state_.vector[guard.vector].bytes.data();
+      std::memcpy(&value, bytes, 8);
+      if (guard.with_upper) std::memcpy(&upper, bytes + 8, 8);
     }
-    if (value != guard.value) return false;
+    if (value != guard.value || upper != guard.upper) return false;
   }
   return true;
 }
@@ -229,7 +235,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes) {
     if (live.HasGpr(i)) state_.gpr[i] = region_.after.gpr[i];
   }
   for (int i = 0; i < jit::kVectorCount; ++i) {
-    if (live.HasVector(i)) std::memcpy(&state_.vector[i], &region_.after.vector[i], 16);
+    if (live.HasVector(i)) std::memcpy(&state_.vector[i], &region_.after.vector[i], VectorBytes(live, i));
   }
   if (live.HasFlags()) state_.rflags = region_.after.rflags;
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -265,7 +271,8 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
     equal = !live.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
   }
   for (int i = 0; i < jit::kVectorCount && equal; ++i) {
-    equal = !live.HasVector(i) || std::memcmp(&state_.vector[i], &region_.after.vector[i], 16) == 0;
+    equal = !live.HasVector(i) ||
+            std::memcmp(&state_.vector[i], &region_.after.vector[i], VectorBytes(live, i)) == 0;
   }
   for (size_t i = 0; i < slots_.size() && equal; ++i) {
     equal = !slots_[i].written || std::memcmp(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes) == 0;

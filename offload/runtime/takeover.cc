@@ -175,6 +175,8 @@ bool Session::CompileAndPublish(Finding& finding) {
     finding.times.analyse_ns += variant->artifact.times.analyse_ns;
     finding.times.optimise_ns += variant->artifact.times.optimise_ns;
     finding.times.emit_ns += variant->artifact.times.emit_ns;
+    const auto begin = reinterpret_cast<uint64_t>(variant->function);
+    finding.code.push_back({begin, begin + jit::CodeBytes(variant->artifact)});  // its samples are the region's
     finding.variants.push_back(std::move(variant));
   }
   if (config_->log > 1 && !finding.variants.back()->artifact.ir.empty()) {

@@ -4,7 +4,7 @@ import harness
 from harness import PRELOAD, RUN, Expect, TraceTest, build
 
 # The first part makes the loop hot; by the time of the fork most executions must have been elsewhere.
-REPETITIONS = 8000
+REPETITIONS = 1500
 
 
 class ProcessesTest(TraceTest):

@@ -67,7 +67,7 @@ class SignalsTest(TraceTest):
         self.same_when_accelerated(lambda scale: [build("signals.c"), "jumps", 600 * scale], None, modes=(RUN, VERIFY))
 
     def test_handlers_that_use_the_same_registers(self):
-        self.same_when_accelerated(lambda scale: [build("signals.c"), "info", 500 * scale], ACCELERATED, modes=(RUN, VERIFY))
+        self.same_when_accelerated(lambda scale: [build("signals.c"), "info", 150 * scale], ACCELERATED, modes=(RUN, VERIFY))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ ACCELERATED = Expect(accelerated=True, symbol="work")
 
 
 class ThreadsTest(TraceTest):
-    def check(self, mode, expect, threads=8, modes=(RUN, VERIFY), repetitions=4000):
+    def check(self, mode, expect, threads=8, modes=(RUN, VERIFY), repetitions=1200):
         program = build("threads.c")
         self.same_when_accelerated(lambda scale: [program, mode, threads, repetitions * scale], expect, modes=modes)
 
@@ -24,13 +24,13 @@ class ThreadsTest(TraceTest):
         self.check("growing", ACCELERATED)
 
     def test_more_threads_than_anything(self):
-        self.check("changing", Expect(), threads=64, repetitions=400, modes=(RUN,))
+        self.check("changing", Expect(), threads=64, repetitions=120, modes=(RUN,))
 
     def test_again_and_again(self):
         """The moment of patching differs every time."""
         program = build("threads.c")
         for _ in range(15):
-            self.same([program, "changing", 8, 600], modes=(RUN,))
+            self.same([program, "changing", 8, 200], modes=(RUN,))
 
 
 if __name__ == "__main__":

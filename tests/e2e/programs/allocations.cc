@@ -12,7 +12,7 @@ namespace {
 constexpr long kCount = 1 << 14;
 
 [[gnu::noinline]] void Work(double* out, const double* in, long n, double factor) {
-  for (long i = 0; i < n; ++i) out[i] = in[i] * factor + 0.5;
+  for (long i = 0; i < n; ++i) out[i] = blend(in[i], factor);
 }
 
 uint64_t Run(uint64_t seed, long repetitions) {

@@ -32,19 +32,19 @@ struct Guard {
 [[gnu::noinline]] void Fail(long number) { throw std::runtime_error("failed at " + std::to_string(number)); }
 
 [[gnu::noinline]] void Work(double* out, const double* in, long n, double factor) {
-  for (long i = 0; i < n; ++i) out[i] = in[i] * factor + 0.5;
+  for (long i = 0; i < n; ++i) out[i] = blend(in[i], factor);
 }
 
 // The loop and what throws share one frame.
 [[gnu::noinline]] void WorkThenFail(double* out, const double* in, long n, double factor, long fail_at) {
   const Guard guard(1);
-  for (long i = 0; i < n; ++i) out[i] = in[i] * factor - 0.5;
+  for (long i = 0; i < n; ++i) out[i] = blend(in[i], factor + 1.0);
   if (fail_at % 5 == 0) throw fail_at;
 }
 
 [[gnu::noinline]] void WorkAndCall(double* out, const double* in, long n, double factor, long round) {
   const Guard guard(2);
-  for (long i = 0; i < n; ++i) out[i] = in[i] * factor + 1.5;
+  for (long i = 0; i < n; ++i) out[i] = blend(in[i], factor + 2.0);
   if (round % 3 == 0) Fail(round);
   for (long i = 0; i < n; ++i) out[i] += in[i];
 }
@@ -52,7 +52,7 @@ struct Guard {
 [[gnu::noinline]] void Rows(double* out, const double* in, long rows, long columns, long fail_at) {
   const Guard guard(3);
   for (long r = 0; r < rows; ++r) {
-    for (long c = 0; c < columns; ++c) out[r * columns + c] = in[r * columns + c] * 1.25 + static_cast<double>(r);
+    for (long c = 0; c < columns; ++c) out[r * columns + c] = blend(in[r * columns + c], 1.25);
     if (r == fail_at) Fail(r);
   }
 }
@@ -98,11 +98,11 @@ int main(int argc, char** argv) {
   } else if (what == "between") {
     for (long r = 0; r < repetitions; ++r) attempt([&] { Rows(out.data(), in.data(), 32, kCount / 32, r % 40); });
   } else if (what == "rethrown") {
-    for (long r = 0; r < repetitions; r += 64) {
+    for (long r = 0; r < repetitions; r += 500) {
       std::exception_ptr kept;
       std::thread([&] {
         try {
-          for (long k = 0; k < 64; ++k) Work(out.data(), in.data(), kCount, 1.0 + k);
+          for (long k = 0; k < 500; ++k) Work(out.data(), in.data(), kCount, 1.0 + static_cast<double>(k % 7));
           Fail(r);
         } catch (...) {
           kept = std::current_exception();

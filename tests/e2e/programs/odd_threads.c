@@ -20,7 +20,7 @@ static long repetitions;
 static sem_t ended;
 
 __attribute__((noinline)) static void work(double* out, const double* in, long n, double factor) {
-  for (long i = 0; i < n; ++i) out[i] = in[i] * factor + 0.5;
+  for (long i = 0; i < n; ++i) out[i] = blend(in[i], factor);
 }
 
 struct memory {

@@ -41,7 +41,7 @@ static const char kCode[] =
     "exit:\n  ret void\n}\n";
 
 __attribute__((noinline)) static void work(double* out, const double* in, long n, double factor) {
-  for (long i = 0; i < n; ++i) out[i] = in[i] * factor + 0.5;
+  for (long i = 0; i < n; ++i) out[i] = blend(in[i], factor);
 }
 
 static uint64_t compile(void) {

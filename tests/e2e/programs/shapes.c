@@ -121,7 +121,7 @@ static void negative_stride(long repetitions) {
 
 KERNEL void columns(double* out, const double* in, long n, long pitch) {
   for (long i = 0; i < n; ++i)
-    for (long j = 0; j < n; ++j) out[j * pitch + i] = in[i * pitch + j] + 1.0;
+    for (long j = 0; j < n; ++j) out[j * pitch + i] = blend(in[i * pitch + j], 1.0);
 }
 
 static void column_major(long repetitions) {
@@ -130,7 +130,7 @@ static void column_major(long repetitions) {
 
 KERNEL void triangle(double* out, const double* in, long n) {
   for (long i = 0; i < n; ++i)
-    for (long j = 0; j <= i; ++j) out[i * n + j] = in[i * n + j] * in[j] + 0.25;
+    for (long j = 0; j <= i; ++j) out[i * n + j] = blend(in[i * n + j], in[j]);
 }
 
 static void triangular(long repetitions) {

@@ -13,7 +13,7 @@ static const char* mode;
 static long repetitions;
 
 __attribute__((noinline)) static void work(double* out, const double* in, long n, long step, double factor) {
-  for (long i = 0; i < n; ++i) out[i * step] = in[i * step] * factor + 0.5;
+  for (long i = 0; i < n; ++i) out[i * step] = blend(in[i * step], factor);
 }
 
 struct task {

@@ -340,8 +340,8 @@ RegisterSet Set(std::initializer_list<Gpr> gprs, std::initializer_list<int> vect
 
 void ExpectUse(std::initializer_list<uint8_t> bytes, RegisterSet reads, RegisterSet writes) {
   const RegisterUse use = UseOfBytes(bytes);
-  EXPECT_EQ(use.reads, reads) << std::hex << use.reads.bits();
-  EXPECT_EQ(use.writes, writes) << std::hex << use.writes.bits();
+  EXPECT_EQ(use.reads, reads);
+  EXPECT_EQ(use.writes, writes);
 }
 
 // The CPU shows where a set is too small; these show that it is not needlessly large, and what a CPU run cannot:

@@ -49,7 +49,7 @@ LiftedLoop LiftText(const llvm::orc::LLJIT& jit, const LoopCase& loop) {
   result.module->setDataLayout(jit.getDataLayout());
   result.module->setTargetTriple(jit.getTargetTriple().str());
   auto lifted = LiftLoop(*result.module, (*function)->decoded(), *facts,
-                         {.known = loop.known, .live_at_pause = RegisterSet(~uint64_t{0} >> 16),
+                         {.known = loop.known, .live_at_pause = RegisterSet::All(),
                           .upper_zero = loop.upper_zero}, "lifted");
   if (!lifted) {
     result.rejection = Describe(lifted.error());

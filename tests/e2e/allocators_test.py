@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Programs with another malloc, linked or preloaded."""
+import os
+import pathlib
+
+import harness
+from harness import PRELOAD, RUN, Expect, TraceTest, build
+
+FOLDER = pathlib.Path(os.environ.get("TRACELIFT_E2E_ALLOCATORS", "/usr/lib/x86_64-linux-gnu"))
+EXPECT = Expect(accelerated=True, symbol="(anonymous namespace)::Work")
+
+
+class AllocatorsTest(TraceTest):
+    def check(self, library):
+        path = FOLDER / library
+        if not path.exists():
+            self.skipTest(f"no {path}")
+        with self.subTest("linked"):
+            program = build("allocations.cc", libraries=("-lpthread", str(path), f"-Wl,-rpath,{FOLDER}"))
+            self.same_when_accelerated(lambda scale: [program, 2000 * scale], EXPECT, modes=(RUN, PRELOAD))
+        with self.subTest("preloaded"):
+            program = build("allocations.cc")
+            self.same_when_accelerated(lambda scale: [program, 2000 * scale], EXPECT, env={"LD_PRELOAD": str(path)})
+
+    def test_jemalloc(self):
+        self.check("libjemalloc.so.2")
+
+    def test_tcmalloc(self):
+        self.check("libtcmalloc_minimal.so.4")
+
+
+if __name__ == "__main__":
+    harness.main()
