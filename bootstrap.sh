@@ -5,11 +5,16 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 packages=(
+  # to build
   g++ cmake ninja-build ccache lld-19 pkg-config python3 git
-  llvm-19-dev libpolly-19-dev clang-19 clang-14 gfortran
-  libzydis-dev libunwind-dev libmetis-dev libtbb-dev libzmq3-dev libhwloc-dev libdw-dev libxxhash-dev libzstd-dev
+  llvm-19-dev libpolly-19-dev zlib1g-dev libzstd-dev
+  libzydis-dev libunwind-dev libmetis-dev libtbb-dev libzmq3-dev libhwloc-dev libdw-dev libxxhash-dev
   libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev libbenchmark-dev
-  octave libblas3
+  # what the samples and the programs under test are built with
+  clang-19 clang-14 gfortran binutils make
+  # programs that the tests run, with tracelift and without
+  octave libblas3 nodejs perl sqlite3 openssl bc jq tcl m4 gnupg libxml2-utils
+  gzip bzip2 xz-utils zstd zip unzip file patch libjemalloc2 libtcmalloc-minimal4
 )
 
 missing=()

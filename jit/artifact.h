@@ -47,6 +47,7 @@ struct Artifact {
   std::vector<Guard> guards;
   RegisterSet live_at_header;         // registers the original needs when it is resumed at the header
   RegisterSet written;                // registers the chunk function may change in `out`
+  int group = 1;                      // the chunk function is fastest for multiples of so many passes
   bool may_flag = false;              // can set a flag: keep what is needed to redo
   uint64_t header = 0;
   std::string ir;                     // optimised LLVM IR when asked for, else empty

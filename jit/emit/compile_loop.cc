@@ -16,6 +16,7 @@
 #include "jit/emit/counted_exits.h"
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
+#include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/lift/lifter.h"
 
@@ -187,6 +188,7 @@ std::expected<Artifact, Rejection> CompileWith(Knowledge knowledge, const CodeRe
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(dividing, evolution);
     artifact.may_flag = MakeChunkFunction(chunk, *shape, evolution);
+    if (JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
   }
   llvm::StripDebugInfo(module);
   std::string problem;

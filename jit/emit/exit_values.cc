@@ -1,4 +1,4 @@
-// Two cases. Where ScalarEvolution knows how often the inner loop is passed, it knows the values after it. The other is
+// Two cases of values after loops. Where ScalarEvolution knows how often the inner loop is passed, it knows the values after it. The other is
 // compilers' favourite: the loop ends when one stepping value equals a bound, and nothing says that the steps hit the
 // bound. But *if* the loop is left there, then start + step * n == bound (mod 2^64) for the pass n it is left in, so any
 // value with k times that step is its own start + k * (bound - start), whatever n is.
@@ -82,6 +82,21 @@ class Rewriter {
     }
   }
 
+  // A register that every arm sets to the same expression, each for itself.
+  void MergeArms(llvm::BasicBlock* block) {
+    for (llvm::PHINode& phi : llvm::make_early_inc_range(block->phis())) {
+      if (!phi.getType()->isIntegerTy() || phi.getNumIncomingValues() < 2) continue;
+      const llvm::SCEV* all = evolution_.getSCEV(phi.getIncomingValue(0));
+      const auto differs = [&](const llvm::Use& value) { return evolution_.getSCEV(value) != all; };
+      if (llvm::any_of(phi.incoming_values(), differs)) continue;
+      llvm::Instruction* at = &*block->getFirstInsertionPt();
+      if (!evolution_.dominates(all, block) || !expander_.isSafeToExpandAt(all, at)) continue;
+      phi.replaceAllUsesWith(expander_.expandCodeFor(all, phi.getType(), at));
+      evolution_.forgetValue(&phi);
+      changed_ = true;
+    }
+  }
+
   bool changed() const { return changed_; }
 
  private:
@@ -129,6 +144,9 @@ bool RewriteExitValues(llvm::Function& function, llvm::LoopInfo& loops, llvm::Sc
   for (llvm::Loop* loop : llvm::reverse(outer_first)) {
     if (!loop->getParentLoop()) continue;  // the region's own: its ends are not part of it
     rewriter.Rewrite(loop);
+  }
+  for (llvm::BasicBlock& block : function) {
+    if (!loops.isLoopHeader(&block)) rewriter.MergeArms(&block);
   }
   return rewriter.changed();
 }

@@ -1,6 +1,6 @@
-// Values that an inner loop leaves behind, as expressions over what was there before it. A pointer that inner loops move
-// on is an induction variable of the outer loop only when its value after the inner loop can be seen without counting
-// that loop's passes. Private to jit/emit.
+// Values that an inner loop or the arms of a branch leave behind, as expressions over what was there before. A pointer
+// that inner loops move on is an induction variable of the outer loop only when its value after the inner loop can be
+// seen without counting that loop's passes. Private to jit/emit.
 #pragma once
 
 #include <llvm/Analysis/LoopInfo.h>

@@ -65,7 +65,8 @@ std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop)
     for (llvm::User* user : kept.copies[i]->users()) {
       auto* instruction = llvm::cast<llvm::Instruction>(user);
       if (!loop->contains(instruction->getParent()) || instruction == phi) continue;
-      if (!IsCopy(instruction, kept.copies[i]) || instruction->getParent() == loop->getHeader()) return std::nullopt;
+      const bool next_pass_gets_it = llvm::isa<llvm::PHINode>(instruction) && instruction->getParent() == loop->getHeader();
+      if (!IsCopy(instruction, kept.copies[i]) || next_pass_gets_it) return std::nullopt;
       if (seen.insert(instruction).second) kept.copies.push_back(instruction);
     }
   }

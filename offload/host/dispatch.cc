@@ -26,6 +26,7 @@ using jit::RejectionReason;
 constexpr uint32_t kDefaultMxcsr = 0x1f80;
 constexpr uint32_t kMxcsrSticky = 0x3f;
 constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
+constexpr double kLongestSliceNs = 25e6;
 constexpr double kProbeNs = 50e3;        // measure the original for about this long
 constexpr double kCloneEntryNs = 600;    // saving and restoring the register file around the clone, measured
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
@@ -67,7 +68,7 @@ class Entry {
   void RecordRun(double ns, int64_t passes);
   bool RunVariant(const Variant& variant, int64_t passes);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
-  int64_t SlicePasses(double target_ns, int64_t left) const;
+  int64_t SlicePasses(double target_ns, int64_t left, int64_t group) const;
 
   Region& region_;
   jit::SavedContext& context_;
@@ -224,7 +225,7 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
 bool Entry::RunVariant(const Variant& variant, int64_t passes) {
   region_.after = state_;
   WorkerPool::Outcome outcome;
-  const WorkerPool::Job job{variant.function, &state_, &region_.after, passes, state_.mxcsr};
+  const WorkerPool::Job job{variant.function, &state_, &region_.after, passes, variant.artifact.group, state_.mxcsr};
   if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   if (outcome.flags != 0) {
     if (jit::ReadsWhatItWrites(region_.footprint)) region_.before_image.Restore({ranges_, range_count_});
@@ -288,10 +289,16 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
   return true;
 }
 
-int64_t Entry::SlicePasses(double target_ns, int64_t left) const {
+// About `target_ns` of work, but enough passes that no core idles long at the end of a slice: a multiple of the threads,
+// eight for each unless that takes longer than a signal should wait.
+int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t group) const {
   const double cost = std::max(region_.variant_ns > 0 ? region_.variant_ns : region_.native_ns, 0.01);
-  const auto wanted = static_cast<int64_t>(std::min(target_ns / cost, 1e15));
-  return std::clamp<int64_t>(wanted, std::min<int64_t>(left, region_.pool->threads()), left);
+  const int64_t threads = region_.pool->threads() * group;
+  const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
+  const int64_t even = std::min(8 * threads, within(kLongestSliceNs));
+  int64_t passes = std::max({within(target_ns), even, threads});
+  passes -= passes % threads;
+  return std::min(passes, left);
 }
 
 uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
@@ -351,7 +358,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   while (good && left > 0) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
                         (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
-    const int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left);
+    const int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left, artifact.group);
     const double slice_start = NowNs();
     good = PrepareSlice(variant, passes, verify) &&
            (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes));

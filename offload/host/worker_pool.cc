@@ -67,7 +67,8 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
     return true;
   }
   const int64_t wanted = std::min<int64_t>(job.passes, threads_ * kChunksPerThread);
-  const int64_t chunk_passes = (job.passes + wanted - 1) / wanted;
+  const int64_t groups = (job.passes + job.group - 1) / job.group;
+  const int64_t chunk_passes = (groups + wanted - 1) / wanted * job.group;
   const uint64_t chunks = static_cast<uint64_t>((job.passes + chunk_passes - 1) / chunk_passes);
 
   // Close the old generation, write the fields, then open the new one: the release pairs with the claims' acquire.

@@ -29,6 +29,7 @@ class WorkerPool {
     const jit::MachineState* in = nullptr;
     jit::MachineState* out = nullptr;  // state after the last pass; may be null
     int64_t passes = 0;
+    int64_t group = 1;                 // chunks are multiples of so many passes
     uint32_t mxcsr = 0x1f80;
   };
   struct Outcome {

@@ -278,3 +278,12 @@ void NAME(julia)(float *out, int w, int h, float cr, float ci) {
       out[y * w + x] = n + zr;
     }
 }
+
+void NAME(behind)(float *out, const float *in, int h, int w, int off) {
+  const float *before = in + off, *row = in + w;
+  for (int y = 1; y < h; y++) {
+    for (int x = 0; x < w; x++) out[y * w + x] = row[x] - before[x];
+    before = row;
+    row += w;
+  }
+}

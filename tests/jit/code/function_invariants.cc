@@ -143,6 +143,32 @@ std::string CheckDominators(const DecodedFunction& f) {
   return "";
 }
 
+/// Registers that an operand of the instruction reads for certain; for vector registers their low half. Operands that
+/// are only written in part keep the rest, which is not a use of it.
+RegisterSet CertainReads(const Instruction& instruction) {
+  const RegisterSet reads = UseOf(instruction).reads;
+  RegisterSet certain;
+  const auto add = [&](ZydisRegister reg) {
+    const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+    const int id = ZydisRegisterGetId(whole);
+    const ZydisRegisterClass kind = ZydisRegisterGetClass(whole);
+    if (kind == ZYDIS_REGCLASS_GPR64 && reads.HasGpr(id)) certain.AddGpr(id);
+    const bool is_vector = kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM || kind == ZYDIS_REGCLASS_ZMM;
+    if (is_vector && reads.HasVector(id)) certain.AddVectorLow(id);
+  };
+  for (int i = 0; instruction.valid && i < instruction.info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = instruction.operands[i];
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && (operand.actions & ZYDIS_OPERAND_ACTION_READ) != 0) {
+      add(operand.reg.value);
+    } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
+      if (operand.mem.base != ZYDIS_REGISTER_NONE) add(operand.mem.base);
+      if (operand.mem.index != ZYDIS_REGISTER_NONE) add(operand.mem.index);
+    }
+  }
+  if (reads.HasFlags()) certain.AddFlags();
+  return certain;
+}
+
 std::string CheckLiveness(const DecodedFunction& f) {
   if (f.live_in.size() != f.blocks.size()) return "live_in has another size";
   for (size_t b = 0; b < f.blocks.size(); ++b) {
@@ -150,8 +176,7 @@ std::string CheckLiveness(const DecodedFunction& f) {
     RegisterSet live;
     for (int s : block.successors) live = live | f.live_in[s];
     for (int i = block.first + block.count - 1; i >= block.first; --i) {
-      const RegisterUse use = UseOf(f.instructions[i]);
-      live = (live - use.writes) | use.reads;
+      live = (live - UseOf(f.instructions[i]).writes) | CertainReads(f.instructions[i]);
     }
     if ((live - f.live_in[b]) != RegisterSet()) return fmt::format("block {:#x}: live_in is too small", block.begin);
   }
@@ -185,10 +210,13 @@ std::string CheckFacts(const DecodedFunction& f) {
         }
       }
     }
-    for (uint64_t exit : facts->exits) {
-      for (const AddressRange& block : f.loops[l].blocks) {
-        if (block.begin == exit) return at + "an exit leads into the loop";
-      }
+    if (facts->is_detour.size() != facts->exits.size()) return at + "is_detour has another size";
+    for (size_t e = 0; e < facts->exits.size(); ++e) {
+      const int target = f.BlockAt(facts->exits[e]);
+      const std::vector<int> lifted = f.LiftedBlocks(static_cast<LoopId>(l));
+      if (target >= 0 && Has(lifted, target)) return at + "an exit leads into the lifted blocks";
+      const bool inside = target >= 0 && Has(f.LoopBlocks(static_cast<LoopId>(l)), target);
+      if (inside != facts->is_detour[e]) return at + "an exit is a detour exactly when it stays in the loop";
     }
   }
   return "";
