@@ -6,6 +6,7 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
+#include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
@@ -280,6 +281,8 @@ void Dispatch(llvm::Function& outer, llvm::Function& jammed, llvm::Function& sin
 }  // namespace
 
 bool JamPasses(llvm::Function& function, Analyses& analyses) {
+  analyses.function.clear();
+  llvm::ADCEPass().run(function, analyses.function);  // the exit tests and counters that were replaced
   analyses.function.clear();
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
   if (std::distance(loops.begin(), loops.end()) != 1) return false;

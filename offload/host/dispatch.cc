@@ -48,6 +48,13 @@ uint64_t SlotAddress(const jit::Slot& slot, const jit::MachineState& state) {
 
 size_t VectorBytes(jit::RegisterSet live, int vector) { return live.HasVectorUpper(vector) ? 16 : 8; }
 
+RejectionReason ReasonOf(uint32_t flags) {
+  if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
+  if (flags & (jit::kFlagStale | jit::kFlagUnlike)) return RejectionReason::kCarriedValue;
+  if (flags & jit::kFlagDivideFault) return RejectionReason::kDivideFault;
+  return RejectionReason::kNotANumber;
+}
+
 // One entry of one region; `region.busy` is held.
 class Entry {
  public:
@@ -229,7 +236,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes) {
   if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   if (outcome.flags != 0) {
     if (jit::ReadsWhatItWrites(region_.footprint)) region_.before_image.Restore({ranges_, range_count_});
-    return Decline(outcome.flags & jit::kFlagDetour ? RejectionReason::kCallInLoop : RejectionReason::kNotANumber, passes);
+    return Decline(ReasonOf(outcome.flags), passes);
   }
   const jit::RegisterSet live = variant.artifact.written & variant.artifact.live_at_header;
   for (int i = 0; i < jit::kGprCount; ++i) {
