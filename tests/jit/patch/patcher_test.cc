@@ -218,6 +218,7 @@ TEST(Patcher, AForkInTheMiddleOfAChangeLeavesTheChildWithTheOriginal) {
     before.push_back(BytesOf(loop));
     loops.push_back(std::make_unique<PatchedLoop>(loop, true, [](RegionImage&, SavedContext*) { return kDecline; }));
   }
+  PatchedLoop::ThePatcher();  // made before the fork: a child could wait forever for the other thread to make it
   std::atomic<bool> stop{false};
   std::thread changer([&] {
     while (!stop.load()) {
