@@ -64,9 +64,12 @@ enum class Knowledge : uint8_t {
   kFloats,     // and vector registers: branches on alpha and beta, constants that are loaded again on one path
 };
 
-void SpecialiseVectors(const LoopFacts& facts, const MachineState& observed, Specialisation* result) {
+void SpecialiseVectors(const DecodedFunction& code, const LoopFacts& facts, const MachineState& observed,
+                       Specialisation* result) {
+  // Registers that only what follows the loop may read hold anything, and something else each time.
+  const RegisterSet candidates = facts.live_at_header & ReadBy(code, facts.loop);
   for (int i = 0; i < kVectorCount; ++i) {
-    if (!facts.live_at_header.HasVector(i)) continue;
+    if (!candidates.HasVector(i)) continue;
     KnownValue known{.vector = static_cast<int8_t>(i)};
     std::memcpy(&known.low, observed.vector[i].bytes.data(), 8);
     Guard guard{.vector = static_cast<int8_t>(i), .with_upper = facts.live_at_header.HasVectorUpper(i), .value = known.low};
@@ -81,7 +84,7 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
                           const MachineState& observed, Knowledge knowledge) {
   const bool guarded = knowledge != Knowledge::kConstants;
   Specialisation result;
-  if (knowledge == Knowledge::kFloats) SpecialiseVectors(facts, observed, &result);
+  if (knowledge == Knowledge::kFloats) SpecialiseVectors(code, facts, observed, &result);
   for (size_t i = 0; i < facts.slots.size(); ++i) {
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;

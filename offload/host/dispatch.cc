@@ -412,6 +412,15 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
     region.image->SkipNext(INT64_MAX / 2);
     return jit::kDecline;
   }
+  // What dispatch and the deepest chunk need below here; threads and coroutines can have less.
+  constexpr uint64_t kStackBytes = 48 << 10;
+  const auto stack = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  const jit::ByteRange room{stack - kStackBytes, stack, true};
+  if (!RangesUsable({&room, 1})) {
+    region.CountDecline(RejectionReason::kSmallStack);
+    region.image->SkipNext(1 << 16);
+    return jit::kDecline;
+  }
   if (region.busy.exchange(true, std::memory_order_acquire)) {
     region.image->SkipNext(64);  // another thread is in it; look again a little later
     return jit::kDecline;

@@ -24,8 +24,7 @@ constexpr uint64_t kIndexBits = 32;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
 // The coordinator looks for the next slice this long before it sleeps: slices follow each other within microseconds.
 constexpr int64_t kSpinNs = 60'000;
-// Chunks are an eighth of a thread's share of a slice of 4 ms: this is longer than any of them.
-constexpr int64_t kLongestWaitNs = 1'500'000;
+constexpr int64_t kShortestWaitNs = 50'000;
 constexpr int kLongestPenalty = 256;
 
 int64_t NowNs() {
@@ -92,8 +91,10 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
       syscall(SYS_futex, &wake_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
     }
   }
+  const int64_t start = NowNs();
   ClaimChunks();
-  if (WaitUntilDone(chunks)) {
+  // A helper needs about as long for its last chunk as we did for one of ours.
+  if (WaitUntilDone(chunks, kShortestWaitNs + (NowNs() - start) / 2)) {
     penalty_ = std::max(1, penalty_ - 1);
   } else {
     jobs_alone_ = penalty_;
@@ -116,14 +117,13 @@ void WorkerPool::RunAlone(const Job& job, Outcome* outcome) {
 }
 
 // False when a helper kept us waiting as only a descheduled one does.
-bool WorkerPool::WaitUntilDone(uint64_t chunks) {
+bool WorkerPool::WaitUntilDone(uint64_t chunks, int64_t longest_ns) {
   const int64_t start = NowNs();
-  // A chunk takes as long as ours did; more than this beyond it is not work.
   bool prompt = true;
   for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins) {
     if (prompt) {
       _mm_pause();
-      if (spins % 64 == 63) prompt = NowNs() - start < kLongestWaitNs;
+      if (spins % 64 == 63) prompt = NowNs() - start < longest_ns;
     } else {
       const timespec nap{0, 50'000};
       syscall(SYS_nanosleep, &nap, nullptr);

@@ -43,7 +43,7 @@ class WorkerPool {
   void CoordinatorLoop();
   void ClaimChunks();
   bool ClaimOne(uint64_t generation);
-  bool WaitUntilDone(uint64_t chunks);
+  bool WaitUntilDone(uint64_t chunks, int64_t longest_ns);
   void RunAlone(const Job& job, Outcome* outcome);
 
   const int threads_;

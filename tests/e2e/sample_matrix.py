@@ -44,8 +44,8 @@ class MatrixTest(TraceTest):
         flags = [level, pie, *(["-s"] if stripped else []), *(["-fPIE"] if pie == "-pie" else ["-fno-pie"])]
         program = harness.build(sample.source, flags, family)
         proof = sample.expect if (family, level) == ("gcc", "-O2") else Expect()
-        arguments = [str(a) for a in sample.arguments] + ([sample.writes] if sample.writes else [])
-        return self.same([program, *arguments], proof, modes=modes, timeout=300, name=sample.name)
+        return self.same_when_accelerated(lambda scale: sample.command(program, scale), proof, modes=modes, timeout=300,
+                                          name=sample.name)
 
 
 def main():

@@ -21,10 +21,16 @@ class Sample:
     arguments: tuple    # of the short run; without any it runs for 3 to 5 s
     expect: Expect
     writes: str = ""    # argument that names a file to produce
+    order: int = 1      # the work grows with this power of the last argument
 
     @property
     def name(self):
         return self.file.split(".")[0]
+
+    def command(self, program, scale=1):
+        """The short run, with `scale` times the work."""
+        last = round(self.arguments[-1] * scale ** (1 / self.order))
+        return [program, *self.arguments[:-1], last, *([self.writes] if self.writes else [])]
 
     @property
     def source(self):
@@ -36,17 +42,17 @@ class Sample:
 
 
 SAMPLES = [
-    Sample("matmul.c", (1000,), ACCELERATED),
-    Sample("matmul_fortran.f90", (1000,), ACCELERATED),
+    Sample("matmul.c", (1000,), ACCELERATED, order=3),
+    Sample("matmul_fortran.f90", (1000,), ACCELERATED, order=3),
     Sample("stencil2d.c", (1000, 500), ACCELERATED),
     Sample("stencil3d.c", (80, 1000), ACCELERATED),
-    Sample("nbody.c", (1800, 60), ACCELERATED),
-    Sample("mandelbrot.c", (560, 1500), ACCELERATED, writes="out.pgm"),
-    Sample("triad.c", (400000, 2000), ACCELERATED),
-    Sample("convolve.c", (2400, 6), ACCELERATED, writes="out.pgm"),
+    Sample("nbody.c", (1800, 100), ACCELERATED),
+    Sample("mandelbrot.c", (560, 3000), ACCELERATED, writes="out.pgm"),
+    Sample("triad.c", (400000, 3500), ACCELERATED),
+    Sample("convolve.c", (2400, 12), ACCELERATED, writes="out.pgm"),
     Sample("vector_ops.cpp", (200000, 2500), ACCELERATED),
-    Sample("kmeans_assign.cpp", (20000, 128, 20), ACCELERATED),
-    Sample("distances.cpp", (4400,), ACCELERATED),
+    Sample("kmeans_assign.cpp", (20000, 128, 70), ACCELERATED),
+    Sample("distances.cpp", (3500,), ACCELERATED, order=2),
     Sample("histogram.c", (32, 20), home("IndirectAddress")),
     Sample("prefix_sum.c", (1000000, 600), home("CarriedValue", "DependentIterations")),
     Sample("linked_list.c", (20000, 3000), home("CarriedValue", "IndirectAddress", "UnknownTripCount")),

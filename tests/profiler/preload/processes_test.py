@@ -40,7 +40,8 @@ class Processes(unittest.TestCase):
         self.same("descriptors", "hot")
 
     def test_calls_for_single_threaded_processes_work(self):
-        self.assertEqual(self.same("namespaces")[1], "0 0\n")
+        # In a container or a chroot the first is refused: natively, too.
+        self.assertIn(self.same("namespaces")[1], ("0 0\n", "-1 0\n"))
 
     def test_process_ends_after_its_last_thread(self):
         self.same("main-leaves")
