@@ -24,7 +24,7 @@ constexpr uint64_t kIndexBits = 32;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
 // The coordinator looks for the next slice this long before it sleeps: slices follow each other within microseconds.
 constexpr int64_t kSpinNs = 60'000;
-constexpr int64_t kShortestWaitNs = 50'000;
+constexpr int64_t kShortestWaitNs = 400'000;
 constexpr int kLongestPenalty = 256;
 
 int64_t NowNs() {
@@ -94,7 +94,7 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   const int64_t start = NowNs();
   ClaimChunks();
   // A helper needs about as long for its last chunk as we did for one of ours.
-  if (WaitUntilDone(chunks, kShortestWaitNs + (NowNs() - start) / 2)) {
+  if (WaitUntilDone(chunks, kShortestWaitNs + (NowNs() - start))) {
     penalty_ = std::max(1, penalty_ - 1);
   } else {
     jobs_alone_ = penalty_;
