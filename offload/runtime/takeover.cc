@@ -246,8 +246,7 @@ void Session::Supervise() {
                             main_reason == jit::RejectionReason::kUnknownTripCount ||
                             main_reason == jit::RejectionReason::kIndirectAddress;
     if (region.executions.load() == finding.executions_before && declines >= (structural ? kFewDeclines : kManyDeclines)) {
-      PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile),
-              region.conflict_instruction.load());
+      PutBack(finding, main_reason, region.conflict_instruction.load());
     }
   }
 }
