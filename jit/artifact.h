@@ -12,11 +12,9 @@ namespace tracelift::jit {
 
 /// The artifact was specialised on the value of one place: entries with another value must not use it.
 struct Guard {
-  int8_t gpr = -1;      // the place: this register, or
-  int16_t slot = -1;    // this slot, its `bytes` bytes, or
-  int8_t vector = -1;   // the low 8 bytes of this vector register; the upper ones too when `with_upper`
-  bool with_upper = false;
-  uint64_t value = 0, upper = 0;
+  int8_t gpr = -1;    // the place: this register, or
+  int16_t slot = -1;  // this slot, its lowest 8 bytes
+  uint64_t value = 0;
 };
 
 struct CompileTimes {

@@ -8,9 +8,11 @@
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "jit/artifact.h"
+#include "jit/emit/entry_facts.h"
 
 namespace tracelift::jit {
 namespace {
@@ -82,10 +84,27 @@ bool MayComeFromArithmetic(llvm::Value* value) {
   return false;
 }
 
+llvm::Value* IsNaN(llvm::Value* value, bool innermost, llvm::IRBuilder<>& builder) {
+  llvm::Type* type = value->getType();
+  if (innermost) return builder.CreateFCmpUNO(value, value);
+  // Tested as bits, which LLVM leaves alone: it would merge the comparison with one in an inner loop, whose values were
+  // then used outside it, and the loop vectoriser gives up on that.
+  const llvm::APInt infinity = llvm::APFloat::getInf(type->getScalarType()->getFltSemantics()).bitcastToAPInt();
+  llvm::Type* bits_type = type->getWithNewType(builder.getIntNTy(infinity.getBitWidth()));
+  llvm::Value* bits = builder.CreateBitCast(value, bits_type);
+  llvm::Value* magnitude =
+      builder.CreateAnd(bits, llvm::ConstantInt::get(bits_type, llvm::APInt::getSignedMaxValue(infinity.getBitWidth())));
+  return builder.CreateICmpUGT(magnitude, llvm::ConstantInt::get(bits_type, infinity));
+}
+
 // Of two NaN operands x86 returns the first; LLVM may swap them, and folds signs differently. So wherever bits of a
 // float computed here become visible (memory, integer code, the state at the end), a NaN sets the flag, and the
 // caller lets the original code redo the slice. Comparisons see a NaN as unordered whatever its bits.
-bool FlagNaNs(llvm::Function& function, llvm::AllocaInst* seen) {
+bool FlagNaNs(llvm::Function& function, const LoopShape& shape, llvm::AllocaInst* seen) {
+  std::set<const llvm::BasicBlock*> innermost;
+  for (const llvm::Loop* loop : shape.loop->getLoopsInPreorder()) {
+    if (loop->isInnermost()) innermost.insert(loop->block_begin(), loop->block_end());
+  }
   std::vector<std::pair<llvm::Instruction*, llvm::Value*>> sinks;
   for (llvm::BasicBlock& block : function) {
     for (llvm::Instruction& instruction : block) {
@@ -100,7 +119,7 @@ bool FlagNaNs(llvm::Function& function, llvm::AllocaInst* seen) {
   }
   for (const auto& [before, value] : sinks) {
     llvm::IRBuilder<> builder(before);
-    llvm::Value* nan = builder.CreateFCmpUNO(value, value);
+    llvm::Value* nan = IsNaN(value, innermost.contains(before->getParent()), builder);
     if (nan->getType()->isVectorTy()) nan = builder.CreateOrReduce(nan);
     builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt1Ty(), seen), nan), seen);
   }
@@ -248,22 +267,6 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
   marker->eraseFromParent();
 }
 
-// Leaves before the first pass, with nothing done, when the state at entry is not as compiled for.
-void CheckEntry(llvm::Function& function, const LoopShape& shape) {
-  if (shape.checks.empty()) return;
-  llvm::Instruction* before = shape.loop->getLoopPreheader()->getTerminator();
-  llvm::IRBuilder<> builder(before);
-  std::vector<llvm::Value*> differences;
-  for (const EntryCheck& check : shape.checks) differences.push_back(builder.CreateICmpNE(check.actual, check.expected));
-  llvm::Instruction* unlike = llvm::SplitBlockAndInsertIfThen(builder.CreateOr(differences), before->getIterator(), true);
-  builder.SetInsertPoint(unlike);
-  llvm::Value* pointer = function.getArg(kFlags);
-  llvm::Value* flags = builder.CreateLoad(builder.getInt32Ty(), pointer);
-  builder.CreateStore(builder.CreateOr(flags, builder.getInt32(kFlagUnlike)), pointer);
-  builder.CreateRet(builder.getInt32(0));
-  unlike->eraseFromParent();
-}
-
 }  // namespace
 
 bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution) {
@@ -279,11 +282,10 @@ bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::S
   AdvanceStarts(function, shape, evolution);
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
-  flags |= FlagNaNs(function, nan_seen);
+  flags |= FlagNaNs(function, shape, nan_seen);
   flags |= FlagDetours(function);
   GuardStateStores(function, must_be_set);
-  CheckEntry(function, shape);
-  flags |= !shape.checks.empty();
+  flags |= CheckFacts(function, shape.loop->getLoopPreheader()->getTerminator());
   for (llvm::BasicBlock& block : function) {
     auto* ret = llvm::dyn_cast<llvm::ReturnInst>(block.getTerminator());
     if (!ret) continue;

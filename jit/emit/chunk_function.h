@@ -15,7 +15,7 @@ namespace tracelift::jit {
 ///   the pass counter is a fresh one,
 ///   values that become visible are checked for NaN (kFlagNaN),
 ///   kept values that no pass of the chunk set are reported with the state (kFlagStale),
-///   the checks of the shape come first (kFlagUnlike).
+///   the facts relied on are checked first (kFlagUnlike).
 /// The result returns i32 but is called as a ChunkFunction (the value is ignored). Returns whether a flag can be set.
 bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution);
 

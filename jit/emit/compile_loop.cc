@@ -14,6 +14,7 @@
 #include "jit/compiler.h"
 #include "jit/emit/chunk_function.h"
 #include "jit/emit/counted_exits.h"
+#include "jit/emit/entry_facts.h"
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
@@ -57,34 +58,9 @@ RegisterSet ReadBy(const DecodedFunction& code, LoopId loop) {
   return read;
 }
 
-// How much of the observed state is folded into the code.
-enum class Knowledge : uint8_t {
-  kConstants,  // only what can never change
-  kSizes,      // and what looks like sizes and strides
-  kFloats,     // and vector registers: branches on alpha and beta, constants that are loaded again on one path
-};
-
-void SpecialiseVectors(const DecodedFunction& code, const LoopFacts& facts, const MachineState& observed,
-                       Specialisation* result) {
-  // Registers that only what follows the loop may read hold anything, and something else each time.
-  const RegisterSet candidates = facts.live_at_header & ReadBy(code, facts.loop);
-  for (int i = 0; i < kVectorCount; ++i) {
-    if (!candidates.HasVector(i)) continue;
-    KnownValue known{.vector = static_cast<int8_t>(i)};
-    std::memcpy(&known.low, observed.vector[i].bytes.data(), 8);
-    Guard guard{.vector = static_cast<int8_t>(i), .with_upper = facts.live_at_header.HasVectorUpper(i), .value = known.low};
-    if (guard.with_upper) std::memcpy(&known.high, observed.vector[i].bytes.data() + 8, 8);
-    guard.upper = known.high;
-    result->known.push_back(known);
-    result->guards.push_back(guard);
-  }
-}
-
 Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code, const LoopFacts& facts,
-                          const MachineState& observed, Knowledge knowledge) {
-  const bool guarded = knowledge != Knowledge::kConstants;
+                          const MachineState& observed, bool guarded) {
   Specialisation result;
-  if (knowledge == Knowledge::kFloats) SpecialiseVectors(code, facts, observed, &result);
   for (size_t i = 0; i < facts.slots.size(); ++i) {
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
@@ -134,9 +110,49 @@ std::string PrintIr(const llvm::Module& module) {
   return text;
 }
 
-std::expected<Artifact, Rejection> CompileWith(Knowledge knowledge, const CodeReader& reader,
-                                               const FunctionCode& function, LoopId loop, const MachineState& observed,
-                                               const CompileOptions& options) {
+struct AnalysedLoop {
+  LoopShape shape;
+  FootprintProgram footprint;
+  std::vector<llvm::Loop*> dividing;  // see FootprintOf
+  llvm::ScalarEvolution* evolution = nullptr;
+};
+
+std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
+                                                   const LoopFacts& facts) {
+  llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
+  llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
+  auto shape = AnalyseShape(chunk, loops, evolution, code);
+  if (!shape) {
+    if (shape.error().address == 0) shape.error().address = facts.header;
+    return std::unexpected(shape.error());
+  }
+  AnalysedLoop result{std::move(*shape), {}, {}, &evolution};
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, &result.dividing);
+  if (!footprint) return std::unexpected(footprint.error());
+  result.footprint = std::move(*footprint);
+  return result;
+}
+
+// Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen (unless null).
+std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
+                                               const LoopFacts& facts, const MachineState* observed) {
+  constexpr int kRounds = 3;  // a branch decided may make a register constant, which decides another
+  SimplifyForAnalysis(chunk, analyses);
+  auto result = AnalyseAsIs(chunk, analyses, code, facts);
+  for (int round = 0; !result && observed != nullptr && round < kRounds; ++round) {
+    llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
+    if (loops.empty() || !RelyOnObservedState(**loops.begin(), *observed)) break;
+    analyses.function.clear();
+    SimplifyForAnalysis(chunk, analyses);
+    if (auto closer = AnalyseAsIs(chunk, analyses, code, facts)) return closer;
+  }
+  return result;  // the reason against the loop as it is written
+}
+
+}  // namespace
+
+std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                               const MachineState& observed, const CompileOptions& options) {
   static std::atomic<unsigned> serial = 0;
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
@@ -157,7 +173,7 @@ std::expected<Artifact, Rejection> CompileWith(Knowledge knowledge, const CodeRe
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
-  const Specialisation special = Specialise(reader, code, *facts, observed, knowledge);
+  const Specialisation special = Specialise(reader, code, *facts, observed, options.specialise);
   artifact.guards = special.guards;
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
@@ -174,23 +190,14 @@ std::expected<Artifact, Rejection> CompileWith(Knowledge knowledge, const CodeRe
   SetAttributes(chunk);
   {
     Analyses analyses(machine->get());
-    SimplifyForAnalysis(chunk, analyses);
-    llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
-    llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
-    auto shape = AnalyseShape(chunk, loops, evolution, code);
-    if (!shape) {
-      if (shape.error().address == 0) shape.error().address = facts->header;
-      return std::unexpected(shape.error());
-    }
-    std::vector<llvm::Loop*> dividing;
-    auto footprint = FootprintOf(*shape, loops, evolution, *facts, code, &dividing);
-    if (!footprint) return std::unexpected(footprint.error());
-    artifact.footprint = std::move(*footprint);
+    auto analysed = Analyse(chunk, analyses, code, *facts, options.specialise ? &observed : nullptr);
+    if (!analysed) return std::unexpected(analysed.error());
+    artifact.footprint = std::move(analysed->footprint);
     artifact.times.analyse_ns = watch.Lap();
 
     // From here on the function is a chunk: counted passes, no exits.
-    CountExits(dividing, evolution);
-    artifact.may_flag = MakeChunkFunction(chunk, *shape, evolution);
+    CountExits(analysed->dividing, *analysed->evolution);
+    artifact.may_flag = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution);
     if (JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
   }
   llvm::StripDebugInfo(module);
@@ -208,8 +215,6 @@ std::expected<Artifact, Rejection> CompileWith(Knowledge knowledge, const CodeRe
   return artifact;
 }
 
-}  // namespace
-
 std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop) {
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
@@ -224,15 +229,6 @@ std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, 
     }
   }
   return LoopPreview{facts->slots, facts->live_at_header, facts->written};
-}
-
-std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
-                                               const MachineState& observed, const CompileOptions& options) {
-  const Knowledge knowledge = options.specialise ? Knowledge::kSizes : Knowledge::kConstants;
-  auto artifact = CompileWith(knowledge, reader, function, loop, observed, options);
-  if (artifact || artifact.error().reason != RejectionReason::kCarriedValue || !options.specialise) return artifact;
-  auto closer = CompileWith(Knowledge::kFloats, reader, function, loop, observed, options);
-  return closer ? std::move(closer) : std::move(artifact);
 }
 
 }  // namespace tracelift::jit

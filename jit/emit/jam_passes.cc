@@ -5,6 +5,7 @@
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/IntrinsicInst.h>
+#include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/Cloning.h>
@@ -60,6 +61,7 @@ class Jammer {
       }
     }
     CloneVarying();
+    SeparatePasses();
     UseLastPassOutside();
 
     builder.SetInsertPoint(latch->getTerminator());
@@ -216,6 +218,36 @@ class Jammer {
       llvm::Type* type = first->getAllocatedType();
       start.CreateStore(start.CreateLoad(type, first), own);
       gather.CreateStore(gather.CreateOr(gather.CreateLoad(type, first), gather.CreateLoad(type, own)), first);
+    }
+  }
+
+  // What one pass writes no other touches: that is checked before a chunk runs, but LLVM cannot see it. So each copy's
+  // accesses are a scope of their own, and none aliases another's. What all passes read alike is written by none.
+  void SeparatePasses() {
+    llvm::LLVMContext& context = function_.getContext();
+    llvm::MDBuilder metadata(context);
+    llvm::MDNode* domain = metadata.createAnonymousAliasScopeDomain("passes");
+    std::array<llvm::Metadata*, kJammedPasses + 1> scopes{};  // the last: what all read
+    for (llvm::Metadata*& scope : scopes) scope = metadata.createAnonymousAliasScope(domain);
+    const auto separate = [&](llvm::Instruction& instruction, size_t own) {
+      llvm::SmallVector<llvm::Metadata*, kJammedPasses + 1> others(scopes.begin(), scopes.end());
+      others.erase(others.begin() + static_cast<std::ptrdiff_t>(own));
+      instruction.setMetadata(llvm::LLVMContext::MD_alias_scope, llvm::MDNode::get(context, scopes[own]));
+      instruction.setMetadata(llvm::LLVMContext::MD_noalias, llvm::MDNode::get(context, others));
+    };
+    std::set<const llvm::Value*> copied;
+    for (const auto& [original, copies] : copies_) {
+      for (size_t u = 0; u < copies.size(); ++u) {
+        auto* copy = llvm::dyn_cast<llvm::Instruction>(copies[u]);
+        if (!copy || !loop_->contains(copy) || !copy->mayReadOrWriteMemory()) continue;
+        copied.insert(copy);
+        separate(*copy, u);
+      }
+    }
+    for (llvm::BasicBlock* block : loop_->blocks()) {
+      for (llvm::Instruction& instruction : *block) {
+        if (llvm::isa<llvm::LoadInst>(instruction) && !copied.contains(&instruction)) separate(instruction, kJammedPasses);
+      }
     }
   }
 

@@ -9,8 +9,9 @@
 #include <llvm/IR/PatternMatch.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
-#include <optional>
 #include <set>
+
+#include "jit/emit/entry_facts.h"
 
 namespace tracelift::jit {
 namespace {
@@ -57,22 +58,6 @@ bool IsCopy(const llvm::Instruction* user, const llvm::Value* value) {
   return select && select->getCondition() != value;
 }
 
-// nullopt when an instruction of the loop depends on the phi: then a pass needs what an earlier one computed.
-std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop) {
-  KeptValue kept{phi, {phi}};
-  std::set<const llvm::Instruction*> seen{phi};
-  for (size_t i = 0; i < kept.copies.size(); ++i) {
-    for (llvm::User* user : kept.copies[i]->users()) {
-      auto* instruction = llvm::cast<llvm::Instruction>(user);
-      if (!loop->contains(instruction->getParent()) || instruction == phi) continue;
-      const bool next_pass_gets_it = llvm::isa<llvm::PHINode>(instruction) && instruction->getParent() == loop->getHeader();
-      if (!IsCopy(instruction, kept.copies[i]) || next_pass_gets_it) return std::nullopt;
-      if (seen.insert(instruction).second) kept.copies.push_back(instruction);
-    }
-  }
-  return kept;
-}
-
 bool IsRecurrence(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution& evolution) {
   if (!evolution.isSCEVable(phi.getType())) return false;
   const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
@@ -80,7 +65,7 @@ bool IsRecurrence(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolut
 }
 
 // A value that follows an induction variable one pass behind (`before = row; row += width;`) is one itself, provided
-// that it was one step behind at entry too. Makes it one and adds that as a check.
+// that it was one step behind at entry too. Makes it one and relies on that.
 void FollowRecurrences(LoopShape& shape, llvm::ScalarEvolution& evolution) {
   llvm::BasicBlock* preheader = shape.loop->getLoopPreheader();
   llvm::SCEVExpander expander(evolution, preheader->getModule()->getDataLayout(), "behind");
@@ -95,13 +80,16 @@ void FollowRecurrences(LoopShape& shape, llvm::ScalarEvolution& evolution) {
       const llvm::SCEV* start = evolution.getMinusSCEV(next->getStart(), next->getStepRecurrence(evolution));
       if (!expander.isSafeToExpandAt(start, preheader->getTerminator())) continue;
       llvm::Value* expected = expander.expandCodeFor(start, phi.getType(), preheader->getTerminator());
-      shape.checks.push_back({phi.getIncomingValueForBlock(preheader), expected});
+      llvm::Value* actual = phi.getIncomingValueForBlock(preheader);
       phi.setIncomingValueForBlock(preheader, expected);
       evolution.forgetValue(&phi);
       changed = IsRecurrence(phi, shape.loop, evolution);
-      if (changed) break;
-      phi.setIncomingValueForBlock(preheader, shape.checks.back().actual);
-      shape.checks.pop_back();
+      if (changed) {
+        llvm::IRBuilder<> builder(preheader->getTerminator());
+        RelyOn(builder.CreateICmpEQ(actual, expected), preheader->getTerminator());
+        break;
+      }
+      phi.setIncomingValueForBlock(preheader, actual);
       evolution.forgetValue(&phi);
     }
   }
@@ -114,6 +102,21 @@ std::string CarriedDetail(const llvm::PHINode* phi, uint64_t address, const Deco
 }
 
 }  // namespace
+
+std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop) {
+  KeptValue kept{phi, {phi}};
+  std::set<const llvm::Instruction*> seen{phi};
+  for (size_t i = 0; i < kept.copies.size(); ++i) {
+    for (llvm::User* user : kept.copies[i]->users()) {
+      auto* instruction = llvm::cast<llvm::Instruction>(user);
+      if (!loop->contains(instruction->getParent()) || instruction == phi) continue;
+      const bool next_pass_gets_it = llvm::isa<llvm::PHINode>(instruction) && instruction->getParent() == loop->getHeader();
+      if (!IsCopy(instruction, kept.copies[i]) || next_pass_gets_it) return std::nullopt;
+      if (seen.insert(instruction).second) kept.copies.push_back(instruction);
+    }
+  }
+  return kept;
+}
 
 uint64_t InstructionAddress(const llvm::Value* value, const DecodedFunction& code) {
   const auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);

@@ -46,11 +46,8 @@ struct KeptValue {
   std::vector<llvm::Instruction*> copies;
 };
 
-/// What a chunk relies on: two values, both computed before the loop from the state at entry, that must be equal.
-struct EntryCheck {
-  llvm::Value* actual = nullptr;
-  llvm::Value* expected = nullptr;
-};
+/// nullopt when an instruction of the loop depends on the phi: then a pass needs what an earlier one computed.
+std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop);
 
 struct LoopShape {
   llvm::Loop* loop = nullptr;
@@ -59,7 +56,6 @@ struct LoopShape {
   std::vector<ExitEdge> detours;           // to code that is not lifted: the original must redo the slice
   std::vector<llvm::PHINode*> affine;  // header phis that are add-recurrences of the loop
   std::vector<KeptValue> kept;         // all other header phis
-  std::vector<EntryCheck> checks;
   std::vector<ExitCount> counts;       // of the natural exits; the loop is left at the smallest
 };
 

@@ -59,7 +59,6 @@ class LoopLifter {
     translator.SetUpperZero(options_.upper_zero);
     for (const KnownValue& known : options_.known) {
       if (known.gpr >= 0) translator.SetKnownGpr(known.gpr, known.low);
-      if (known.vector >= 0) translator.SetKnownVector(known.vector, known.low, known.high);
       if (known.slot >= 0) translator.SetKnownSlot(known.slot, known.low, known.high);
     }
     for (int block : blocks_) {

@@ -37,8 +37,7 @@ namespace tracelift::jit {
 /// A start value known at compile time (from specialisation or read-only memory).
 struct KnownValue {
   int8_t gpr = -1;    // register, or
-  int16_t slot = -1;  // slot, or
-  int8_t vector = -1; // xmm register: its low 16 bytes
+  int16_t slot = -1;  // slot
   uint64_t low = 0, high = 0;  // value; `high` only for 16 bytes
 };
 

@@ -123,8 +123,7 @@ Place& Translator::VectorPlace(int number) {
   Place& place = vector_[number];
   if (place.lanes.empty()) {
     const size_t offset = offsetof(MachineState, vector) + number * sizeof(VectorRegister);
-    place = MakePlace("xmm" + llvm::Twine(number), offset, 16, kinds_.vector[number],
-                      known_vector_[number].known ? known_vector_[number].value : nullptr);
+    place = MakePlace("xmm" + llvm::Twine(number), offset, 16, kinds_.vector[number], nullptr);
   }
   return place;
 }

@@ -46,7 +46,6 @@ class Translator {
 
   /// Makes the start value of a place a constant. Before the first instruction.
   void SetKnownGpr(int gpr, uint64_t value) { known_gpr_[gpr] = {true, value}; }
-  void SetKnownVector(int vector, uint64_t low, uint64_t high) { known_vector_[vector] = {true, {low, high}}; }
   void SetUpperZero(RegisterSet gprs) { upper_zero_ = gprs; }
   void SetKnownSlot(int slot, uint64_t low, uint64_t high) { known_slot_[slot] = {true, {low, high}}; }
 
@@ -211,7 +210,6 @@ class Translator {
     bool known = false;
     uint64_t value[2] = {};
   };
-  std::array<KnownSlot, kVectorCount> known_vector_{};
   std::vector<KnownSlot> known_slot_;
 
   const Instruction* at_ = nullptr;  // the current instruction

@@ -50,7 +50,8 @@ size_t VectorBytes(jit::RegisterSet live, int vector) { return live.HasVectorUpp
 
 RejectionReason ReasonOf(uint32_t flags) {
   if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
-  if (flags & (jit::kFlagStale | jit::kFlagUnlike)) return RejectionReason::kCarriedValue;
+  if (flags & jit::kFlagUnlike) return RejectionReason::kValuesKeepChanging;
+  if (flags & jit::kFlagStale) return RejectionReason::kCarriedValue;
   if (flags & jit::kFlagDivideFault) return RejectionReason::kDivideFault;
   return RejectionReason::kNotANumber;
 }
@@ -134,17 +135,13 @@ uint32_t Entry::Capture() {
 
 bool Entry::GuardsHold(const jit::Artifact& artifact) const {
   for (const jit::Guard& guard : artifact.guards) {
-    uint64_t value = 0, upper = guard.upper;
+    uint64_t value = 0;
     if (guard.gpr >= 0) {
       value = state_.gpr[guard.gpr];
-    } else if (guard.slot >= 0) {
-      std::memcpy(&value, state_.slot[guard.slot].bytes.data(), std::min<size_t>(8, slots_[guard.slot].bytes));
     } else {
-      const uint8_t* bytes = state_.vector[guard.vector].bytes.data();
-      std::memcpy(&value, bytes, 8);
-      if (guard.with_upper) std::memcpy(&upper, bytes + 8, 8);
+      std::memcpy(&value, state_.slot[guard.slot].bytes.data(), std::min<size_t>(8, slots_[guard.slot].bytes));
     }
-    if (value != guard.value || upper != guard.upper) return false;
+    if (value != guard.value) return false;
   }
   return true;
 }
