@@ -34,6 +34,8 @@ constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
 constexpr int kProbeEvery = 32;
+constexpr double kProbeAgainNs = 500e6;  // within one long entry; the first probe meets cold caches and fresh pages
+constexpr double kProbeAgainPasses = 200;  // but not more often than this
 constexpr int kLossesToBackOff = 3;
 
 double NowNs() {
@@ -72,6 +74,7 @@ class Entry {
   bool Decline(RejectionReason reason, int64_t skip);
   bool PrepareSlice(const Variant& variant, int64_t passes, bool verify);
   bool ProbeNative(int64_t limit, uint32_t* resume);
+  bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);
   void RecordRun(double ns, int64_t passes);
   bool RunVariant(const Variant& variant, int64_t passes);
@@ -225,6 +228,18 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
   return true;
 }
 
+// Measures the original on the next passes and updates how many are left; false when the entry is over.
+bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume) {
+  const int64_t limit = region_.native_ns == 0 ? *left : std::max<int64_t>(1, *left / 16);
+  // A range that faults must fault in the original, where a handler of the program expects it.
+  if (!PrepareSlice(variant, limit, /*verify=*/false) || !ProbeNative(limit, resume)) return false;
+  region_.probe_again_ns = NowNs() + std::max(kProbeAgainNs, kProbeAgainPasses * region_.native_ns);
+  const auto now_left = jit::EvaluateTripCount(variant.artifact.footprint, state_);
+  if (!now_left) return false;
+  *left = *now_left;
+  return *left >= 1;
+}
+
 // Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
 bool Entry::RunVariant(const Variant& variant, int64_t passes) {
   region_.after = state_;
@@ -290,6 +305,7 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
   }
   region_.verified.fetch_add(1, std::memory_order_relaxed);
   ++region_.trusted_slices;
+  region_.probe_again_ns = 0;  // caches and pages are warm now
   return true;
 }
 
@@ -337,19 +353,13 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     region_.trusted_for = &variant;
     region_.trusted_slices = 0;
     region_.variant_ns = 0;
+    region_.probe_again_ns = 0;
   }
 
   const uint64_t entry = region_.entries_seen++;
   const double prepared = NowNs();
   if (region_.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
-    const int64_t limit = region_.native_ns == 0 ? left : std::max<int64_t>(1, left / 16);
-    // A range that faults must fault in the original, where a handler of the program expects it.
-    if (!PrepareSlice(variant, limit, /*verify=*/false)) return resume;
-    if (!ProbeNative(limit, &resume)) return resume;
-    const auto now_left = jit::EvaluateTripCount(artifact.footprint, state_);
-    if (!now_left) return resume;
-    left = *now_left;
-    if (left < 1) return resume;
+    if (!ProbeNatively(variant, &left, &resume)) return resume;
     if (region_.native_ns * static_cast<double>(left) < kShortestEntryNs) {
       Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
       return resume;
@@ -368,12 +378,13 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
            (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes));
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
+    left -= passes;
+    done += passes;
     if (!verify) {
       run_ns += NowNs() - slice_start;
       run_passes += passes;
+      if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
     }
-    left -= passes;
-    done += passes;
     if (left > 0 && SignalWaits(mask)) break;
   }
   CommitState();

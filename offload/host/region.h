@@ -70,6 +70,7 @@ struct Region {
   Scratch before_image, variant_image;
   double native_ns = 0;            // latest estimate, ns per pass of the original; 0: not measured
   double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
+  double probe_again_ns = 0;       // within an entry, measure the original again from this time on
   uint64_t entries_seen = 0;
   int consecutive_losses = 0;
   int trusted_slices = 0;          // verified slices of the current variant
