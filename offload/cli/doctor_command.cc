@@ -98,7 +98,7 @@ void CheckPerf() {
     close(fd);
     if (ring == MAP_FAILED) {
       return Worse("perf events", fmt::format("no memory for the samples: {}", strerror(mmap_error)),
-                   "timers are used: 250 samples a second instead of 1000, and a signal in the program; raise "
+                   "timers are used: 250 samples a second instead of 500, and a signal in the program; raise "
                    "kernel.perf_event_mlock_kb");
     }
     munmap(ring, 2 * page);
@@ -106,7 +106,7 @@ void CheckPerf() {
                                            kernel_too ? "user and kernel" : "user mode only", paranoid));
   }
   Worse("perf events", fmt::format("refused: {} (perf_event_paranoid {})", strerror(errno), paranoid),
-        "timers are used: 250 samples a second instead of 1000, and a signal in the program; allow it with "
+        "timers are used: 250 samples a second instead of 500, and a signal in the program; allow it with "
         "sysctl kernel.perf_event_paranoid=2");
 }
 

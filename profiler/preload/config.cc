@@ -124,7 +124,7 @@ void ReadOptions(char** environment, Options* options) {
   TlConfig& config = options->config;
   config.verify = 1;
   config.follow_children = 1;
-  config.sample_hz = 1000;
+  config.sample_hz = 500;
   config.hot_ms = 50;
   for (char** entry = environment; entry && *entry; ++entry) {
     if (strncmp(*entry, "TRACELIFT_LOG=", 14) == 0) Set("LOG", *entry + 14, options);

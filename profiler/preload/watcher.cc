@@ -32,11 +32,11 @@ struct Pace {
   uint64_t look_every_ms;
   int rate_divisor;
 };
-constexpr Pace kPaces[] = {{1'000, 20, 1}, {30'000, 250, 4}, {~uint64_t{0}, 1'000, 10}};
-// With the runtime at work: a sample costs 6 to 8 us here (virtual machine), so 1 kHz is too dear for long, and the
-// loops are found within the first second.
-constexpr uint64_t kFineSamplingMs = 1'000;
-constexpr int kCoarseDivisor = 4;
+constexpr Pace kPaces[] = {{250, 20, 1}, {2'000, 100, 5}, {~uint64_t{0}, 500, 10}};
+// With the runtime at work: a sample costs 7 us on one virtual machine and 30 us on another, so a high rate is too dear
+// for long, and the loops are found early on.
+constexpr uint64_t kFineSamplingMs = 250;
+constexpr int kCoarseDivisor = 5;
 
 const Options* options = nullptr;
 constinit Sampler sampler;
