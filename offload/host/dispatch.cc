@@ -30,6 +30,7 @@ constexpr double kLongestSliceNs = 25e6;
 constexpr double kProbeNs = 50e3;        // measure the original for about this long
 constexpr double kCloneEntryNs = 600;    // saving and restoring the register file around the clone, measured
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
+constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
@@ -72,7 +73,8 @@ class Entry {
   void CommitState();
   bool GuardsHold(const jit::Artifact& artifact) const;
   bool Decline(RejectionReason reason, int64_t skip);
-  bool PrepareSlice(const Variant& variant, int64_t passes, bool verify);
+  bool CheckSlice(const Variant& variant, int64_t passes);
+  bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);
   bool ProbeNative(int64_t limit, uint32_t* resume);
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);
@@ -87,6 +89,7 @@ class Entry {
   jit::ByteRange ranges_[Region::kMaxRanges * 2];
   size_t range_count_ = 0;
   std::span<const jit::Slot> slots_;
+  bool keep_ = false;            // what the slice overwrites is kept: region_.writes
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers
   uint32_t sticky_ = 0;          // MXCSR flags raised by variants
@@ -155,9 +158,8 @@ bool Entry::Decline(RejectionReason reason, int64_t skip) {
   return false;
 }
 
-// After this, the next `passes` passes may run anywhere: the footprint and ranges_ describe them, and the bytes they
-// overwrite are kept when the slice may have to be done again.
-bool Entry::PrepareSlice(const Variant& variant, int64_t passes, bool verify) {
+// After this, the next `passes` passes may run anywhere: the footprint and ranges_ describe them.
+bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const auto evaluated = jit::Evaluate(program, state_, passes, &region_.footprint);
   if (!evaluated) {
@@ -181,10 +183,18 @@ bool Entry::PrepareSlice(const Variant& variant, int64_t passes, bool verify) {
     }
   }
   if (!RangesUsable({ranges_, range_count_})) return Decline(RejectionReason::kUnmappedMemory, passes);
-  const bool keep = verify || (variant.artifact.may_flag && jit::ReadsWhatItWrites(region_.footprint));
-  if (keep && !region_.before_image.Save({ranges_, range_count_})) {
-    return Decline(RejectionReason::kUnmappedMemory, passes);
+  return true;
+}
+
+// The bytes that the checked slice overwrites, when it may have to be done again.
+bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
+  keep_ = verify || (variant.artifact.may_flag && jit::ReadsWhatItWrites(region_.footprint));
+  region_.kept_per_pass = 0;
+  if (!keep_) return true;
+  if (!region_.writes.Make(region_.footprint, passes) || !region_.before.Reserve(region_.writes)) {
+    return Decline(RejectionReason::kTooMuchToKeep, passes);
   }
+  region_.kept_per_pass = std::max<uint64_t>(1, region_.writes.bytes() / static_cast<uint64_t>(passes));
   return true;
 }
 
@@ -232,7 +242,7 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
 bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume) {
   const int64_t limit = region_.native_ns == 0 ? *left : std::max<int64_t>(1, *left / 16);
   // A range that faults must fault in the original, where a handler of the program expects it.
-  if (!PrepareSlice(variant, limit, /*verify=*/false) || !ProbeNative(limit, resume)) return false;
+  if (!CheckSlice(variant, limit) || !ProbeNative(limit, resume)) return false;
   region_.probe_again_ns = NowNs() + std::max(kProbeAgainNs, kProbeAgainPasses * region_.native_ns);
   const auto now_left = jit::EvaluateTripCount(variant.artifact.footprint, state_);
   if (!now_left) return false;
@@ -244,10 +254,16 @@ bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resum
 bool Entry::RunVariant(const Variant& variant, int64_t passes) {
   region_.after = state_;
   WorkerPool::Outcome outcome;
-  const WorkerPool::Job job{variant.function, &state_, &region_.after, passes, variant.artifact.group, state_.mxcsr};
+  WorkerPool::Job job{variant.function, &state_, &region_.after, passes, variant.artifact.group, state_.mxcsr};
+  if (keep_ && region_.writes.separable()) {
+    job.writes = &region_.writes;
+    job.before = &region_.before;
+  } else if (keep_) {
+    region_.before.Save(region_.writes, 0, passes);
+  }
   if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   if (outcome.flags != 0) {
-    if (jit::ReadsWhatItWrites(region_.footprint)) region_.before_image.Restore({ranges_, range_count_});
+    if (keep_) region_.before.Restore(region_.writes);
     return Decline(ReasonOf(outcome.flags), passes);
   }
   const jit::RegisterSet live = variant.artifact.written & variant.artifact.live_at_header;
@@ -272,12 +288,10 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes) {
 bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume) {
   jit::MachineState& before = region_.captured;  // not needed any more once a variant runs
   before = state_;
+  if (!region_.variant_result.Reserve(region_.writes)) return Decline(RejectionReason::kTooMuchToKeep, passes);
   if (!RunVariant(variant, passes)) return false;
-  CommitState();  // slots are part of the comparison
-  if (!region_.variant_image.Save({ranges_, range_count_})) {
-    return Decline(RejectionReason::kUnmappedMemory, passes);
-  }
-  region_.before_image.Restore({ranges_, range_count_});
+  region_.variant_result.Save(region_.writes, 0, passes);
+  region_.before.Restore(region_.writes);
   region_.after = state_;
   state_ = before;
   dirty_ = true;
@@ -285,7 +299,7 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
   if (!RunNative(passes, resume, &ns)) return false;
 
   uint64_t where = 0;
-  bool equal = region_.variant_image.Equals({ranges_, range_count_}, &where);
+  bool equal = region_.variant_result.Equals(region_.writes, &where);
   const jit::RegisterSet live = variant.artifact.live_at_header;
   for (int i = 0; i < jit::kGprCount && equal; ++i) {
     equal = !live.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
@@ -317,6 +331,10 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t group) const 
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
   const int64_t even = std::min(8 * threads, within(kLongestSliceNs));
   int64_t passes = std::max({within(target_ns), even, threads});
+  if (region_.kept_per_pass > 0) {
+    const auto kept = static_cast<uint64_t>(region_.pool->threads()) * kKeptBytesPerThread / region_.kept_per_pass;
+    passes = std::max(threads, std::min(passes, static_cast<int64_t>(kept)));
+  }
   passes -= passes % threads;
   return std::min(passes, left);
 }
@@ -374,7 +392,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
                         (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
     const int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left, artifact.group);
     const double slice_start = NowNs();
-    good = PrepareSlice(variant, passes, verify) &&
+    good = CheckSlice(variant, passes) && PlanToKeep(variant, passes, verify) &&
            (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes));
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
@@ -391,8 +409,9 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   if (done > 0) region_.executions.fetch_add(1, std::memory_order_relaxed);
   if (run_passes > 0) RecordRun(run_ns, run_passes);
   // The last pass is the original's; back off from a variant that keeps losing.
-  if (region_.consecutive_losses >= kLossesToBackOff) {
-    region_.image->SkipNext(int64_t{1} << std::min(40, 4 + region_.consecutive_losses));
+  const int losses = region_.consecutive_losses.load(std::memory_order_relaxed);
+  if (losses >= kLossesToBackOff) {
+    region_.image->SkipNext(int64_t{1} << std::min(40, 4 + losses));
   } else if (good) {
     region_.image->SkipNext(1);
   }
@@ -405,7 +424,8 @@ void Entry::RecordRun(double ns, int64_t passes) {
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
-  region_.consecutive_losses = saved > 0 ? 0 : region_.consecutive_losses + 1;
+  const int losses = region_.consecutive_losses.load(std::memory_order_relaxed);
+  region_.consecutive_losses.store(saved > 0 ? 0 : losses + 1, std::memory_order_relaxed);
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());

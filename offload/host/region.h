@@ -13,8 +13,8 @@
 #include "jit/artifact.h"
 #include "jit/compiler.h"
 #include "jit/region_image.h"
-#include "offload/host/scratch.h"
 #include "offload/host/worker_pool.h"
+#include "offload/host/written_bytes.h"
 
 namespace tracelift::offload {
 
@@ -67,12 +67,14 @@ struct Region {
   jit::MachineState captured;      // valid in kCaptured
   jit::MachineState state, after;  // scratch of one entry
   jit::Footprint footprint;        // scratch of one slice
-  Scratch before_image, variant_image;
+  WritePlan writes;                // of the slice under way, when they are kept
+  WriteCopy before, variant_result;
+  uint64_t kept_per_pass = 0;      // bytes; 0: nothing is kept
   double native_ns = 0;            // latest estimate, ns per pass of the original; 0: not measured
   double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
   double probe_again_ns = 0;       // within an entry, measure the original again from this time on
   uint64_t entries_seen = 0;
-  int consecutive_losses = 0;
+  std::atomic<int> consecutive_losses{0};  // atomic: the session forgives them
   int trusted_slices = 0;          // verified slices of the current variant
   const Variant* trusted_for = nullptr;
 

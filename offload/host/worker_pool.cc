@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <span>
 
 #include "offload/host/signals.h"
 
@@ -35,7 +36,7 @@ int64_t NowNs() {
 
 }  // namespace
 
-WorkerPool::WorkerPool(int threads) : threads_(std::max(1, threads)) {}
+WorkerPool::WorkerPool(int threads) : threads_(std::max(1, threads)), shares_(new Share[static_cast<size_t>(threads_)]) {}
 
 WorkerPool* WorkerPool::CreateForever(int threads) {
   auto* pool = new WorkerPool(threads);
@@ -61,7 +62,8 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   if (taken_.exchange(true, std::memory_order_acquire)) return false;
   if (threads_ == 1 || job.passes == 1 || jobs_alone_ > 0) {
     if (jobs_alone_ > 0) --jobs_alone_;
-    RunAlone(job, outcome);
+    *outcome = {};
+    RunChunk(job, 0, job.passes, outcome);
     taken_.store(false, std::memory_order_release);
     return true;
   }
@@ -71,19 +73,20 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   const uint64_t chunks = static_cast<uint64_t>((job.passes + chunk_passes - 1) / chunk_passes);
 
   // Close the old generation, write the fields, then open the new one: the release pairs with the claims' acquire.
-  const uint64_t generation = (ticket_.load(std::memory_order_relaxed) >> kIndexBits) + 1;
-  ticket_.store((generation << kIndexBits) | kIndexMask, std::memory_order_seq_cst);
-  function_.store(job.function, std::memory_order_relaxed);
-  in_.store(job.in, std::memory_order_relaxed);
-  out_.store(job.out, std::memory_order_relaxed);
-  passes_.store(job.passes, std::memory_order_relaxed);
+  const std::span<Share> shares(shares_.get(), static_cast<size_t>(threads_));
+  for (Share& share : shares) share.ticket.store(kIndexMask, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  job_.store(&job, std::memory_order_relaxed);
   chunk_passes_.store(chunk_passes, std::memory_order_relaxed);
-  mxcsr_.store(job.mxcsr, std::memory_order_relaxed);
   chunks_.store(chunks, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
   flags_.store(0, std::memory_order_relaxed);
   sticky_.store(0, std::memory_order_relaxed);
-  ticket_.store((generation + 1) << kIndexBits, std::memory_order_seq_cst);
+  const uint64_t generation = (generation_.load(std::memory_order_relaxed) + 1) & kIndexMask;
+  for (size_t i = 0; i < shares.size(); ++i) {
+    shares[i].ticket.store(generation << kIndexBits | FirstChunk(i, chunks), std::memory_order_release);
+  }
+  generation_.store(generation, std::memory_order_seq_cst);
 
   if (threads_ > 1 && chunks > 1) {
     wake_.fetch_add(1, std::memory_order_seq_cst);
@@ -92,7 +95,7 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
     }
   }
   const int64_t start = NowNs();
-  ClaimChunks();
+  ClaimChunks(0);
   // A helper needs about as long for its last chunk as we did for one of ours.
   if (WaitUntilDone(chunks, kShortestWaitNs + (NowNs() - start))) {
     penalty_ = std::max(1, penalty_ - 1);
@@ -106,13 +109,13 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   return true;
 }
 
-void WorkerPool::RunAlone(const Job& job, Outcome* outcome) {
+// In the program's float environment; adds to `outcome`.
+void WorkerPool::RunChunk(const Job& job, int64_t first, int64_t count, Outcome* outcome) {
+  if (job.writes) job.before->Save(*job.writes, first, count);
   const uint32_t before = _mm_getcsr();
-  uint32_t flags = 0;
   _mm_setcsr(job.mxcsr & ~0x3fu);
-  job.function(job.in, job.out, 0, job.passes, &flags);
-  outcome->flags = flags;
-  outcome->mxcsr_sticky = _mm_getcsr() & 0x3f;
+  job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &outcome->flags);
+  outcome->mxcsr_sticky |= _mm_getcsr() & 0x3f;
   _mm_setcsr(before);
 }
 
@@ -132,41 +135,37 @@ bool WorkerPool::WaitUntilDone(uint64_t chunks, int64_t longest_ns) {
   return prompt;
 }
 
-void WorkerPool::ClaimChunks() {
-  const uint64_t generation = ticket_.load(std::memory_order_acquire) >> kIndexBits;
-  const uint32_t before = _mm_getcsr();
-  while (ClaimOne(generation)) {
-  }
-  _mm_setcsr(before);
+uint64_t WorkerPool::FirstChunk(size_t share, uint64_t chunks) const {
+  return share * chunks / static_cast<uint64_t>(threads_);
 }
 
-bool WorkerPool::ClaimOne(uint64_t generation) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+void WorkerPool::ClaimChunks(int thread) {
+  const uint64_t generation = generation_.load(std::memory_order_acquire);
+  for (int i = 0; i < threads_; ++i) {
+    const auto share = static_cast<size_t>((thread + i) % threads_);
+    while (ClaimOne(generation, share)) {
+    }
+  }
+}
+
+bool WorkerPool::ClaimOne(uint64_t generation, size_t share) {
+  std::atomic<uint64_t>& next = shares_[share].ticket;
+  uint64_t ticket = next.load(std::memory_order_acquire);
   uint64_t index = 0;
-  jit::ChunkFunction function;
-  const jit::MachineState* in;
-  jit::MachineState* out;
-  int64_t passes, chunk_passes;
-  uint32_t mxcsr;
   do {
     index = ticket & kIndexMask;
-    if ((ticket >> kIndexBits) != generation || index >= chunks_.load(std::memory_order_relaxed)) return false;
-    function = function_.load(std::memory_order_relaxed);
-    in = in_.load(std::memory_order_relaxed);
-    out = out_.load(std::memory_order_relaxed);
-    passes = passes_.load(std::memory_order_relaxed);
-    chunk_passes = chunk_passes_.load(std::memory_order_relaxed);
-    mxcsr = mxcsr_.load(std::memory_order_relaxed);
-  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+    if ((ticket >> kIndexBits) != generation) return false;
+    if (index >= FirstChunk(share + 1, chunks_.load(std::memory_order_relaxed))) return false;
+  } while (!next.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
 
+  // Claimed: the job stays until this chunk is done.
+  const Job& job = *job_.load(std::memory_order_relaxed);
+  const int64_t chunk_passes = chunk_passes_.load(std::memory_order_relaxed);
   const int64_t first = static_cast<int64_t>(index) * chunk_passes;
-  const int64_t count = std::min(chunk_passes, passes - first);
-  uint32_t flags = 0;
-  _mm_setcsr(mxcsr & ~0x3fu);
-  function(in, first + count == passes ? out : nullptr, first, count, &flags);
-  const uint32_t sticky = _mm_getcsr() & 0x3f;
-  if (flags) flags_.fetch_or(flags, std::memory_order_relaxed);
-  if (sticky) sticky_.fetch_or(sticky, std::memory_order_relaxed);
+  Outcome outcome;
+  RunChunk(job, first, std::min(chunk_passes, job.passes - first), &outcome);
+  if (outcome.flags) flags_.fetch_or(outcome.flags, std::memory_order_relaxed);
+  if (outcome.mxcsr_sticky) sticky_.fetch_or(outcome.mxcsr_sticky, std::memory_order_relaxed);
   done_.fetch_add(1, std::memory_order_release);
   return true;
 }
@@ -180,11 +179,11 @@ void WorkerPool::CoordinatorLoop() {
     if (now != seen) {
       seen = now;
       if (helpers == 1) {
-        ClaimChunks();
+        ClaimChunks(1);
       } else {
         arena.execute([&] {
           tbb::parallel_for(
-              tbb::blocked_range<int>(0, helpers, 1), [this](const tbb::blocked_range<int>&) { ClaimChunks(); },
+              tbb::blocked_range<int>(0, helpers, 1), [this](const tbb::blocked_range<int>&) { ClaimChunks(1 + tbb::this_task_arena::current_thread_index()); },
               tbb::simple_partitioner());
         });
       }

@@ -1,8 +1,9 @@
 // The cores of this machine as helpers of a program thread.
 //
-// Run() splits the passes of a loop into chunks that are claimed from one counter: by the calling thread, and by
-// helpers if and when they come. The caller never waits for a helper to *start*: with none it does all chunks itself,
-// so a starved or stuck helper can cost speed, never progress. Helpers are a coordinator thread and, from three
+// Run() splits the passes of a loop into chunks, as many shares of them as threads. Each thread, the caller first of
+// all, claims the chunks of its own share and then those left of the others': what one core wrote last time it reads
+// again from its own cache, and the caller never waits for a helper to *start*. With none it does all chunks itself, so a
+// starved or stuck helper can cost speed, never progress. Helpers are a coordinator thread and, from three
 // threads on, oneTBB workers under it; all of them block all signals. Thread rule: Run from any thread, one at a time
 // (others get false); it does not allocate, lock or call libc.
 #pragma once
@@ -12,6 +13,7 @@
 #include <memory>
 
 #include "jit/artifact.h"
+#include "offload/host/written_bytes.h"
 
 namespace tracelift::offload {
 
@@ -31,6 +33,8 @@ class WorkerPool {
     int64_t passes = 0;
     int64_t group = 1;                 // chunks are multiples of so many passes
     uint32_t mxcsr = 0x1f80;
+    const WritePlan* writes = nullptr;  // unless null: each chunk's bytes are copied to `before` ahead of it
+    const WriteCopy* before = nullptr;
   };
   struct Outcome {
     uint32_t flags = 0;          // jit::kFlag*
@@ -41,22 +45,24 @@ class WorkerPool {
 
  private:
   void CoordinatorLoop();
-  void ClaimChunks();
-  bool ClaimOne(uint64_t generation);
+  void ClaimChunks(int thread);
+  bool ClaimOne(uint64_t generation, size_t share);
+  uint64_t FirstChunk(size_t share, uint64_t chunks) const;
   bool WaitUntilDone(uint64_t chunks, int64_t longest_ns);
-  void RunAlone(const Job& job, Outcome* outcome);
+  static void RunChunk(const Job& job, int64_t first, int64_t count, Outcome* outcome);
 
   const int threads_;
   std::atomic<bool> taken_{false};
-  // The job under way. Fields may be read while the next job is being written; a claim (compare-exchange on ticket_,
-  // which carries the generation) succeeds only when they belong to that generation.
-  std::atomic<uint64_t> ticket_{0};  // generation << 32 | next chunk
+  // The job under way. Fields may be read while the next job is being written; a claim (compare-exchange on a share's
+  // ticket, which carries the generation) succeeds only when they belong to that generation.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> ticket{0};  // generation << 32 | next chunk
+  };
+  const std::unique_ptr<Share[]> shares_;  // one for each thread
+  std::atomic<uint64_t> generation_{0};
   std::atomic<uint64_t> chunks_{0};
-  std::atomic<jit::ChunkFunction> function_{nullptr};
-  std::atomic<const jit::MachineState*> in_{nullptr};
-  std::atomic<jit::MachineState*> out_{nullptr};
-  std::atomic<int64_t> passes_{0}, chunk_passes_{0};
-  std::atomic<uint32_t> mxcsr_{0};
+  std::atomic<const Job*> job_{nullptr};
+  std::atomic<int64_t> chunk_passes_{0};
   std::atomic<uint64_t> done_{0};
   std::atomic<uint32_t> flags_{0}, sticky_{0};
   std::atomic<uint32_t> wake_{0};     // futex of the coordinator: number of jobs posted

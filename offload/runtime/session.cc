@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ constexpr double kReportEveryMs = 1000;
 constexpr double kPlanEveryMs = 200;
 constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
 constexpr double kHotShare = 0.04;      // of all samples
+constexpr int kCompilerNice = 10;
 
 int CoresToUse(const TlConfig& config) {
   if (config.threads > 0) return config.threads;
@@ -54,6 +56,8 @@ bool Session::Start() {
   }
   patcher_ = std::move(*patcher);
   pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
+  // From here on this thread compiles; on a busy machine the program and its helpers go first.
+  (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kCompilerNice);
   return true;
 }
 

@@ -196,7 +196,10 @@ bool Session::CompileAndPublish(Finding& finding) {
   finding.guard_failures_before = GuardFailures(region);
   // The compiler took a core from whatever ran meanwhile: that says nothing about regions.
   for (Finding& other : findings_) {
-    if (other.region) StartWindow(other);
+    if (!other.patched || other.awaiting_capture) continue;
+    StartWindow(other);
+    other.idle_windows = 0;
+    if (other.region->consecutive_losses.exchange(0, std::memory_order_relaxed) > 0) other.region->image->SkipNext(0);
   }
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
   return true;

@@ -1,0 +1,178 @@
+#include "offload/host/written_bytes.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace tracelift::offload {
+namespace {
+
+// Larger copies are not worth their time; the entry is then declined.
+constexpr size_t kLargestCopy = size_t{256} << 20;
+
+// Inner loops whose bytes adjoin or overlap become one run, the others stay dimensions.
+WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprint) {
+  WriteStream stream{.base = form.base, .step = form.stride[0], .run = form.bytes + form.slack, .exact = form.slack == 0};
+  std::array<WriteStream::Dim, jit::kMaxLoops> dims;
+  int count = 0;
+  for (int k = 1; k < footprint.loop_count; ++k) {
+    const int64_t stride = form.stride[static_cast<size_t>(k)];
+    const auto trip = static_cast<uint64_t>(std::max<int64_t>(1, footprint.trip[k]));
+    if (stride == 0 || trip == 1) continue;
+    const uint64_t length = stride < 0 ? uint64_t{0} - static_cast<uint64_t>(stride) : static_cast<uint64_t>(stride);
+    if (stride < 0) stream.base -= length * (trip - 1);
+    int at = count++;  // in order of their strides
+    for (; at > 0 && dims[static_cast<size_t>(at - 1)].stride > length; --at) {
+      dims[static_cast<size_t>(at)] = dims[static_cast<size_t>(at - 1)];
+    }
+    dims[static_cast<size_t>(at)] = {length, trip};
+  }
+  for (int k = 0; k < count; ++k) {
+    const WriteStream::Dim& dim = dims[static_cast<size_t>(k)];
+    if (stream.dim_count == 0 && dim.stride <= stream.run) {
+      stream.run += dim.stride * (dim.trip - 1);
+    } else {
+      stream.dims[static_cast<size_t>(stream.dim_count++)] = dim;
+    }
+  }
+  return stream;
+}
+
+bool SameShape(const WriteStream& a, const WriteStream& b) {
+  if (a.step != b.step || a.dim_count != b.dim_count || !a.exact || !b.exact) return false;
+  return std::equal(a.dims.begin(), a.dims.begin() + a.dim_count, b.dims.begin(),
+                    [](const auto& x, const auto& y) { return x.stride == y.stride && x.trip == y.trip; });
+}
+
+// The runs must not grow over what the next pass or the next run of the same pass writes.
+bool FitsItsSteps(const WriteStream& stream, uint64_t run) {
+  const uint64_t step = stream.step < 0 ? uint64_t{0} - static_cast<uint64_t>(stream.step) : static_cast<uint64_t>(stream.step);
+  return run <= step && (stream.dim_count == 0 || run <= stream.dims[0].stride);
+}
+
+void CopyRun(void* to, const void* from, uint64_t size) {
+  if (size == 8) {
+    std::memcpy(to, from, 8);  // inline: many runs are one number
+  } else {
+    std::memcpy(to, from, size);
+  }
+}
+
+template <typename Function>
+void ForEachRun(const WriteStream& stream, int64_t first, int64_t count, Function function) {
+  uint64_t offset = stream.offset + static_cast<uint64_t>(first) * stream.pass_bytes;
+  if (stream.dim_count == 0 && stream.step == static_cast<int64_t>(stream.run)) {
+    function(stream.base + static_cast<uint64_t>(first) * stream.run, offset, stream.run * static_cast<uint64_t>(count));
+    return;
+  }
+  for (int64_t pass = first; pass < first + count; ++pass) {
+    std::array<uint64_t, jit::kMaxLoops> index{};
+    uint64_t at = stream.base + static_cast<uint64_t>(pass) * static_cast<uint64_t>(stream.step);
+    for (;;) {
+      function(at, offset, stream.run);
+      offset += stream.run;
+      int k = 0;
+      for (; k < stream.dim_count; ++k) {
+        const auto i = static_cast<size_t>(k);
+        at += stream.dims[i].stride;
+        if (++index[i] < stream.dims[i].trip) break;
+        at -= stream.dims[i].stride * stream.dims[i].trip;
+        index[i] = 0;
+      }
+      if (k == stream.dim_count) break;
+    }
+  }
+}
+
+}  // namespace
+
+// Fields of one structure, or the copies of an unrolled loop, are one stream.
+bool WritePlan::Add(const WriteStream& stream) {
+  for (int i = 0; i < count_; ++i) {
+    WriteStream& other = streams_[static_cast<size_t>(i)];
+    if (!SameShape(stream, other)) continue;
+    const uint64_t begin = std::min(stream.base, other.base);
+    const uint64_t run = std::max(stream.base + stream.run, other.base + other.run) - begin;
+    const bool adjoin = run <= stream.run + other.run;
+    if (!adjoin || (run != other.run && !FitsItsSteps(other, run))) continue;
+    other.base = begin;
+    other.run = run;
+    return true;
+  }
+  if (count_ == kMostStreams) return false;
+  streams_[static_cast<size_t>(count_++)] = stream;
+  return true;
+}
+
+bool WritePlan::Make(const jit::Footprint& footprint, int64_t passes) {
+  count_ = 0;
+  passes_ = passes;
+  bytes_ = 0;
+  separable_ = true;
+  for (const jit::AccessForm& form : footprint.all()) {
+    if (!form.write || form.access >= jit::kSlotBase) continue;  // slots are part of the machine state
+    if (!Add(StreamOf(form, footprint))) return false;
+  }
+  for (int i = 0; i < count_; ++i) {
+    WriteStream& stream = streams_[static_cast<size_t>(i)];
+    stream.pass_bytes = stream.run;
+    for (int k = 0; k < stream.dim_count; ++k) {
+      if (__builtin_mul_overflow(stream.pass_bytes, stream.dims[static_cast<size_t>(k)].trip, &stream.pass_bytes)) return false;
+    }
+    stream.offset = bytes_;
+    uint64_t size = 0;
+    if (__builtin_mul_overflow(stream.pass_bytes, static_cast<uint64_t>(passes), &size)) return false;
+    if (__builtin_add_overflow(bytes_, size, &bytes_)) return false;
+    separable_ &= stream.exact;
+  }
+  return true;
+}
+
+bool WriteCopy::Reserve(const WritePlan& plan) {
+  const size_t bytes = plan.bytes();
+  if (bytes <= capacity_) return true;
+  if (bytes > kLargestCopy) return false;
+  const size_t size = (bytes + bytes / 4 + 0xffff) & ~size_t{0xffff};
+  const long mapped = syscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == -1) return false;
+  if (memory_) syscall(SYS_munmap, memory_, capacity_);
+  memory_ = reinterpret_cast<uint8_t*>(mapped);
+  capacity_ = size;
+  return true;
+}
+
+void WriteCopy::Save(const WritePlan& plan, int64_t first, int64_t count) const {
+  for (const WriteStream& stream : plan.streams()) {
+    ForEachRun(stream, first, count, [this](uint64_t at, uint64_t offset, uint64_t size) {
+      CopyRun(memory_ + offset, reinterpret_cast<const void*>(at), size);
+    });
+  }
+}
+
+void WriteCopy::Restore(const WritePlan& plan) const {
+  for (const WriteStream& stream : plan.streams()) {
+    ForEachRun(stream, 0, plan.passes(), [this](uint64_t at, uint64_t offset, uint64_t size) {
+      CopyRun(reinterpret_cast<void*>(at), memory_ + offset, size);
+    });
+  }
+}
+
+bool WriteCopy::Equals(const WritePlan& plan, uint64_t* where) const {
+  bool equal = true;
+  for (const WriteStream& stream : plan.streams()) {
+    ForEachRun(stream, 0, plan.passes(), [&](uint64_t at, uint64_t offset, uint64_t size) {
+      const auto* now = reinterpret_cast<const uint8_t*>(at);
+      if (!equal || std::memcmp(now, memory_ + offset, size) == 0) return;
+      uint64_t i = 0;
+      while (now[i] == memory_[offset + i]) ++i;
+      *where = at + i;
+      equal = false;
+    });
+  }
+  return equal;
+}
+
+}  // namespace tracelift::offload

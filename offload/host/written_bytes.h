@@ -1,0 +1,73 @@
+// Copies of the bytes that a slice writes: to undo it, and to compare two ways of computing it.
+//
+// A WritePlan lists the bytes as streams: what each pass of the loop writes, a fixed step further on than the pass
+// before. Passes are independent, so different threads may save different passes, each just before it runs them: the
+// bytes are in that core's cache then. Memory is mapped by the kernel's own call: usable on the program's thread in the
+// middle of anything, its allocator included. Nothing but the planned bytes is ever put back: what lies between them
+// may belong to other threads.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "jit/footprint.h"
+
+namespace tracelift::offload {
+
+/// In pass p: for all i[k] < dims[k].trip, the `run` bytes at base + p * step + sum(i[k] * dims[k].stride).
+struct WriteStream {
+  struct Dim {
+    uint64_t stride = 0;
+    uint64_t trip = 1;
+  };
+  uint64_t base = 0;
+  int64_t step = 0;
+  uint64_t run = 0;
+  std::array<Dim, jit::kMaxLoops> dims{};
+  int dim_count = 0;
+  bool exact = true;      // false: `run` may cover bytes of other passes
+  uint64_t pass_bytes = 0;
+  uint64_t offset = 0;    // of pass 0 in the copy
+};
+
+class WritePlan {
+ public:
+  /// Of `passes` passes; false when there are more streams than fit.
+  bool Make(const jit::Footprint& footprint, int64_t passes);
+
+  int64_t passes() const { return passes_; }
+  uint64_t bytes() const { return bytes_; }
+  /// Passes may be saved one by one; otherwise all must be saved before any runs.
+  bool separable() const { return separable_; }
+  std::span<const WriteStream> streams() const { return {streams_.data(), static_cast<size_t>(count_)}; }
+
+ private:
+  static constexpr int kMostStreams = 48;
+  bool Add(const WriteStream& stream);
+
+  std::array<WriteStream, kMostStreams> streams_;
+  int count_ = 0;
+  int64_t passes_ = 0;
+  uint64_t bytes_ = 0;
+  bool separable_ = true;
+};
+
+class WriteCopy {
+ public:
+  /// Room for all bytes of the plan; false when no memory was to be had.
+  bool Reserve(const WritePlan& plan);
+  /// Copies what `count` passes from `first` on write. Many threads may save different passes.
+  void Save(const WritePlan& plan, int64_t first, int64_t count) const;
+  /// Puts all bytes back.
+  void Restore(const WritePlan& plan) const;
+  /// True when the program's bytes equal the copy; else *where is the first address found that differs.
+  bool Equals(const WritePlan& plan, uint64_t* where) const;
+
+ private:
+  uint8_t* memory_ = nullptr;
+  size_t capacity_ = 0;
+};
+
+}  // namespace tracelift::offload
