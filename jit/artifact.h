@@ -46,7 +46,8 @@ struct Artifact {
   RegisterSet live_at_header;         // registers the original needs when it is resumed at the header
   RegisterSet written;                // registers the chunk function may change in `out`
   int group = 1;                      // the chunk function is fastest for multiples of so many passes
-  bool may_flag = false;              // can set a flag: keep what is needed to redo
+  uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
+  bool can_seek = false;              // called with count 0 it writes the state after `first` passes to `out`
   uint64_t header = 0;
   std::string ir;                     // optimised LLVM IR when asked for, else empty
   CompileTimes times;

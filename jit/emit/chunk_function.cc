@@ -13,6 +13,7 @@
 
 #include "jit/artifact.h"
 #include "jit/emit/entry_facts.h"
+#include "jit/emit/seek.h"
 
 namespace tracelift::jit {
 namespace {
@@ -269,23 +270,28 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
 
 }  // namespace
 
-bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution) {
-  bool flags = false;
-  for (const llvm::User* user : function.getArg(kFlags)->users()) flags |= llvm::isa<llvm::StoreInst>(user);
+ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution) {
+  ChunkTraits traits;
+  const auto may_flag = [&](bool may, uint32_t flag) { traits.may_flag |= may ? flag : 0; };
+  const auto stores_flags = [](const llvm::User* user) { return llvm::isa<llvm::StoreInst>(user); };
+  may_flag(llvm::any_of(function.getArg(kFlags)->users(), stores_flags), kFlagDivideFault);
 
   llvm::IRBuilder<> entry(&function.getEntryBlock(), function.getEntryBlock().getFirstInsertionPt());
   llvm::AllocaInst* nan_seen = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "nan");
   entry.CreateStore(entry.getFalse(), nan_seen);
 
   const std::vector<llvm::Value*> must_be_set = TraceKeptValues(shape);
-  flags |= !must_be_set.empty();
+  may_flag(!must_be_set.empty(), kFlagStale);
+  const auto sought = FindSoughtState(function, shape, evolution);
   AdvanceStarts(function, shape, evolution);
+  if (sought) AddSeek(function, shape, *sought, evolution);
+  traits.can_seek = sought.has_value();
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
-  flags |= FlagNaNs(function, shape, nan_seen);
-  flags |= FlagDetours(function);
+  may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);
+  may_flag(FlagDetours(function), kFlagDetour);
   GuardStateStores(function, must_be_set);
-  flags |= CheckFacts(function, shape.loop->getLoopPreheader()->getTerminator());
+  may_flag(CheckFacts(function, shape.loop->getLoopPreheader()->getTerminator()), kFlagUnlike);
   for (llvm::BasicBlock& block : function) {
     auto* ret = llvm::dyn_cast<llvm::ReturnInst>(block.getTerminator());
     if (!ret) continue;
@@ -296,7 +302,7 @@ bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::S
     builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt32Ty(), pointer), bit), pointer);
   }
   llvm::removeUnreachableBlocks(function);
-  return flags;
+  return traits;
 }
 
 }  // namespace tracelift::jit

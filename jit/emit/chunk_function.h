@@ -8,6 +8,11 @@
 
 namespace tracelift::jit {
 
+struct ChunkTraits {
+  uint32_t may_flag = 0;  // kFlag* that it can set
+  bool can_seek = false;  // see Artifact
+};
+
 /// Rewrites `function` (i32 f(in, out, first, count, flags), shape known) in place, so that it runs exactly `count`
 /// passes starting `first` passes after `in`:
 ///   natural exits go away (the caller never asks for more passes than there are),
@@ -16,7 +21,7 @@ namespace tracelift::jit {
 ///   values that become visible are checked for NaN (kFlagNaN),
 ///   kept values that no pass of the chunk set are reported with the state (kFlagStale),
 ///   the facts relied on are checked first (kFlagUnlike).
-/// The result returns i32 but is called as a ChunkFunction (the value is ignored). Returns whether a flag can be set.
-bool MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution);
+/// The result returns i32 but is called as a ChunkFunction (the value is ignored).
+ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution);
 
 }  // namespace tracelift::jit

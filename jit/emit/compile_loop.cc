@@ -197,7 +197,9 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
 
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(analysed->dividing, *analysed->evolution);
-    artifact.may_flag = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution);
+    const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution);
+    artifact.may_flag = traits.may_flag;
+    artifact.can_seek = traits.can_seek;
     if (JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
   }
   llvm::StripDebugInfo(module);

@@ -301,7 +301,8 @@ void Dispatch(llvm::Function& outer, llvm::Function& jammed, llvm::Function& sin
   builder.CreateCall(&jammed, {outer.getArg(kIn), out, outer.getArg(kFirst), whole, outer.getArg(kFlags)});
   builder.CreateBr(rest);
   builder.SetInsertPoint(rest);
-  builder.CreateCondBr(nothing_left, end, more);
+  // A call for no passes at all asks for the state (Artifact::can_seek).
+  builder.CreateCondBr(builder.CreateAnd(nothing_left, builder.CreateICmpNE(count, builder.getInt64(0))), end, more);
   builder.SetInsertPoint(more);
   builder.CreateCall(&single, {outer.getArg(kIn), outer.getArg(kOut), builder.CreateAdd(outer.getArg(kFirst), whole),
                                left, outer.getArg(kFlags)});

@@ -31,6 +31,8 @@ constexpr double kProbeNs = 50e3;        // measure the original for about this 
 constexpr double kCloneEntryNs = 600;    // saving and restoring the register file around the clone, measured
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
+constexpr uint64_t kUndoBytes = 64 << 10;    // what a chunk keeps should stay in the nearest one
+constexpr int64_t kPassesAfterNaNs = 1 << 16;
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
@@ -79,7 +81,10 @@ class Entry {
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);
   void RecordRun(double ns, int64_t passes);
-  bool RunVariant(const Variant& variant, int64_t passes);
+  void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
+  void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
+  bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
+  bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
   int64_t SlicePasses(double target_ns, int64_t left, int64_t group) const;
 
@@ -89,7 +94,9 @@ class Entry {
   jit::ByteRange ranges_[Region::kMaxRanges * 2];
   size_t range_count_ = 0;
   std::span<const jit::Slot> slots_;
-  bool keep_ = false;            // what the slice overwrites is kept: region_.writes
+  enum class Undo : uint8_t { kNothing, kChunk, kSlice };
+  Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
+  int64_t chunk_passes_ = 1;
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers
   uint32_t sticky_ = 0;          // MXCSR flags raised by variants
@@ -186,15 +193,28 @@ bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
   return true;
 }
 
-// The bytes that the checked slice overwrites, when it may have to be done again.
+// What the checked slice overwrites is kept when it may have to be done again: all of it, or, where the original can do
+// single chunks again, only what the chunk under way overwrites, in the cache of the core that runs it.
 bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
-  keep_ = verify || (variant.artifact.may_flag && jit::ReadsWhatItWrites(region_.footprint));
+  const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
-  if (!keep_) return true;
-  if (!region_.writes.Make(region_.footprint, passes) || !region_.before.Reserve(region_.writes)) {
+  undo_ = Undo::kNothing;
+  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, passes);
+  if (!verify && (artifact.may_flag == 0 || !jit::ReadsWhatItWrites(region_.footprint))) return true;
+  constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
+  const bool by_chunk = !verify && artifact.can_seek && (artifact.may_flag & ~kRedoable) == 0;
+  WritePlan& writes = region_.writes;
+  if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
+    const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
+    chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, std::max<int64_t>(1, most));
+    undo_ = Undo::kChunk;
+    return writes.Make(region_.footprint, chunk_passes_) || Decline(RejectionReason::kTooMuchToKeep, passes);
+  }
+  undo_ = Undo::kSlice;
+  if (!writes.Make(region_.footprint, passes) || !region_.before.Reserve(writes)) {
     return Decline(RejectionReason::kTooMuchToKeep, passes);
   }
-  region_.kept_per_pass = std::max<uint64_t>(1, region_.writes.bytes() / static_cast<uint64_t>(passes));
+  region_.kept_per_pass = std::max<uint64_t>(1, writes.bytes() / static_cast<uint64_t>(passes));
   return true;
 }
 
@@ -250,38 +270,77 @@ bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resum
   return *left >= 1;
 }
 
-// Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
-bool Entry::RunVariant(const Variant& variant, int64_t passes) {
-  region_.after = state_;
-  WorkerPool::Outcome outcome;
-  WorkerPool::Job job{variant.function, &state_, &region_.after, passes, variant.artifact.group, state_.mxcsr};
-  if (keep_ && region_.writes.separable()) {
-    job.writes = &region_.writes;
-    job.before = &region_.before;
-  } else if (keep_) {
-    region_.before.Save(region_.writes, 0, passes);
-  }
-  if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
-  if (outcome.flags != 0) {
-    if (keep_) region_.before.Restore(region_.writes);
-    return Decline(ReasonOf(outcome.flags), passes);
-  }
-  const jit::RegisterSet live = variant.artifact.written & variant.artifact.live_at_header;
+// The registers and slots are as in `from`, where the variant computes them.
+void Entry::Adopt(const jit::MachineState& from, const jit::Artifact& artifact) {
+  const jit::RegisterSet live = artifact.written & artifact.live_at_header;
   for (int i = 0; i < jit::kGprCount; ++i) {
-    if (live.HasGpr(i)) state_.gpr[i] = region_.after.gpr[i];
+    if (live.HasGpr(i)) state_.gpr[i] = from.gpr[i];
   }
   for (int i = 0; i < jit::kVectorCount; ++i) {
-    if (live.HasVector(i)) std::memcpy(&state_.vector[i], &region_.after.vector[i], VectorBytes(live, i));
+    if (live.HasVector(i)) std::memcpy(&state_.vector[i], &from.vector[i], VectorBytes(live, i));
   }
-  if (live.HasFlags()) state_.rflags = region_.after.rflags;
+  if (live.HasFlags()) state_.rflags = from.rflags;
   for (size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].written) state_.slot[i] = region_.after.slot[i];
+    if (slots_[i].written) state_.slot[i] = from.slot[i];
   }
   changed_ = changed_ | live;
   dirty_ = true;
+}
+
+// Puts the state `passes` passes after `start` in place, without running them.
+void Entry::Seek(const Variant& variant, const jit::MachineState& start, int64_t passes) {
+  uint32_t flags = 0;
+  region_.after = start;
+  variant.function(&start, &region_.after, passes, 0, &flags);
+  Adopt(region_.after, variant.artifact);
+}
+
+// Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
+bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
+  region_.after = state_;
+  WorkerPool::Job job{variant.function, &state_, &region_.after, passes, chunk_passes_, state_.mxcsr};
+  if (undo_ != Undo::kNothing) job.writes = &region_.writes;
+  if (undo_ == Undo::kSlice) {
+    job.before = &region_.before;
+    if (!region_.writes.separable()) {
+      region_.before.Save(region_.writes, 0, 0, passes);
+      job.writes = nullptr;
+      job.before = nullptr;
+    }
+  }
+  WorkerPool::Outcome outcome;
+  if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   sticky_ |= outcome.mxcsr_sticky;
+  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && variant.artifact.can_seek) {
+    return RedoChunks(variant, passes, outcome, resume);
+  }
+  if (outcome.flags != 0) {
+    if (undo_ == Undo::kSlice) region_.before.Restore(region_.writes, 0, 0, passes);
+    return Decline(ReasonOf(outcome.flags), passes);
+  }
+  Adopt(region_.after, variant.artifact);
   region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);
   return true;
+}
+
+// The original does the chunks that met a NaN; then the slice is complete. False when these were many: the data are
+// full of NaN then.
+bool Entry::RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume) {
+  jit::MachineState& start = region_.captured;  // not needed any more once a variant runs
+  start = state_;
+  int64_t redone = 0;
+  for (int64_t first = 0; first < passes; first += chunk_passes_) {
+    const auto index = static_cast<uint64_t>(first / chunk_passes_);
+    if ((outcome.flagged[index / 64] >> index % 64 & 1) == 0) continue;
+    const int64_t count = std::min(chunk_passes_, passes - first);
+    Seek(variant, start, first);
+    double ns = 0;
+    if (!RunNative(count, resume, &ns)) return false;
+    redone += count;
+  }
+  Seek(variant, start, passes);
+  region_.passes.fetch_add(static_cast<uint64_t>(passes - redone), std::memory_order_relaxed);
+  return redone * 4 < passes || Decline(RejectionReason::kNotANumber, kPassesAfterNaNs);
 }
 
 // The variant, then the original, on the same slice; the original's results stand.
@@ -289,9 +348,10 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
   jit::MachineState& before = region_.captured;  // not needed any more once a variant runs
   before = state_;
   if (!region_.variant_result.Reserve(region_.writes)) return Decline(RejectionReason::kTooMuchToKeep, passes);
-  if (!RunVariant(variant, passes)) return false;
-  region_.variant_result.Save(region_.writes, 0, passes);
-  region_.before.Restore(region_.writes);
+  if (!RunVariant(variant, passes, resume)) return false;
+  region_.variant_result.Save(region_.writes, 0, 0, passes);
+  region_.before.Restore(region_.writes, 0, 0, passes);
+  if (variant.artifact.can_seek) Seek(variant, before, passes);  // must find the same state
   region_.after = state_;
   state_ = before;
   dirty_ = true;
@@ -393,7 +453,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     const int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left, artifact.group);
     const double slice_start = NowNs();
     good = CheckSlice(variant, passes) && PlanToKeep(variant, passes, verify) &&
-           (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes));
+           (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes, &resume));
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
     left -= passes;

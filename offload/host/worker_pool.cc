@@ -36,7 +36,10 @@ int64_t NowNs() {
 
 }  // namespace
 
-WorkerPool::WorkerPool(int threads) : threads_(std::max(1, threads)), shares_(new Share[static_cast<size_t>(threads_)]) {}
+WorkerPool::WorkerPool(int threads)
+    : threads_(std::max(1, threads)),
+      shares_(new Share[static_cast<size_t>(threads_)]),
+      copies_(new WriteCopy[static_cast<size_t>(threads_)]) {}
 
 WorkerPool* WorkerPool::CreateForever(int threads) {
   auto* pool = new WorkerPool(threads);
@@ -58,41 +61,51 @@ WorkerPool* WorkerPool::CreateForever(int threads) {
   return pool;
 }
 
+int64_t WorkerPool::ChunkPasses(int64_t passes, int64_t group, int64_t most) const {
+  const int64_t wanted = std::min<int64_t>(passes, threads_ * kChunksPerThread);
+  const int64_t fewest = (passes + kMostChunks - 1) / kMostChunks;
+  const int64_t chunk = std::max(fewest, std::min((passes + wanted - 1) / wanted, most));
+  return (chunk + group - 1) / group * group;
+}
+
 bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   if (taken_.exchange(true, std::memory_order_acquire)) return false;
-  if (threads_ == 1 || job.passes == 1 || jobs_alone_ > 0) {
-    if (jobs_alone_ > 0) --jobs_alone_;
-    *outcome = {};
-    RunChunk(job, 0, job.passes, outcome);
-    taken_.store(false, std::memory_order_release);
-    return true;
-  }
-  const int64_t wanted = std::min<int64_t>(job.passes, threads_ * kChunksPerThread);
-  const int64_t groups = (job.passes + job.group - 1) / job.group;
-  const int64_t chunk_passes = (groups + wanted - 1) / wanted * job.group;
-  const uint64_t chunks = static_cast<uint64_t>((job.passes + chunk_passes - 1) / chunk_passes);
+  const auto chunks = static_cast<uint64_t>((job.passes + job.chunk_passes - 1) / job.chunk_passes);
 
   // Close the old generation, write the fields, then open the new one: the release pairs with the claims' acquire.
   const std::span<Share> shares(shares_.get(), static_cast<size_t>(threads_));
   for (Share& share : shares) share.ticket.store(kIndexMask, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   job_.store(&job, std::memory_order_relaxed);
-  chunk_passes_.store(chunk_passes, std::memory_order_relaxed);
   chunks_.store(chunks, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
   flags_.store(0, std::memory_order_relaxed);
   sticky_.store(0, std::memory_order_relaxed);
+  for (auto& bits : flagged_) bits.store(0, std::memory_order_relaxed);
+  if (threads_ == 1 || chunks == 1 || jobs_alone_ > 0) {
+    if (jobs_alone_ > 0) --jobs_alone_;
+    for (uint64_t index = 0; index < chunks; ++index) RunChunk(job, 0, index);
+  } else {
+    RunTogether(chunks);
+  }
+  outcome->flags = flags_.load(std::memory_order_relaxed);
+  outcome->mxcsr_sticky = sticky_.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < flagged_.size(); ++i) outcome->flagged[i] = flagged_[i].load(std::memory_order_relaxed);
+  taken_.store(false, std::memory_order_release);
+  return true;
+}
+
+void WorkerPool::RunTogether(uint64_t chunks) {
+  const std::span<Share> shares(shares_.get(), static_cast<size_t>(threads_));
   const uint64_t generation = (generation_.load(std::memory_order_relaxed) + 1) & kIndexMask;
   for (size_t i = 0; i < shares.size(); ++i) {
     shares[i].ticket.store(generation << kIndexBits | FirstChunk(i, chunks), std::memory_order_release);
   }
   generation_.store(generation, std::memory_order_seq_cst);
 
-  if (threads_ > 1 && chunks > 1) {
-    wake_.fetch_add(1, std::memory_order_seq_cst);
-    if (sleeping_.load(std::memory_order_seq_cst) != 0) {
-      syscall(SYS_futex, &wake_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
-    }
+  wake_.fetch_add(1, std::memory_order_seq_cst);
+  if (sleeping_.load(std::memory_order_seq_cst) != 0) {
+    syscall(SYS_futex, &wake_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
   }
   const int64_t start = NowNs();
   ClaimChunks(0);
@@ -103,20 +116,31 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
     jobs_alone_ = penalty_;
     penalty_ = std::min(penalty_ * 2, kLongestPenalty);
   }
-  outcome->flags = flags_.load(std::memory_order_relaxed);
-  outcome->mxcsr_sticky = sticky_.load(std::memory_order_relaxed);
-  taken_.store(false, std::memory_order_release);
-  return true;
 }
 
-// In the program's float environment; adds to `outcome`.
-void WorkerPool::RunChunk(const Job& job, int64_t first, int64_t count, Outcome* outcome) {
-  if (job.writes) job.before->Save(*job.writes, first, count);
-  const uint32_t before = _mm_getcsr();
-  _mm_setcsr(job.mxcsr & ~0x3fu);
-  job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &outcome->flags);
-  outcome->mxcsr_sticky |= _mm_getcsr() & 0x3f;
-  _mm_setcsr(before);
+// In the program's float environment.
+void WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
+  const int64_t first = static_cast<int64_t>(index) * job.chunk_passes;
+  const int64_t count = std::min(job.chunk_passes, job.passes - first);
+  WriteCopy& own = copies_[static_cast<size_t>(thread)];
+  const bool undoes = job.writes && !job.before;
+  uint32_t flags = 0;
+  if (undoes && !own.Reserve(*job.writes)) {
+    flags = jit::kFlagNaN;  // for the original to do, like one with a NaN
+  } else {
+    if (undoes) own.Save(*job.writes, first, first, count);
+    if (job.before) job.before->Save(*job.writes, 0, first, count);
+    const uint32_t before = _mm_getcsr();
+    _mm_setcsr(job.mxcsr & ~0x3fu);
+    job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &flags);
+    const uint32_t sticky = _mm_getcsr() & 0x3f;
+    _mm_setcsr(before);
+    if (sticky) sticky_.fetch_or(sticky, std::memory_order_relaxed);
+    if (undoes && flags) own.Restore(*job.writes, first, first, count);
+  }
+  if (!flags) return;
+  flags_.fetch_or(flags, std::memory_order_relaxed);
+  flagged_[index / 64].fetch_or(uint64_t{1} << index % 64, std::memory_order_relaxed);
 }
 
 // False when a helper kept us waiting as only a descheduled one does.
@@ -143,12 +167,12 @@ void WorkerPool::ClaimChunks(int thread) {
   const uint64_t generation = generation_.load(std::memory_order_acquire);
   for (int i = 0; i < threads_; ++i) {
     const auto share = static_cast<size_t>((thread + i) % threads_);
-    while (ClaimOne(generation, share)) {
+    while (ClaimOne(generation, thread, share)) {
     }
   }
 }
 
-bool WorkerPool::ClaimOne(uint64_t generation, size_t share) {
+bool WorkerPool::ClaimOne(uint64_t generation, int thread, size_t share) {
   std::atomic<uint64_t>& next = shares_[share].ticket;
   uint64_t ticket = next.load(std::memory_order_acquire);
   uint64_t index = 0;
@@ -159,13 +183,7 @@ bool WorkerPool::ClaimOne(uint64_t generation, size_t share) {
   } while (!next.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
 
   // Claimed: the job stays until this chunk is done.
-  const Job& job = *job_.load(std::memory_order_relaxed);
-  const int64_t chunk_passes = chunk_passes_.load(std::memory_order_relaxed);
-  const int64_t first = static_cast<int64_t>(index) * chunk_passes;
-  Outcome outcome;
-  RunChunk(job, first, std::min(chunk_passes, job.passes - first), &outcome);
-  if (outcome.flags) flags_.fetch_or(outcome.flags, std::memory_order_relaxed);
-  if (outcome.mxcsr_sticky) sticky_.fetch_or(outcome.mxcsr_sticky, std::memory_order_relaxed);
+  RunChunk(*job_.load(std::memory_order_relaxed), thread, index);
   done_.fetch_add(1, std::memory_order_release);
   return true;
 }

@@ -8,6 +8,7 @@
 // (others get false); it does not allocate, lock or call libc.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -26,19 +27,27 @@ class WorkerPool {
 
   int threads() const { return threads_; }
 
+  static constexpr int64_t kMostChunks = 4096;
+
+  /// How many passes a chunk should have: a multiple of `group`, and not more than `most` unless that makes too many.
+  int64_t ChunkPasses(int64_t passes, int64_t group, int64_t most) const;
+
   struct Job {
     jit::ChunkFunction function = nullptr;
     const jit::MachineState* in = nullptr;
-    jit::MachineState* out = nullptr;  // state after the last pass; may be null
+    jit::MachineState* out = nullptr;   // state after the last pass; may be null
     int64_t passes = 0;
-    int64_t group = 1;                 // chunks are multiples of so many passes
+    int64_t chunk_passes = 1;
     uint32_t mxcsr = 0x1f80;
-    const WritePlan* writes = nullptr;  // unless null: each chunk's bytes are copied to `before` ahead of it
+    // Unless null, what each chunk writes is kept ahead of it: all in `before`, with a plan of all passes; or, when that
+    // is null, with a plan of one chunk, just long enough to undo a chunk that sets a flag.
+    const WritePlan* writes = nullptr;
     const WriteCopy* before = nullptr;
   };
   struct Outcome {
     uint32_t flags = 0;          // jit::kFlag*
     uint32_t mxcsr_sticky = 0;   // exception flags raised
+    std::array<uint64_t, kMostChunks / 64> flagged{};  // bit i: chunk i set a flag
   };
   /// False when another thread's job is under way.
   bool Run(const Job& job, Outcome* outcome);
@@ -46,10 +55,11 @@ class WorkerPool {
  private:
   void CoordinatorLoop();
   void ClaimChunks(int thread);
-  bool ClaimOne(uint64_t generation, size_t share);
+  bool ClaimOne(uint64_t generation, int thread, size_t share);
   uint64_t FirstChunk(size_t share, uint64_t chunks) const;
   bool WaitUntilDone(uint64_t chunks, int64_t longest_ns);
-  static void RunChunk(const Job& job, int64_t first, int64_t count, Outcome* outcome);
+  void RunTogether(uint64_t chunks);
+  void RunChunk(const Job& job, int thread, uint64_t index);
 
   const int threads_;
   std::atomic<bool> taken_{false};
@@ -59,11 +69,12 @@ class WorkerPool {
     std::atomic<uint64_t> ticket{0};  // generation << 32 | next chunk
   };
   const std::unique_ptr<Share[]> shares_;  // one for each thread
+  const std::unique_ptr<WriteCopy[]> copies_;  // likewise: of the chunk it is at
   std::atomic<uint64_t> generation_{0};
   std::atomic<uint64_t> chunks_{0};
   std::atomic<const Job*> job_{nullptr};
-  std::atomic<int64_t> chunk_passes_{0};
   std::atomic<uint64_t> done_{0};
+  std::array<std::atomic<uint64_t>, kMostChunks / 64> flagged_{};
   std::atomic<uint32_t> flags_{0}, sticky_{0};
   std::atomic<uint32_t> wake_{0};     // futex of the coordinator: number of jobs posted
   std::atomic<uint32_t> sleeping_{0};

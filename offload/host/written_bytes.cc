@@ -62,8 +62,8 @@ void CopyRun(void* to, const void* from, uint64_t size) {
 }
 
 template <typename Function>
-void ForEachRun(const WriteStream& stream, int64_t first, int64_t count, Function function) {
-  uint64_t offset = stream.offset + static_cast<uint64_t>(first) * stream.pass_bytes;
+void ForEachRun(const WriteStream& stream, int64_t origin, int64_t first, int64_t count, Function function) {
+  uint64_t offset = stream.offset + static_cast<uint64_t>(first - origin) * stream.pass_bytes;
   if (stream.dim_count == 0 && stream.step == static_cast<int64_t>(stream.run)) {
     function(stream.base + static_cast<uint64_t>(first) * stream.run, offset, stream.run * static_cast<uint64_t>(count));
     return;
@@ -144,17 +144,17 @@ bool WriteCopy::Reserve(const WritePlan& plan) {
   return true;
 }
 
-void WriteCopy::Save(const WritePlan& plan, int64_t first, int64_t count) const {
+void WriteCopy::Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRun(stream, first, count, [this](uint64_t at, uint64_t offset, uint64_t size) {
+    ForEachRun(stream, origin, first, count, [this](uint64_t at, uint64_t offset, uint64_t size) {
       CopyRun(memory_ + offset, reinterpret_cast<const void*>(at), size);
     });
   }
 }
 
-void WriteCopy::Restore(const WritePlan& plan) const {
+void WriteCopy::Restore(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRun(stream, 0, plan.passes(), [this](uint64_t at, uint64_t offset, uint64_t size) {
+    ForEachRun(stream, origin, first, count, [this](uint64_t at, uint64_t offset, uint64_t size) {
       CopyRun(reinterpret_cast<void*>(at), memory_ + offset, size);
     });
   }
@@ -163,7 +163,7 @@ void WriteCopy::Restore(const WritePlan& plan) const {
 bool WriteCopy::Equals(const WritePlan& plan, uint64_t* where) const {
   bool equal = true;
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRun(stream, 0, plan.passes(), [&](uint64_t at, uint64_t offset, uint64_t size) {
+    ForEachRun(stream, 0, 0, plan.passes(), [&](uint64_t at, uint64_t offset, uint64_t size) {
       const auto* now = reinterpret_cast<const uint8_t*>(at);
       if (!equal || std::memcmp(now, memory_ + offset, size) == 0) return;
       uint64_t i = 0;

@@ -58,10 +58,11 @@ class WriteCopy {
  public:
   /// Room for all bytes of the plan; false when no memory was to be had.
   bool Reserve(const WritePlan& plan);
-  /// Copies what `count` passes from `first` on write. Many threads may save different passes.
-  void Save(const WritePlan& plan, int64_t first, int64_t count) const;
-  /// Puts all bytes back.
-  void Restore(const WritePlan& plan) const;
+  /// Copies what `count` passes from `first` on write; `origin` is the first pass that the copy has room for. Many
+  /// threads may save different passes.
+  void Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const;
+  /// Puts the bytes of these passes back.
+  void Restore(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const;
   /// True when the program's bytes equal the copy; else *where is the first address found that differs.
   bool Equals(const WritePlan& plan, uint64_t* where) const;
 

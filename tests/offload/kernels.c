@@ -287,3 +287,18 @@ void NAME(behind)(float *out, const float *in, int h, int w, int off) {
     row += w;
   }
 }
+
+/* C = alpha * A * B + beta * C, by columns, as the reference BLAS has it. */
+void NAME(gemm)(double *c, const double *a, const double *b, double alpha, double beta, int n) {
+  for (int j = 0; j < n; j++) {
+    if (beta == 0.0) {
+      for (int i = 0; i < n; i++) c[j * n + i] = 0.0;
+    } else if (beta != 1.0) {
+      for (int i = 0; i < n; i++) c[j * n + i] *= beta;
+    }
+    for (int l = 0; l < n; l++) {
+      double t = alpha * b[j * n + l];
+      for (int i = 0; i < n; i++) c[j * n + i] += t * a[l * n + i];
+    }
+  }
+}
