@@ -28,6 +28,7 @@ constexpr uint32_t kMxcsrSticky = 0x3f;
 constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
 constexpr double kLongestSliceNs = 25e6;
 constexpr double kProbeNs = 50e3;        // measure the original for about this long
+constexpr double kShortestProbeNs = 10e3;  // a run much shorter only measures its own overhead
 constexpr double kCloneEntryNs = 600;    // saving and restoring the register file around the clone, measured
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
@@ -235,32 +236,31 @@ bool Entry::RunNative(int64_t passes, uint32_t* resume, double* ns) {
 // shows in a run of one pass; a longer run less that is what the loop itself costs.
 bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
   double spent = 0, first_ns = 0;
-  int64_t total = 0;
-  for (int64_t passes = 1; total < limit && spent < kProbeNs; passes *= 2) {
+  int64_t total = 0, longest = 0;
+  for (int64_t passes = 1; total < limit && spent < kProbeNs; passes *= 8) {
     passes = std::min(passes, limit - total);
     double ns = 0;
     if (!RunNative(passes, resume, &ns)) return false;
     spent += ns;
     total += passes;
-    if (passes == 1) {
-      first_ns = total == 1 ? ns : std::min(first_ns, ns);
-    } else {
-      const double of_the_loop = std::max(0.0, ns - std::min(first_ns, kCloneEntryNs)) / static_cast<double>(passes);
-      region_.native_ns = std::max(of_the_loop, 0.01);
-    }
+    if (total == 1) first_ns = ns;
+    if (passes < longest || passes == 1) continue;
+    longest = passes;
+    region_.native_ns = std::max(0.01, (ns - std::min(first_ns, kCloneEntryNs)) / static_cast<double>(passes));
   }
-  if (total == 1) region_.native_ns = std::max(first_ns - kCloneEntryNs, 0.01);
-  if (total > 0) {
-    region_.native_timing.Add(region_.native_ns);
-    region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
-    region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);
-  }
+  if (total == 0) return true;
+  if (longest == 0) region_.native_ns = std::max(first_ns - kCloneEntryNs, 0.01);
+  region_.native_timing.Add(region_.native_ns);
+  region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
+  region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);
   return true;
 }
 
 // Measures the original on the next passes and updates how many are left; false when the entry is over.
 bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume) {
-  const int64_t limit = region_.native_ns == 0 ? *left : std::max<int64_t>(1, *left / 16);
+  const double known = region_.native_ns;
+  const auto enough = known == 0 ? *left : std::max(*left / 16, static_cast<int64_t>(std::min(kShortestProbeNs / known, 1e12)));
+  const int64_t limit = std::clamp<int64_t>(enough, 1, *left);
   // A range that faults must fault in the original, where a handler of the program expects it.
   if (!CheckSlice(variant, limit) || !ProbeNative(limit, resume)) return false;
   region_.probe_again_ns = NowNs() + std::max(kProbeAgainNs, kProbeAgainPasses * region_.native_ns);

@@ -49,7 +49,8 @@ struct Finding {
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   double judged_at_ms = 0;               // what the region saved is judged over windows of time
   uint64_t judged_saved_ns = 0, judged_arrivals = 0;
-  int idle_windows = 0;                  // windows in a row in which it was entered and saved nothing worth it
+  int rests = 0;                         // in a row, because it was entered and saved nothing worth it
+  double rest_until_ms = 0;              // unpatched until then; 0: not resting
 };
 
 class Session {
@@ -93,6 +94,8 @@ class Session {
   bool WaitForCapture(Finding& finding, double ms);
   bool CompileAndPublish(Finding& finding);
   void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
+  void Rest(Finding& finding);
+  void WakeUp(Finding& finding);
   void FinishPending();
   void Supervise();
 

@@ -15,10 +15,13 @@ constexpr double kCaptureMs = 60;       // longer than this between arrivals: go
 constexpr int kMostRecompiles = 3;      // for values that change: first without specialisation, then for the new values
 constexpr uint64_t kManyDeclines = 8;   // without one execution
 constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
-// A patched loop costs its declined passes a few nanoseconds each. It stays only if, while it is entered, it saves this
-// share of the time that passes, in one of so many windows.
-constexpr double kWindowMs = 40;
+// A patched loop costs its declined passes a few nanoseconds each, which can be more than the pass itself. It stays only
+// while, when it is entered, it saves this share of the time that passes; else it rests, unpatched, each time for twice as
+// long, and after so many attempts it is put back for good.
+constexpr double kWindowMs = 30;
 constexpr double kWorthwhileShare = 0.03;
+constexpr int kManyLosses = 3;  // in a row: no need to wait for the window's end
+constexpr double kFirstRestMs = 60;
 constexpr int kPatience = 5;
 
 // The reason most entries were left to the original for, when that were more than were taken over.
@@ -47,15 +50,16 @@ void StartWindow(Finding& finding) {
 bool EarnsItsKeep(Finding& finding) {
   const Region& region = *finding.region;
   if (region.verify == VerifyMode::kAlways) return true;  // every slice is computed twice, on request
+  if (region.consecutive_losses.load(std::memory_order_relaxed) >= kManyLosses) return false;
   const double window = NowMs() - finding.judged_at_ms;
   if (window < kWindowMs) return true;
-  if (Arrivals(region) != finding.judged_arrivals) {
-    const uint64_t saved_ns = region.time_saved_ns.load(std::memory_order_relaxed) - finding.judged_saved_ns;
-    const bool worthwhile = static_cast<double>(saved_ns) * 1e-6 >= kWorthwhileShare * window;
-    finding.idle_windows = worthwhile ? 0 : finding.idle_windows + 1;
-  }
+  const bool entered = Arrivals(region) != finding.judged_arrivals;
+  const uint64_t saved_ns = region.time_saved_ns.load(std::memory_order_relaxed) - finding.judged_saved_ns;
   StartWindow(finding);
-  return finding.idle_windows < kPatience;
+  if (!entered) return true;
+  const bool worthwhile = static_cast<double>(saved_ns) * 1e-6 >= kWorthwhileShare * window;
+  if (worthwhile) finding.rests = 0;
+  return worthwhile;
 }
 
 }  // namespace
@@ -198,7 +202,7 @@ bool Session::CompileAndPublish(Finding& finding) {
   for (Finding& other : findings_) {
     if (!other.patched || other.awaiting_capture) continue;
     StartWindow(other);
-    other.idle_windows = 0;
+    other.rests = 0;
     if (other.region->consecutive_losses.exchange(0, std::memory_order_relaxed) > 0) other.region->image->SkipNext(0);
   }
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
@@ -214,6 +218,28 @@ void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t ad
   if (Function* function = FunctionAt(code.bounds().begin)) TryChildren(*function, finding.region->loop);
 }
 
+// Out of the program's way for a while; for good when that was tried often.
+void Session::Rest(Finding& finding) {
+  Region& region = *finding.region;
+  if (finding.rests == kPatience) {
+    return PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile));
+  }
+  (void)patcher_->Remove(*region.image);
+  finding.patched = false;
+  finding.rest_until_ms = NowMs() + kFirstRestMs * (1 << finding.rests);
+  ++finding.rests;
+}
+
+void Session::WakeUp(Finding& finding) {
+  if (NowMs() < finding.rest_until_ms) return;
+  finding.rest_until_ms = 0;
+  finding.region->consecutive_losses.store(0, std::memory_order_relaxed);
+  finding.region->image->SkipNext(0);
+  StartWindow(finding);
+  if (auto installed = patcher_->Install(*finding.region->image); !installed) return Reject(finding, installed.error());
+  finding.patched = true;
+}
+
 // Regions whose header was reached only after we had gone on.
 void Session::FinishPending() {
   for (Finding& finding : findings_) {
@@ -226,6 +252,7 @@ void Session::FinishPending() {
 // Looks after installed regions: compiles again for other values, puts back what does not run or does not win.
 void Session::Supervise() {
   for (Finding& finding : findings_) {
+    if (finding.rest_until_ms > 0) WakeUp(finding);
     if (!finding.patched || finding.awaiting_capture || finding.rejection) continue;
     Region& region = *finding.region;
     if (region.mismatches.load(std::memory_order_relaxed) > 0) {
@@ -240,7 +267,7 @@ void Session::Supervise() {
       continue;
     }
     if (!EarnsItsKeep(finding)) {
-      PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile));
+      Rest(finding);
       continue;
     }
     const uint64_t declines = region.declines.load(std::memory_order_relaxed) - finding.declines_before;
