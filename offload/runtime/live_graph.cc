@@ -94,7 +94,7 @@ void Session::Replan() {
     const Region& region = *finding.region;
     if (finding.rejection || plan.ResourceOf(NodeId{static_cast<uint32_t>(i)}) != "home") continue;
     if (region.variant_timing.count() < kEnoughTimings || region.variant_time_ns.load() < kEnoughNs) continue;
-    PutBack(finding, jit::RejectionReason::kNotWorthwhile);
+    PutBack(finding, jit::RejectionReason::kPlannedAtHome);
   }
 }
 

@@ -21,6 +21,21 @@ constexpr double kPlanEveryMs = 200;
 constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
 constexpr double kHotShare = 0.04;      // of all samples
 constexpr int kCompilerNice = 10;
+constexpr uint64_t kClosedMask = 0xffff;  // code without bounds is told apart by blocks of this size
+
+// Hot code that is not looked into: of the C library and the like, or without function bounds (made at run time, say).
+struct ClosedCode {
+  uint64_t samples = 0, hottest = 0;
+  uint32_t most = 0;
+  bool system = false;
+  void Add(uint64_t address, uint32_t count, bool of_system) {
+    samples += count;
+    system = of_system;
+    if (count <= most) return;
+    most = count;
+    hottest = address;
+  }
+};
 
 int CoresToUse(const TlConfig& config) {
   if (config.threads > 0) return config.threads;
@@ -134,17 +149,32 @@ Session::Function* Session::FunctionAt(uint64_t address) {
 
 void Session::FindHotFunctions() {
   for (auto& [begin, function] : functions_) function.samples = 0;
+  std::map<uint64_t, ClosedCode> closed;
   uint64_t unknown = 0;
   for (const auto& [address, count] : hotspots_.by_address()) {
     if (Function* function = FunctionAt(address)) {
       function->samples += count;
-    } else if (!modules_.Find(address)) {
-      unknown += count;
+      continue;
     }
+    const profiler::Module* module = modules_.Find(address);
+    if (!module) unknown += count;
+    ClosedCode& code = module && IsSystemModule(module->path) ? closed[module->extent.begin] : closed[address & ~kClosedMask];
+    code.Add(address, count, module && IsSystemModule(module->path));
   }
-  if (IsHot(unknown) && profiler::ModuleList::Generation() != modules_.generation()) modules_ = profiler::ModuleList::Snapshot();  // a library opened since
+  if (IsHot(unknown) && profiler::ModuleList::Generation() != modules_.generation()) {
+    modules_ = profiler::ModuleList::Snapshot();  // a library opened since
+    return;
+  }
   for (auto& [begin, function] : functions_) {
     if (IsHot(function.samples)) Consider(function);
+  }
+  for (const auto& [begin, code] : closed) {
+    if (!IsHot(code.samples) || !closed_seen_.insert(begin).second) continue;
+    const profiler::Module* module = code.system ? modules_.Find(code.hottest) : nullptr;
+    const jit::AddressRange range = module ? jit::AddressRange{module->extent.begin, module->extent.end}
+                                           : jit::AddressRange{begin, begin + kClosedMask + 1};
+    const auto reason = code.system ? jit::RejectionReason::kSystemCode : jit::RejectionReason::kNoFunctionBounds;
+    Reject(AddFinding(code.hottest, {range}), {reason, code.hottest, ""});
   }
 }
 

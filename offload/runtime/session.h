@@ -120,6 +120,7 @@ class Session {
   std::unique_ptr<jit::Patcher> patcher_;
   std::unique_ptr<jit::CodeLoader> loader_;
   std::map<uint64_t, Function> functions_;  // by begin
+  std::set<uint64_t> closed_seen_;          // hot code that is not looked into, already in the report
   std::list<Finding> findings_;             // addresses stay valid; guarded by mutex_ for adding and for AtExit
   profiler::Symbolizer symbolizer_;
   std::vector<std::string> notes_;
