@@ -57,6 +57,16 @@ class FunctionCode {
 /// binaries. nullopt when no FDE covers pc or the table is damaged.
 std::optional<AddressRange> FindFunctionBounds(const CodeReader& reader, uint64_t eh_frame_hdr, uint64_t pc);
 
+/// All functions that unwind tables name.
+struct FunctionList {
+  std::vector<AddressRange> functions;  // ascending, none overlaps another
+  uint64_t unusable = 0;                // entries that cannot be read, or that overlap a function in the list
+};
+/// Of the module with this .eh_frame_hdr.
+FunctionList FindAllFunctions(const CodeReader& reader, uint64_t eh_frame_hdr);
+/// The same from .eh_frame itself, for modules without an index of it: statically linked programs.
+FunctionList FindAllFunctions(const CodeReader& reader, AddressRange eh_frame);
+
 /// Decodes [bounds), builds the CFG, dominators and natural loops. Rejects what cannot be read or is too large; a
 /// function with instructions that are not decodable or branches that cannot be followed still succeeds as long as
 /// the loops concerned are marked (their use is rejected later, with the address).

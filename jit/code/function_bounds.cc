@@ -4,6 +4,7 @@
 //
 // Everything read here belongs to the traced program and may be damaged, so every value is checked where it is read
 // and the answer is accepted only when the FDE found does cover the address asked for.
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -31,6 +32,7 @@ class Cursor {
 
   bool ok() const { return ok_; }
   uint64_t address() const { return address_; }
+  uint64_t end() const { return end_; }
   void Fail() { ok_ = false; }
   void SkipTo(uint64_t address) {
     if (address < address_ || address > end_) Fail();
@@ -204,9 +206,13 @@ std::optional<AddressRange> FdeRange(const CodeReader& reader, uint64_t address,
   return range;
 }
 
-}  // namespace
+/// The table behind the header.
+struct SearchTable {
+  uint64_t address = 0;
+  uint64_t count = 0;
+};
 
-std::optional<AddressRange> FindFunctionBounds(const CodeReader& reader, uint64_t eh_frame_hdr, uint64_t pc) {
+std::optional<SearchTable> FindSearchTable(const CodeReader& reader, uint64_t eh_frame_hdr) {
   if (eh_frame_hdr == 0) return std::nullopt;
   Cursor header(reader, eh_frame_hdr, ~uint64_t{0}, eh_frame_hdr);
   const uint8_t version = header.Fixed<uint8_t>();
@@ -218,7 +224,72 @@ std::optional<AddressRange> FindFunctionBounds(const CodeReader& reader, uint64_
   if (frame_encoding != kOmit) header.Pointer(frame_encoding);
   const uint64_t count = header.Pointer(count_encoding);
   if (!header.ok() || count == 0 || count > kMaxTableEntries) return std::nullopt;
-  const uint64_t table = header.address();
+  return SearchTable{header.address(), count};
+}
+
+/// Sorts, and drops what overlaps the function before it.
+void MakeDisjoint(FunctionList* list) {
+  std::ranges::sort(list->functions, {}, [](const AddressRange& range) { return std::pair(range.begin, range.end); });
+  const size_t all = list->functions.size();
+  size_t kept = 0;
+  for (const AddressRange& range : list->functions) {
+    if (kept > 0 && range.begin < list->functions[kept - 1].end) continue;
+    list->functions[kept++] = range;
+  }
+  list->functions.resize(kept);
+  list->unusable += all - kept;
+}
+
+}  // namespace
+
+FunctionList FindAllFunctions(const CodeReader& reader, uint64_t eh_frame_hdr) {
+  FunctionList list;
+  const std::optional<SearchTable> table = FindSearchTable(reader, eh_frame_hdr);
+  for (uint64_t i = 0; table.has_value() && i < table->count; ++i) {
+    Cursor entry(reader, table->address + i * kTableEntryBytes, ~uint64_t{0}, eh_frame_hdr);
+    entry.Pointer(kTableEncoding);
+    const uint64_t fde = entry.Pointer(kTableEncoding);
+    if (!entry.ok()) {  // the table runs out of the module
+      list.unusable += table->count - i;
+      break;
+    }
+    const std::optional<AddressRange> range = FdeRange(reader, fde, eh_frame_hdr);
+    if (range.has_value()) {
+      list.functions.push_back(*range);
+    } else {
+      ++list.unusable;
+    }
+  }
+  MakeDisjoint(&list);
+  return list;
+}
+
+FunctionList FindAllFunctions(const CodeReader& reader, AddressRange eh_frame) {
+  FunctionList list;
+  uint64_t next = eh_frame.begin;
+  while (next < eh_frame.end) {
+    Cursor record(reader, next, eh_frame.end, /*data_base=*/0);
+    if (!EnterRecord(&record)) break;
+    const bool is_cie = record.Fixed<uint32_t>() == 0;
+    if (!record.ok()) break;
+    if (!is_cie) {
+      const std::optional<AddressRange> range = FdeRange(reader, next, /*data_base=*/0);
+      if (range.has_value()) {
+        list.functions.push_back(*range);
+      } else {
+        ++list.unusable;
+      }
+    }
+    next = record.end();
+  }
+  MakeDisjoint(&list);
+  return list;
+}
+
+std::optional<AddressRange> FindFunctionBounds(const CodeReader& reader, uint64_t eh_frame_hdr, uint64_t pc) {
+  const std::optional<SearchTable> found = FindSearchTable(reader, eh_frame_hdr);
+  if (!found.has_value()) return std::nullopt;
+  const uint64_t table = found->address, count = found->count;
 
   // The last entry that begins at or before pc. Addresses are eh_frame_hdr + sdata4, compared without wrapping.
   const auto entry = [&](uint64_t index) {

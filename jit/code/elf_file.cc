@@ -1,0 +1,263 @@
+#include "jit/elf_file.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+namespace tracelift::jit {
+namespace {
+
+std::unexpected<std::string> Damaged(const std::string& how) { return std::unexpected("damaged: " + how); }
+
+/// The object at `offset` of the file, nullopt where the file is too short.
+template <typename T>
+std::optional<T> ObjectAt(const std::vector<uint8_t>& bytes, uint64_t offset) {
+  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) return std::nullopt;
+  T object;
+  std::memcpy(&object, bytes.data() + offset, sizeof(T));
+  return object;
+}
+
+std::expected<std::vector<uint8_t>, std::string> ReadWhole(const std::string& path) {
+  // Without O_NONBLOCK a pipe without a writer would hold us here.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return std::unexpected(strerror(errno));
+  struct stat status;
+  std::string problem;
+  std::vector<uint8_t> bytes;
+  if (fstat(fd, &status) != 0) {
+    problem = strerror(errno);
+  } else if (S_ISDIR(status.st_mode)) {
+    problem = "is a directory";
+  } else if (!S_ISREG(status.st_mode)) {
+    problem = "not a regular file";
+  } else {
+    bytes.resize(static_cast<size_t>(status.st_size));
+    size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t n = read(fd, bytes.data() + done, bytes.size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) problem = strerror(errno);
+      if (n <= 0) break;
+      done += static_cast<size_t>(n);
+    }
+    bytes.resize(done);  // it may have become shorter meanwhile
+  }
+  close(fd);
+  if (!problem.empty()) return std::unexpected(problem);
+  return bytes;
+}
+
+std::expected<Elf64_Ehdr, std::string> HeaderOf(const std::vector<uint8_t>& bytes) {
+  if (bytes.size() < SELFMAG || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0) {
+    return std::unexpected("not an ELF file");
+  }
+  const auto header = ObjectAt<Elf64_Ehdr>(bytes, 0);
+  if (!header) return Damaged("it ends within its ELF header");
+  if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
+      header->e_machine != EM_X86_64) {
+    return std::unexpected(fmt::format("not x86-64 code (ELF class {}, machine {}); only that is lifted",
+                                       header->e_ident[EI_CLASS], header->e_machine));
+  }
+  switch (header->e_type) {
+    case ET_EXEC:
+    case ET_DYN:
+      return *header;
+    case ET_REL:
+      return std::unexpected("an object file; link it into a program or shared library first");
+    case ET_CORE:
+      return std::unexpected("a core dump; name the program or library instead");
+    default:
+      return std::unexpected(fmt::format("an ELF file of type {}, neither a program nor a shared library", header->e_type));
+  }
+}
+
+KnownCallee CalleeNamed(std::string_view name) {
+  if (name == "memset") return KnownCallee::kMemset;
+  if (name == "memcpy" || name == "memmove") return KnownCallee::kMemmove;
+  return KnownCallee::kNone;
+}
+
+/// Where a stub of a linkage table, "[endbr64] [bnd] jmp [rip+x]", finds its target.
+std::optional<uint64_t> LinkageSlot(const CodeReader& reader, uint64_t address) {
+  constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+  uint8_t stub[11];  // the longest form; what follows a shorter one can be read as well
+  if (!reader.Read(address, stub)) return std::nullopt;
+  size_t at = std::memcmp(stub, kEndbr64, sizeof(kEndbr64)) == 0 ? sizeof(kEndbr64) : 0;
+  if (stub[at] == 0xf2) ++at;
+  if (stub[at] != 0xff || stub[at + 1] != 0x25) return std::nullopt;
+  int32_t displacement = 0;
+  std::memcpy(&displacement, stub + at + 2, sizeof(displacement));
+  return address + at + 6 + static_cast<uint64_t>(int64_t{displacement});
+}
+
+}  // namespace
+
+std::expected<ElfFile, std::string> ElfFile::Open(const std::string& path) {
+  auto bytes = ReadWhole(path);
+  if (!bytes) return std::unexpected(std::move(bytes.error()));
+  return FromBytes(std::move(*bytes));
+}
+
+std::expected<ElfFile, std::string> ElfFile::FromBytes(std::vector<uint8_t> bytes) {
+  ElfFile file;
+  file.bytes_ = std::move(bytes);
+  if (auto parsed = file.ParseHeaders(); !parsed) return std::unexpected(std::move(parsed.error()));
+  return file;
+}
+
+std::expected<void, std::string> ElfFile::ParseHeaders() {
+  const auto header = HeaderOf(bytes_);
+  if (!header) return std::unexpected(header.error());
+  if (header->e_phnum == 0 || header->e_phentsize != sizeof(Elf64_Phdr)) return Damaged("it has no program headers");
+
+  uint64_t dynamic = 0;
+  for (uint64_t i = 0; i < header->e_phnum; ++i) {
+    // The sum wraps only for an e_phoff that lies beyond any file.
+    const auto segment = ObjectAt<Elf64_Phdr>(bytes_, std::max(header->e_phoff, header->e_phoff + i * sizeof(Elf64_Phdr)));
+    if (!segment) return Damaged("its program headers lie beyond its end");
+    if (segment->p_type == PT_GNU_EH_FRAME) eh_frame_hdr_ = segment->p_vaddr;
+    if (segment->p_type == PT_DYNAMIC) dynamic = segment->p_vaddr;
+    if (segment->p_type != PT_LOAD || segment->p_filesz == 0) continue;
+    if (segment->p_offset > bytes_.size() || bytes_.size() - segment->p_offset < segment->p_filesz) {
+      return Damaged(fmt::format("segment {} ({} bytes at offset {:#x}) lies beyond its end", i, segment->p_filesz,
+                                 segment->p_offset));
+    }
+    if (segment->p_memsz < segment->p_filesz || segment->p_vaddr + segment->p_memsz < segment->p_vaddr) {
+      return Damaged(fmt::format("segment {} has no sensible size", i));
+    }
+    segments_.push_back({{segment->p_vaddr, segment->p_vaddr + segment->p_filesz},
+                         segment->p_offset,
+                         (segment->p_flags & PF_W) != 0,
+                         (segment->p_flags & PF_X) != 0});
+  }
+  if (std::ranges::none_of(segments_, &Segment::executable)) {
+    return std::unexpected("there is no code in it; a file of debug information only?");
+  }
+  if (eh_frame_hdr_ == 0) FindFrames(header->e_shoff, header->e_shnum, header->e_shstrndx);
+  if (dynamic != 0) BindLinkage(dynamic);
+  return {};
+}
+
+/// Statically linked programs have .eh_frame, but no index of it.
+void ElfFile::FindFrames(uint64_t section_offset, unsigned count, unsigned names) {
+  constexpr std::string_view kName(".eh_frame\0", 10);
+  const auto section_at = [&](uint64_t i) {
+    return ObjectAt<Elf64_Shdr>(bytes_, std::max(section_offset, section_offset + i * sizeof(Elf64_Shdr)));
+  };
+  const auto strings = section_at(names);
+  if (section_offset == 0 || names >= count || !strings) return;
+  for (unsigned i = 0; i < count; ++i) {
+    const auto section = section_at(i);
+    if (!section) return;
+    const uint64_t name = strings->sh_offset + section->sh_name;
+    if (name > bytes_.size() || bytes_.size() - name < kName.size()) continue;
+    if (std::memcmp(bytes_.data() + name, kName.data(), kName.size()) != 0) continue;
+    if (section->sh_addr + section->sh_size < section->sh_addr) return;
+    eh_frame_ = {section->sh_addr, section->sh_addr + section->sh_size};
+    return;
+  }
+}
+
+const ElfFile::Segment* ElfFile::SegmentOf(uint64_t address, uint64_t size) const {
+  const auto holds = [&](const Segment& segment) {
+    return segment.addresses.Contains(address) && size <= segment.addresses.end - address;
+  };
+  const auto segment = std::ranges::find_if(segments_, holds);
+  return segment == segments_.end() ? nullptr : &*segment;
+}
+
+bool ElfFile::Read(uint64_t address, std::span<uint8_t> out) const {
+  const Segment* segment = SegmentOf(address, out.size());
+  if (segment == nullptr) return false;
+  if (!out.empty()) {
+    std::memcpy(out.data(), bytes_.data() + segment->offset + (address - segment->addresses.begin), out.size());
+  }
+  return true;
+}
+
+bool ElfFile::IsConstant(uint64_t address, size_t size) const {
+  const Segment* segment = SegmentOf(address, size);
+  return segment != nullptr && !segment->writable;
+}
+
+template <typename T>
+bool ElfFile::ReadObject(uint64_t address, T* object) const {
+  return Read(address, {reinterpret_cast<uint8_t*>(object), sizeof(T)});
+}
+
+void ElfFile::BindLinkage(uint64_t dynamic) {
+  uint64_t symbols = 0, strings = 0, plt = 0, plt_bytes = 0, rela = 0, rela_bytes = 0;
+  Elf64_Dyn entry;
+  for (uint64_t at = dynamic; ReadObject(at, &entry) && entry.d_tag != DT_NULL; at += sizeof(entry)) {
+    switch (entry.d_tag) {
+      case DT_SYMTAB: symbols = entry.d_un.d_ptr; break;
+      case DT_STRTAB: strings = entry.d_un.d_ptr; break;
+      case DT_JMPREL: plt = entry.d_un.d_ptr; break;
+      case DT_PLTRELSZ: plt_bytes = entry.d_un.d_val; break;
+      case DT_RELA: rela = entry.d_un.d_ptr; break;
+      case DT_RELASZ: rela_bytes = entry.d_un.d_val; break;
+      default: break;
+    }
+  }
+  BindRelocations(plt, plt_bytes, symbols, strings);
+  BindRelocations(rela, rela_bytes, symbols, strings);
+}
+
+void ElfFile::BindRelocations(uint64_t table, uint64_t bytes, uint64_t symbols, uint64_t strings) {
+  // A size that is wrong ends where nothing is mapped.
+  Elf64_Rela relocation;
+  for (uint64_t done = 0; done + sizeof(relocation) <= bytes && ReadObject(table + done, &relocation);
+       done += sizeof(relocation)) {
+    const uint64_t type = ELF64_R_TYPE(relocation.r_info);
+    if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) continue;
+    Elf64_Sym symbol;
+    if (!ReadObject(symbols + ELF64_R_SYM(relocation.r_info) * sizeof(symbol), &symbol)) continue;
+    char name[8];  // the longest that matters is "memmove"
+    if (!ReadObject(strings + symbol.st_name, &name)) continue;
+    const KnownCallee callee = CalleeNamed({name, strnlen(name, sizeof(name))});
+    if (callee != KnownCallee::kNone) linkage_[relocation.r_offset] = callee;
+  }
+}
+
+KnownCallee ElfFile::CalleeThrough(uint64_t address) const {
+  const auto found = linkage_.find(address);
+  return found == linkage_.end() ? KnownCallee::kNone : found->second;
+}
+
+KnownCallee ElfFile::CalleeAt(uint64_t address) const {
+  const std::optional<uint64_t> slot = LinkageSlot(*this, address);
+  return slot ? CalleeThrough(*slot) : KnownCallee::kNone;
+}
+
+/// A linkage table has unwind information as a function has. It begins with a stub, or with
+/// "push [rip+x]; [bnd] jmp [rip+x]".
+bool ElfFile::IsLinkageTable(AddressRange range) const {
+  constexpr uint64_t kPushBytes = 6;
+  uint8_t first[2];
+  if (!Read(range.begin, first)) return false;
+  const bool pushes = first[0] == 0xff && first[1] == 0x35;
+  return LinkageSlot(*this, range.begin + (pushes ? kPushBytes : 0)).has_value();
+}
+
+std::expected<FunctionList, std::string> ElfFile::Functions() const {
+  if (eh_frame_hdr_ == 0 && eh_frame_.size() == 0) {
+    return std::unexpected("it has no unwind tables (.eh_frame), so its functions cannot be found");
+  }
+  FunctionList list = eh_frame_hdr_ != 0 ? FindAllFunctions(*this, eh_frame_hdr_) : FindAllFunctions(*this, eh_frame_);
+  if (list.functions.empty()) return Damaged("its unwind tables (.eh_frame) name no function");
+  std::erase_if(list.functions, [&](AddressRange range) {
+    const Segment* segment = SegmentOf(range.begin, range.size());
+    return segment == nullptr || !segment->executable || IsLinkageTable(range);
+  });
+  return list;
+}
+
+}  // namespace tracelift::jit
