@@ -1,7 +1,6 @@
 #include "jit/code/float_use.h"
 
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <initializer_list>
 #include <string_view>
 

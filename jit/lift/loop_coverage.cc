@@ -77,6 +77,7 @@ std::vector<LoopCoverage> CoverLoops(const FunctionCode& function, bool innermos
   for (const LoopInfo& loop : code.loops) {
     if (loop.parent != LoopId::kNone) is_innermost[static_cast<size_t>(loop.parent)] = false;
   }
+  if (code.loops.empty()) return {};
   Workshop workshop;
   std::vector<LoopCoverage> covered;
   for (size_t i = 0; i < code.loops.size(); ++i) {

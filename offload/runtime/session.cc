@@ -20,7 +20,7 @@ constexpr double kReportEveryMs = 1000;
 constexpr double kPlanEveryMs = 200;
 constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
 constexpr double kHotShare = 0.04;      // of all samples
-constexpr int kCompilerNice = 10;
+constexpr int kCompilerNice = 5;
 constexpr uint64_t kClosedMask = 0xffff;  // code without bounds is told apart by blocks of this size
 
 // Hot code that is not looked into: of the C library and the like, or without function bounds (made at run time, say).
