@@ -43,8 +43,9 @@ class CodeLoader {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Size of the chunk function's machine code, 0 when the object does not tell.
-uint64_t CodeBytes(const Artifact& artifact);
+/// All of the artifact's machine code as loaded, the chunk function's helpers included; empty when the object does not
+/// tell.
+AddressRange LoadedCode(const Artifact& artifact, ChunkFunction function);
 
 /// Called instead of ending the process when LLVM meets an error it cannot recover from; must not return.
 void SetFatalErrorHandler(void (*handler)(const char* message));

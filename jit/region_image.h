@@ -87,6 +87,7 @@ class RegionImage {
   uint64_t header() const;
   const std::vector<uint64_t>& exits() const;
   uint64_t stub() const;  // where the patch leads to
+  AddressRange code() const;  // stub and native clone
 
   /// Makes the stub's fast path decline the next `passes` arrivals, of all threads together, without saving anything
   /// (about 5 ns each); 0: none. Any thread may call it. With several threads arriving at once a few more may pass.

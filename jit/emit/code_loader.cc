@@ -72,22 +72,26 @@ std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artif
   return address->toPtr<ChunkFunction>();
 }
 
-uint64_t CodeBytes(const Artifact& artifact) {
+AddressRange LoadedCode(const Artifact& artifact, ChunkFunction function) {
   const llvm::StringRef bytes(reinterpret_cast<const char*>(artifact.object.data()), artifact.object.size());
   auto object = llvm::object::ObjectFile::createObjectFile(llvm::MemoryBufferRef(bytes, artifact.symbol));
   if (!object) {
     llvm::consumeError(object.takeError());
-    return 0;
+    return {};
   }
   for (const llvm::object::SymbolRef& symbol : (*object)->symbols()) {
     auto name = symbol.getName();
-    if (!name) {
-      llvm::consumeError(name.takeError());
-    } else if (*name == artifact.symbol) {
-      return llvm::object::ELFSymbolRef(symbol).getSize();
+    auto offset = symbol.getValue();
+    auto section = symbol.getSection();
+    if (name && offset && section && *name == artifact.symbol && *section != (*object)->section_end()) {
+      const uint64_t begin = reinterpret_cast<uint64_t>(function) - *offset;
+      return {begin, begin + (*section)->getSize()};
     }
+    if (!name) llvm::consumeError(name.takeError());
+    if (!offset) llvm::consumeError(offset.takeError());
+    if (!section) llvm::consumeError(section.takeError());
   }
-  return 0;
+  return {};
 }
 
 void SetFatalErrorHandler(void (*handler)(const char* message)) {

@@ -127,6 +127,7 @@ uint64_t WriteTail(Label to, CodeWriter* writer) {
 struct RegionImage::Impl {
   // Constant after Build.
   uint64_t site = 0, header = 0, stub = 0;
+  AddressRange code;
   std::vector<uint8_t> expected, patch;
   PatchKind kind{};
   std::vector<uint64_t> exits;
@@ -189,6 +190,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
   CodeWriter writer(reinterpret_cast<uint64_t>(code));
   const Stub stub = WriteStub(*site->instruction, *impl.block, &writer);
   impl.stub = stub.entry;
+  impl.code = {reinterpret_cast<uint64_t>(code), reinterpret_cast<uint64_t>(code) + code_bytes};
   impl.patch = PatchBytes(*site, landing_pad != nullptr ? reinterpret_cast<uint64_t>(landing_pad) : stub.entry);
   // Tails in the order of ResumeAt. The site itself must not be jumped to: that would lead here again at once.
   tails[kDecline] = WriteTail(stub.displaced, &writer);
@@ -235,6 +237,7 @@ bool RegionImage::site_is_header() const { return impl_->site == impl_->header; 
 uint64_t RegionImage::header() const { return impl_->header; }
 const std::vector<uint64_t>& RegionImage::exits() const { return impl_->exits; }
 uint64_t RegionImage::stub() const { return impl_->stub; }
+AddressRange RegionImage::code() const { return impl_->code; }
 
 // Arrivals only grow; the limit is written here alone. So a limit never gets lost to a thread that is counting.
 void RegionImage::SkipNext(int64_t passes) {

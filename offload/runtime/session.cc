@@ -127,9 +127,12 @@ bool Session::IsHot(uint64_t samples) const {
   return samples >= kFewestSamples && static_cast<double>(samples) >= kHotShare * static_cast<double>(hotspots_.total());
 }
 
-bool Session::IsSystemCode(uint64_t address) const {
-  const profiler::Module* module = modules_.Find(address);
-  return module && IsSystemModule(module->path);
+// Of variants, stubs and native clones.
+bool Session::IsOwnCode(uint64_t address) const {
+  return std::any_of(findings_.begin(), findings_.end(), [&](const Finding& finding) {
+    return finding.region && std::any_of(finding.code.begin(), finding.code.end(),
+                                         [&](const jit::AddressRange& range) { return range.Contains(address); });
+  });
 }
 
 Session::Function* Session::FunctionAt(uint64_t address) {
@@ -156,6 +159,7 @@ void Session::FindHotFunctions() {
       function->samples += count;
       continue;
     }
+    if (IsOwnCode(address)) continue;
     const profiler::Module* module = modules_.Find(address);
     if (!module) unknown += count;
     ClosedCode& code = module && IsSystemModule(module->path) ? closed[module->extent.begin] : closed[address & ~kClosedMask];

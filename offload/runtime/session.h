@@ -83,7 +83,7 @@ class Session {
   void Consider(Function& function);
   Function* FunctionAt(uint64_t address);
   bool IsHot(uint64_t samples) const;
-  bool IsSystemCode(uint64_t address) const;
+  bool IsOwnCode(uint64_t address) const;
   void Note(std::string text);
 
   // takeover.cc

@@ -115,6 +115,7 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
   region->image = std::move(*image);
   {
     const std::lock_guard lock(mutex_);
+    finding.code.push_back(region->image->code());
     finding.region = std::move(region);
   }
   if (auto installed = patcher_->Install(*finding.region->image); !installed) {
@@ -179,8 +180,7 @@ bool Session::CompileAndPublish(Finding& finding) {
     finding.times.analyse_ns += variant->artifact.times.analyse_ns;
     finding.times.optimise_ns += variant->artifact.times.optimise_ns;
     finding.times.emit_ns += variant->artifact.times.emit_ns;
-    const auto begin = reinterpret_cast<uint64_t>(variant->function);
-    finding.code.push_back({begin, begin + jit::CodeBytes(variant->artifact)});  // its samples are the region's
+    finding.code.push_back(jit::LoadedCode(variant->artifact, variant->function));  // its samples are the region's
     finding.variants.push_back(std::move(variant));
   }
   if (config_->log > 1 && !finding.variants.back()->artifact.ir.empty()) {

@@ -44,8 +44,12 @@ class MatrixTest(TraceTest):
         flags = [level, pie, *(["-s"] if stripped else []), *(["-fPIE"] if pie == "-pie" else ["-fno-pie"])]
         program = harness.build(sample.source, flags, family)
         proof = sample.expect if (family, level) == ("gcc", "-O2") else Expect()
-        return self.same_when_accelerated(lambda scale: sample.command(program, scale), proof, modes=modes, timeout=300,
-                                          name=sample.name)
+        outcomes = self.same_when_accelerated(lambda scale: sample.command(program, scale), proof, modes=modes,
+                                              timeout=300, name=sample.name)
+        for mode in modes:  # code that we made is not a stranger's
+            regions = outcomes[mode].report["regions"] if outcomes[mode].report else []
+            self.assertNotIn("NoFunctionBounds", [region["reason"] for region in regions])
+        return outcomes
 
 
 def main():
