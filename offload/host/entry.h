@@ -1,0 +1,63 @@
+// One arrival of a program thread at a region's header, from the captured registers to the way back. Private to
+// offload/host; dispatch.cc tells the story.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+#include <span>
+
+#include "offload/host/region.h"
+#include "offload/host/signals.h"
+
+namespace tracelift::offload {
+
+inline double NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+/// One entry of one region; `region.busy` is held. The rules of dispatch.cc bind all of it.
+class Entry {
+ public:
+  Entry(Region& region, jit::SavedContext& context) : region_(region), context_(context), state_(region.state) {}
+
+  uint32_t Capture();
+  uint32_t Run(const Variant& variant, SignalMask mask);
+
+ private:
+  static size_t VectorBytes(jit::RegisterSet live, int vector);
+  bool ReachHeader(uint32_t* resume);
+  bool LoadState(std::span<const jit::Slot> slots);
+  void CommitState();
+  bool GuardsHold(const jit::Artifact& artifact) const;
+  bool Decline(jit::RejectionReason reason, int64_t skip);
+  bool CheckSlice(const Variant& variant, int64_t passes);
+  bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);
+  bool ProbeNative(int64_t limit, uint32_t* resume);
+  bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
+  bool RunNative(int64_t passes, uint32_t* resume, double* ns);
+  void RecordRun(double ns, int64_t passes);
+  void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
+  void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
+  bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
+  bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
+  bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
+  int64_t SlicePasses(double target_ns, int64_t left, int64_t group) const;
+
+  Region& region_;
+  jit::SavedContext& context_;
+  jit::MachineState& state_;
+  jit::ByteRange ranges_[Region::kMaxRanges * 2];
+  size_t range_count_ = 0;
+  std::span<const jit::Slot> slots_;
+  enum class Undo : uint8_t { kNothing, kChunk, kSlice };
+  Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
+  int64_t chunk_passes_ = 1;
+  bool dirty_ = false;           // state_ is ahead of the program's registers and slots
+  jit::RegisterSet changed_;     // in these registers
+  uint32_t sticky_ = 0;          // MXCSR flags raised by variants
+};
+
+}  // namespace tracelift::offload

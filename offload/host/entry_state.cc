@@ -1,0 +1,90 @@
+// Registers and slots: from the program, back to it, and as variants leave them.
+#include <algorithm>
+#include <cstring>
+
+#include "offload/host/entry.h"
+#include "offload/host/memory_map.h"
+
+namespace tracelift::offload {
+namespace {
+
+uint64_t SlotAddress(const jit::Slot& slot, const jit::MachineState& state) {
+  return (slot.base >= 0 ? state.gpr[slot.base] : 0) + static_cast<uint64_t>(slot.displacement);
+}
+
+}  // namespace
+
+size_t Entry::VectorBytes(jit::RegisterSet live, int vector) { return live.HasVectorUpper(vector) ? 16 : 8; }
+
+bool Entry::ReachHeader(uint32_t* resume) {
+  if (region_.image->site_is_header()) return true;
+  const jit::RegionImage::NativeRun run = region_.image->RunFromSite(&context_);
+  if (run.left) *resume = jit::kExit + run.exit;
+  return !run.left;
+}
+
+// Registers and slots at the header; false when a slot is not readable as needed.
+bool Entry::LoadState(std::span<const jit::Slot> slots) {
+  jit::ReadContext(context_, &state_);
+  state_.mxcsr = jit::ContextMxcsr(context_);
+  slots_ = slots;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const uint64_t address = SlotAddress(slots[i], state_);
+    const jit::ByteRange range{address, address + slots[i].bytes, slots[i].written};
+    if (range.end < range.begin || !RangesUsable({&range, 1})) return false;
+    std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(address), slots[i].bytes);
+  }
+  return true;
+}
+
+// Writes what variants changed back to the registers and slots of the program.
+void Entry::CommitState() {
+  if (!dirty_) return;
+  dirty_ = false;
+  jit::WriteContext(state_, changed_, &context_);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (!slots_[i].written) continue;
+    std::memcpy(reinterpret_cast<void*>(SlotAddress(slots_[i], state_)), state_.slot[i].bytes.data(), slots_[i].bytes);
+  }
+  if (sticky_ != 0) jit::RaiseMxcsrFlags(sticky_, &context_);
+}
+
+bool Entry::GuardsHold(const jit::Artifact& artifact) const {
+  for (const jit::Guard& guard : artifact.guards) {
+    uint64_t value = 0;
+    if (guard.gpr >= 0) {
+      value = state_.gpr[guard.gpr];
+    } else {
+      std::memcpy(&value, state_.slot[guard.slot].bytes.data(), std::min<size_t>(8, slots_[guard.slot].bytes));
+    }
+    if (value != guard.value) return false;
+  }
+  return true;
+}
+
+// The registers and slots are as in `from`, where the variant computes them.
+void Entry::Adopt(const jit::MachineState& from, const jit::Artifact& artifact) {
+  const jit::RegisterSet live = artifact.written & artifact.live_at_header;
+  for (int i = 0; i < jit::kGprCount; ++i) {
+    if (live.HasGpr(i)) state_.gpr[i] = from.gpr[i];
+  }
+  for (int i = 0; i < jit::kVectorCount; ++i) {
+    if (live.HasVector(i)) std::memcpy(&state_.vector[i], &from.vector[i], VectorBytes(live, i));
+  }
+  if (live.HasFlags()) state_.rflags = from.rflags;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].written) state_.slot[i] = from.slot[i];
+  }
+  changed_ = changed_ | live;
+  dirty_ = true;
+}
+
+// Puts the state `passes` passes after `start` in place, without running them.
+void Entry::Seek(const Variant& variant, const jit::MachineState& start, int64_t passes) {
+  uint32_t flags = 0;
+  region_.after = start;
+  variant.function(&start, &region_.after, passes, 0, &flags);
+  Adopt(region_.after, variant.artifact);
+}
+
+}  // namespace tracelift::offload

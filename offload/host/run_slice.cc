@@ -1,0 +1,167 @@
+// One slice: may it run anywhere, what must be kept, the run itself, and what happens when it must be done again.
+#include <algorithm>
+#include <cstring>
+
+#include "offload/host/entry.h"
+#include "offload/host/memory_map.h"
+
+namespace tracelift::offload {
+namespace {
+
+using jit::RejectionReason;
+
+constexpr uint64_t kUndoBytes = 64 << 10;    // what a chunk keeps should stay in the nearest one
+constexpr int64_t kPassesAfterNaNs = 1 << 16;
+
+RejectionReason ReasonOf(uint32_t flags) {
+  if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
+  if (flags & jit::kFlagUnlike) return RejectionReason::kValuesKeepChanging;
+  if (flags & jit::kFlagStale) return RejectionReason::kCarriedValue;
+  if (flags & jit::kFlagDivideFault) return RejectionReason::kDivideFault;
+  return RejectionReason::kNotANumber;
+}
+
+}  // namespace
+
+// After this, the next `passes` passes may run anywhere: the footprint and ranges_ describe them.
+bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
+  const jit::FootprintProgram& program = variant.artifact.footprint;
+  const auto evaluated = jit::Evaluate(program, state_, passes, &region_.footprint);
+  if (!evaluated) {
+    region_.conflict_instruction.store(evaluated.error().instruction, std::memory_order_relaxed);
+    return Decline(evaluated.error().reason, passes);
+  }
+  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
+  if (passes > 1 && independence.verdict != jit::Independence::kIndependent) {
+    const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
+    region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
+                                       std::memory_order_relaxed);
+    return Decline(RejectionReason::kDependentIterations, passes);
+  }
+  range_count_ = jit::CollectRanges(region_.footprint, ranges_);
+  // Our own frames lie below the red zone of the program's stack.
+  const uint64_t stack_top = state_.gpr[jit::kRsp] - 128;
+  const uint64_t stack_low = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - 65536;
+  for (size_t i = 0; i < range_count_; ++i) {
+    if (ranges_[i].begin < stack_top && ranges_[i].end > stack_low) {
+      return Decline(RejectionReason::kUnmappedMemory, passes);
+    }
+  }
+  if (!RangesUsable({ranges_, range_count_})) return Decline(RejectionReason::kUnmappedMemory, passes);
+  return true;
+}
+
+// What the checked slice overwrites is kept when it may have to be done again: all of it, or, where the original can do
+// single chunks again, only what the chunk under way overwrites, in the cache of the core that runs it.
+bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
+  const jit::Artifact& artifact = variant.artifact;
+  region_.kept_per_pass = 0;
+  undo_ = Undo::kNothing;
+  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, passes);
+  if (!verify && (artifact.may_flag == 0 || !jit::ReadsWhatItWrites(region_.footprint))) return true;
+  constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
+  const bool by_chunk = !verify && artifact.can_seek && (artifact.may_flag & ~kRedoable) == 0;
+  WritePlan& writes = region_.writes;
+  if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
+    const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
+    chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, std::max<int64_t>(1, most));
+    undo_ = Undo::kChunk;
+    return writes.Make(region_.footprint, chunk_passes_) || Decline(RejectionReason::kTooMuchToKeep, passes);
+  }
+  undo_ = Undo::kSlice;
+  if (!writes.Make(region_.footprint, passes) || !region_.before.Reserve(writes)) {
+    return Decline(RejectionReason::kTooMuchToKeep, passes);
+  }
+  region_.kept_per_pass = std::max<uint64_t>(1, writes.bytes() / static_cast<uint64_t>(passes));
+  return true;
+}
+
+// Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
+bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
+  region_.after = state_;
+  WorkerPool::Job job{variant.function, &state_, &region_.after, passes, chunk_passes_, state_.mxcsr};
+  if (undo_ != Undo::kNothing) job.writes = &region_.writes;
+  if (undo_ == Undo::kSlice) {
+    job.before = &region_.before;
+    if (!region_.writes.separable()) {
+      region_.before.Save(region_.writes, 0, 0, passes);
+      job.writes = nullptr;
+      job.before = nullptr;
+    }
+  }
+  WorkerPool::Outcome outcome;
+  if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
+  sticky_ |= outcome.mxcsr_sticky;
+  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && variant.artifact.can_seek) {
+    return RedoChunks(variant, passes, outcome, resume);
+  }
+  if (outcome.flags != 0) {
+    if (undo_ == Undo::kSlice) region_.before.Restore(region_.writes, 0, 0, passes);
+    return Decline(ReasonOf(outcome.flags), passes);
+  }
+  Adopt(region_.after, variant.artifact);
+  region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);
+  return true;
+}
+
+// The original does the chunks that met a NaN; then the slice is complete. False when these were many: the data are
+// full of NaN then.
+bool Entry::RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume) {
+  jit::MachineState& start = region_.captured;  // not needed any more once a variant runs
+  start = state_;
+  int64_t redone = 0;
+  for (int64_t first = 0; first < passes; first += chunk_passes_) {
+    const auto index = static_cast<uint64_t>(first / chunk_passes_);
+    if ((outcome.flagged[index / 64] >> index % 64 & 1) == 0) continue;
+    const int64_t count = std::min(chunk_passes_, passes - first);
+    Seek(variant, start, first);
+    double ns = 0;
+    if (!RunNative(count, resume, &ns)) return false;
+    redone += count;
+  }
+  Seek(variant, start, passes);
+  region_.passes.fetch_add(static_cast<uint64_t>(passes - redone), std::memory_order_relaxed);
+  return redone * 4 < passes || Decline(RejectionReason::kNotANumber, kPassesAfterNaNs);
+}
+
+// The variant, then the original, on the same slice; the original's results stand.
+bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume) {
+  jit::MachineState& before = region_.captured;  // not needed any more once a variant runs
+  before = state_;
+  if (!region_.variant_result.Reserve(region_.writes)) return Decline(RejectionReason::kTooMuchToKeep, passes);
+  if (!RunVariant(variant, passes, resume)) return false;
+  region_.variant_result.Save(region_.writes, 0, 0, passes);
+  region_.before.Restore(region_.writes, 0, 0, passes);
+  if (variant.artifact.can_seek) Seek(variant, before, passes);  // must find the same state
+  region_.after = state_;
+  state_ = before;
+  dirty_ = true;
+  double ns = 0;
+  if (!RunNative(passes, resume, &ns)) return false;
+
+  uint64_t where = 0;
+  bool equal = region_.variant_result.Equals(region_.writes, &where);
+  const jit::RegisterSet live = variant.artifact.live_at_header;
+  for (int i = 0; i < jit::kGprCount && equal; ++i) {
+    equal = !live.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
+  }
+  for (int i = 0; i < jit::kVectorCount && equal; ++i) {
+    equal = !live.HasVector(i) ||
+            std::memcmp(&state_.vector[i], &region_.after.vector[i], VectorBytes(live, i)) == 0;
+  }
+  for (size_t i = 0; i < slots_.size() && equal; ++i) {
+    equal = !slots_[i].written || std::memcmp(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes) == 0;
+  }
+  if (!equal) {
+    region_.mismatches.fetch_add(1, std::memory_order_relaxed);
+    region_.conflict_instruction.store(where, std::memory_order_relaxed);
+    region_.mode.store(RegionMode::kHome, std::memory_order_release);
+    return Decline(RejectionReason::kVerificationMismatch, INT64_MAX / 2);
+  }
+  region_.verified.fetch_add(1, std::memory_order_relaxed);
+  ++region_.trusted_slices;
+  region_.probe_again_ns = 0;  // caches and pages are warm now
+  return true;
+}
+
+}  // namespace tracelift::offload
