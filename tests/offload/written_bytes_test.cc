@@ -1,0 +1,157 @@
+#include "offload/host/written_bytes.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+#include <vector>
+
+namespace tracelift::offload {
+namespace {
+
+jit::AccessForm Write(uint64_t base, uint32_t bytes, std::vector<int64_t> strides, uint64_t slack = 0) {
+  jit::AccessForm form;
+  form.base = base;
+  form.bytes = bytes;
+  form.slack = slack;
+  form.write = true;
+  std::copy(strides.begin(), strides.end(), form.stride.begin());
+  return form;
+}
+
+jit::Footprint Of(const std::vector<jit::AccessForm>& forms, const std::vector<int64_t>& trips) {
+  jit::Footprint footprint;
+  footprint.loop_count = static_cast<int>(trips.size());
+  std::copy(trips.begin(), trips.end(), footprint.trip);
+  for (const jit::AccessForm& form : forms) footprint.forms[footprint.form_count++] = form;
+  return footprint;
+}
+
+// The addresses of all bytes that the passes write, one by one.
+std::set<uint64_t> BytesOf(const jit::Footprint& footprint, int64_t passes) {
+  std::set<uint64_t> bytes;
+  for (const jit::AccessForm& form : footprint.all()) {
+    if (!form.write) continue;
+    std::vector<uint64_t> at{form.base};
+    for (int k = 0; k < footprint.loop_count; ++k) {
+      std::vector<uint64_t> next;
+      const int64_t trip = k == 0 ? passes : footprint.trip[k];
+      for (const uint64_t a : at) {
+        for (int64_t i = 0; i < trip; ++i) next.push_back(a + static_cast<uint64_t>(i * form.stride[static_cast<size_t>(k)]));
+      }
+      at = std::move(next);
+    }
+    for (const uint64_t a : at) {
+      for (uint64_t b = 0; b < form.bytes + form.slack; ++b) bytes.insert(a + b);
+    }
+  }
+  return bytes;
+}
+
+std::vector<uint8_t> RandomMemory(size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<uint8_t> memory(size);
+  for (uint8_t& byte : memory) byte = static_cast<uint8_t>(random());
+  return memory;
+}
+
+// Saves, overwrites everything, restores: exactly the planned bytes must be back.
+void ExpectExact(std::vector<uint8_t>& memory, const jit::Footprint& footprint, int64_t passes) {
+  const std::vector<uint8_t> before = memory;
+  WritePlan plan;
+  ASSERT_TRUE(plan.Make(footprint, passes));
+  WriteCopy copy;
+  ASSERT_TRUE(copy.Reserve(plan));
+  for (int64_t pass = 0; pass < passes; ++pass) copy.Save(plan, 0, pass, 1);  // in pieces, as chunks do
+  uint64_t where = 0;
+  EXPECT_TRUE(copy.Equals(plan, &where));
+  for (uint8_t& byte : memory) byte = static_cast<uint8_t>(byte + 1);
+  EXPECT_FALSE(copy.Equals(plan, &where));
+  copy.Restore(plan, 0, 0, passes);
+  const std::set<uint64_t> planned = BytesOf(footprint, passes);
+  for (size_t i = 0; i < memory.size(); ++i) {
+    const bool is_planned = planned.contains(reinterpret_cast<uint64_t>(&memory[i]));
+    ASSERT_EQ(memory[i], is_planned ? before[i] : static_cast<uint8_t>(before[i] + 1)) << "byte " << i;
+  }
+}
+
+TEST(WritePlan, JoinsTheFieldsOfAStructure) {
+  std::vector<uint8_t> memory = RandomMemory(4096, 1);
+  const auto base = reinterpret_cast<uint64_t>(memory.data());
+  const jit::Footprint footprint = Of({Write(base + 8, 8, {32}), Write(base, 8, {32}), Write(base + 16, 4, {32})}, {100});
+  WritePlan plan;
+  ASSERT_TRUE(plan.Make(footprint, 100));
+  EXPECT_EQ(plan.streams().size(), 1u);
+  EXPECT_EQ(plan.bytes(), 2000u);
+  ExpectExact(memory, footprint, 100);
+}
+
+TEST(WritePlan, JoinsWhatAnInnerLoopWritesInOneRun) {
+  std::vector<uint8_t> memory = RandomMemory(1 << 16, 2);
+  const auto base = reinterpret_cast<uint64_t>(memory.data());
+  const jit::Footprint footprint = Of({Write(base + 64, 8, {1024, 8})}, {40, 100});
+  WritePlan plan;
+  ASSERT_TRUE(plan.Make(footprint, 40));
+  ASSERT_EQ(plan.streams().size(), 1u);
+  EXPECT_EQ(plan.streams()[0].dim_count, 0);
+  EXPECT_EQ(plan.streams()[0].run, 800u);
+  ExpectExact(memory, footprint, 40);
+}
+
+TEST(WritePlan, KeepsBytesBetweenRowsOutOfIt) {
+  std::vector<uint8_t> memory = RandomMemory(1 << 16, 3);
+  const auto base = reinterpret_cast<uint64_t>(memory.data());
+  ExpectExact(memory, Of({Write(base + 3, 4, {8, 512})}, {60, 100}), 60);        // columns
+  ExpectExact(memory, Of({Write(base + 60000, 2, {-16, -300})}, {15, 100}), 15);  // backwards
+}
+
+TEST(WritePlan, IsNotSeparableWhenAddressesAreUncertain) {
+  WritePlan plan;
+  ASSERT_TRUE(plan.Make(Of({Write(1 << 20, 8, {8}, 64)}, {10}), 10));
+  EXPECT_FALSE(plan.separable());
+  ASSERT_TRUE(plan.Make(Of({Write(1 << 20, 8, {8})}, {10}), 10));
+  EXPECT_TRUE(plan.separable());
+}
+
+TEST(WritePlan, RefusesSizesThatDoNotFit) {
+  WritePlan plan;
+  const bool made = plan.Make(Of({Write(1 << 20, 8, {int64_t{1} << 40, int64_t{1} << 20})}, {int64_t{1} << 30, int64_t{1} << 60}),
+                              int64_t{1} << 30);
+  WriteCopy copy;
+  EXPECT_FALSE(made && copy.Reserve(plan));
+}
+
+TEST(WriteCopy, HoldsTheChunkItWasAskedFor) {
+  std::vector<uint64_t> memory(1000);
+  for (size_t i = 0; i < memory.size(); ++i) memory[i] = i;
+  const jit::Footprint footprint = Of({Write(reinterpret_cast<uint64_t>(memory.data()), 8, {8})}, {1000});
+  WritePlan plan;
+  ASSERT_TRUE(plan.Make(footprint, 10));  // room for ten passes
+  WriteCopy copy;
+  ASSERT_TRUE(copy.Reserve(plan));
+  copy.Save(plan, 500, 500, 10);
+  std::fill(memory.begin(), memory.end(), 7);
+  copy.Restore(plan, 500, 500, 10);
+  for (size_t i = 0; i < memory.size(); ++i) EXPECT_EQ(memory[i], i >= 500 && i < 510 ? i : 7);
+}
+
+TEST(WritePlan, IsExactForRandomFootprints) {
+  std::mt19937 random(4);
+  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  for (int round = 0; round < 300; ++round) {
+    std::vector<uint8_t> memory = RandomMemory(1 << 15, static_cast<unsigned>(round));
+    const uint64_t middle = reinterpret_cast<uint64_t>(memory.data()) + memory.size() / 2;
+    const int64_t passes = 1 + below(12), inner = 1 + below(6), innermost = 1 + below(5);
+    std::vector<jit::AccessForm> forms;
+    const std::vector<int64_t> strides{(below(2) ? 1 : -1) * (400 + below(400)), (below(2) ? 1 : -1) * below(70),
+                                       (below(2) ? 1 : -1) * below(20)};
+    for (int64_t n = 1 + below(4); n > 0; --n) {
+      forms.push_back(Write(middle + static_cast<uint64_t>(below(64)), static_cast<uint32_t>(1 + below(8)), strides));
+    }
+    ExpectExact(memory, Of(forms, {passes, inner, innermost}), passes);
+    if (HasFatalFailure()) FAIL() << "round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace tracelift::offload
