@@ -4,6 +4,7 @@
 #include <expected>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "jit/artifact.h"
 #include "jit/code_reader.h"
@@ -13,7 +14,9 @@ namespace tracelift::jit {
 
 struct CompileOptions {
   bool keep_ir = false;
-  bool specialise = true;   // fold the sizes and strides of `observed` into the code, guarded
+  // The sizes and strides of `observed` are folded into the code, guarded; not those of the places that these guards
+  // name, which are known to change.
+  std::vector<Guard> unsteady = {};
 };
 
 /// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function

@@ -6,6 +6,7 @@
 #include <llvm/IR/Verifier.h>
 #include <llvm/Support/raw_ostream.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -59,8 +60,12 @@ RegisterSet ReadBy(const DecodedFunction& code, LoopId loop) {
 }
 
 Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code, const LoopFacts& facts,
-                          const MachineState& observed, bool guarded) {
+                          const MachineState& observed, const std::vector<Guard>& unsteady) {
   Specialisation result;
+  const auto is_steady = [&](int gpr, int slot) {
+    return std::none_of(unsteady.begin(), unsteady.end(),
+                        [&](const Guard& guard) { return guard.gpr == gpr && guard.slot == slot; });
+  };
   for (size_t i = 0; i < facts.slots.size(); ++i) {
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
@@ -71,17 +76,16 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
       std::memcpy(&known.low, bytes.data(), 8);
       std::memcpy(&known.high, bytes.data() + 8, 8);
       result.known.push_back(known);
-    } else if (guarded && slot.bytes <= 8) {
+    } else if (slot.bytes <= 8 && is_steady(-1, static_cast<int>(i))) {
       std::memcpy(&known.low, observed.slot[i].bytes.data(), slot.bytes);
       if (!LooksLikeSize(known.low)) continue;
       result.known.push_back(known);
       result.guards.push_back({.slot = static_cast<int16_t>(i), .value = known.low});
     }
   }
-  if (!guarded) return result;
   const RegisterSet sizes = ReadBy(code, facts.loop) - facts.written;
   for (int i = 0; i < kGprCount; ++i) {
-    if (i == kRsp || !sizes.HasGpr(i)) continue;
+    if (i == kRsp || !sizes.HasGpr(i) || !is_steady(i, -1)) continue;
     if (!LooksLikeSize(observed.gpr[i])) continue;
     result.known.push_back({.gpr = static_cast<int8_t>(i), .low = observed.gpr[i]});
     result.guards.push_back({.gpr = static_cast<int8_t>(i), .value = observed.gpr[i]});
@@ -133,15 +137,15 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
   return result;
 }
 
-// Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen (unless null).
+// Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen.
 std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                               const LoopFacts& facts, const MachineState* observed) {
+                                               const LoopFacts& facts, const MachineState& observed) {
   constexpr int kRounds = 3;  // a branch decided may make a register constant, which decides another
   SimplifyForAnalysis(chunk, analyses);
   auto result = AnalyseAsIs(chunk, analyses, code, facts);
-  for (int round = 0; !result && observed != nullptr && round < kRounds; ++round) {
+  for (int round = 0; !result && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
-    if (loops.empty() || !RelyOnObservedState(**loops.begin(), *observed)) break;
+    if (loops.empty() || !RelyOnObservedState(**loops.begin(), observed)) break;
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
     if (auto closer = AnalyseAsIs(chunk, analyses, code, facts)) return closer;
@@ -173,7 +177,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
-  const Specialisation special = Specialise(reader, code, *facts, observed, options.specialise);
+  const Specialisation special = Specialise(reader, code, *facts, observed, options.unsteady);
   artifact.guards = special.guards;
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
@@ -190,7 +194,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   SetAttributes(chunk);
   {
     Analyses analyses(machine->get());
-    auto analysed = Analyse(chunk, analyses, code, *facts, options.specialise ? &observed : nullptr);
+    auto analysed = Analyse(chunk, analyses, code, *facts, observed);
     if (!analysed) return std::unexpected(analysed.error());
     artifact.footprint = std::move(analysed->footprint);
     artifact.times.analyse_ns = watch.Lap();

@@ -14,7 +14,9 @@ uint64_t SlotAddress(const jit::Slot& slot, const jit::MachineState& state) {
 
 }  // namespace
 
-size_t Entry::VectorBytes(jit::RegisterSet live, int vector) { return live.HasVectorUpper(vector) ? 16 : 8; }
+size_t Entry::VectorBytes(jit::RegisterSet live, int vector) {
+  return live.HasVectorUpper(vector) ? sizeof(jit::VectorRegister) : 8;
+}
 
 bool Entry::ReachHeader(uint32_t* resume) {
   if (region_.image->site_is_header()) return true;
@@ -50,16 +52,19 @@ void Entry::CommitState() {
 }
 
 bool Entry::GuardsHold(const jit::Artifact& artifact) const {
-  for (const jit::Guard& guard : artifact.guards) {
+  uint64_t failed = 0;
+  for (size_t i = 0; i < artifact.guards.size(); ++i) {
+    const jit::Guard& guard = artifact.guards[i];
     uint64_t value = 0;
     if (guard.gpr >= 0) {
       value = state_.gpr[guard.gpr];
     } else {
       std::memcpy(&value, state_.slot[guard.slot].bytes.data(), std::min<size_t>(8, slots_[guard.slot].bytes));
     }
-    if (value != guard.value) return false;
+    if (value != guard.value) failed |= uint64_t{1} << i % 64;
   }
-  return true;
+  if (failed != 0) region_.failed_guards.fetch_or(failed, std::memory_order_relaxed);
+  return failed == 0;
 }
 
 // The registers and slots are as in `from`, where the variant computes them.

@@ -82,6 +82,7 @@ struct Region {
   std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
   std::array<std::atomic<uint64_t>, 64> decline_reasons{};  // by jit::RejectionReason
   std::atomic<uint64_t> variant_time_ns{0}, native_time_ns{0}, native_passes{0}, time_saved_ns{0};
+  std::atomic<uint64_t> failed_guards{0};  // bit i: guard i of the variant did not hold at some entry
   std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
   TimingRing native_timing, variant_timing;
 

@@ -44,6 +44,7 @@ struct Finding {
   bool patched = false;
   bool awaiting_capture = false;
   int recompiles = 0;
+  std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   // Counts of the region when its current variant was published.
   uint64_t declines_before = 0, executions_before = 0, guard_failures_before = 0;
   std::vector<jit::ByteRange> ranges;    // of the last execution seen

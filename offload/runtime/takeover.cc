@@ -12,7 +12,7 @@ namespace tracelift::offload {
 namespace {
 
 constexpr double kCaptureMs = 60;       // longer than this between arrivals: go on with the inner loops meanwhile
-constexpr int kMostRecompiles = 3;      // for values that change: first without specialisation, then for the new values
+constexpr int kMostRecompiles = 3;      // for values that change
 constexpr uint64_t kManyDeclines = 8;   // without one execution
 constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
 // A patched loop costs its declined passes a few nanoseconds each, which can be more than the pass itself. It stays only
@@ -39,6 +39,15 @@ uint64_t GuardFailures(const Region& region) {
 
 uint64_t Arrivals(const Region& region) {
   return region.executions.load(std::memory_order_relaxed) + region.declines.load(std::memory_order_relaxed);
+}
+
+// The places whose guards failed are not folded into code again.
+void NoteUnsteady(Finding& finding) {
+  const std::vector<jit::Guard>& guards = finding.variants.back()->artifact.guards;
+  const uint64_t failed = finding.region->failed_guards.exchange(0, std::memory_order_relaxed);
+  for (size_t i = 0; i < guards.size(); ++i) {
+    if (failed >> i % 64 & 1) finding.unsteady.push_back(guards[i]);
+  }
 }
 
 void StartWindow(Finding& finding) {
@@ -154,10 +163,9 @@ bool Session::CompileAndPublish(Finding& finding) {
     loader_ = std::move(*loader);
   }
   const bool keep_ir = config_->log > 1;
-  const bool values_change = finding.recompiles > 0;
   auto artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured,
-                                   {.keep_ir = keep_ir, .specialise = !values_change});
-  if (!artifact && values_change) {
+                                   {.keep_ir = keep_ir, .unsteady = finding.unsteady});
+  if (!artifact && !finding.unsteady.empty()) {  // not without them: for the new values then
     artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, {.keep_ir = keep_ir});
   }
   if (!artifact) {
@@ -261,6 +269,7 @@ void Session::Supervise() {
     }
     if (GuardFailures(region) > finding.guard_failures_before + 2 && finding.recompiles < kMostRecompiles) {
       ++finding.recompiles;
+      NoteUnsteady(finding);
       region.mode.store(RegionMode::kCapture, std::memory_order_release);
       region.image->SkipNext(0);
       finding.awaiting_capture = true;
