@@ -78,8 +78,9 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
 
 // Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
 bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
+  const bool seeks = variant.artifact.can_seek;
   region_.after = state_;
-  WorkerPool::Job job{variant.function, &state_, &region_.after, passes, chunk_passes_, state_.mxcsr};
+  WorkerPool::Job job{variant.function, &state_, seeks ? nullptr : &region_.after, passes, chunk_passes_, state_.mxcsr};
   if (undo_ != Undo::kNothing) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;
@@ -92,14 +93,18 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   WorkerPool::Outcome outcome;
   if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   sticky_ |= outcome.mxcsr_sticky;
-  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && variant.artifact.can_seek) {
+  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks) {
     return RedoChunks(variant, passes, outcome, resume);
   }
   if (outcome.flags != 0) {
     if (undo_ == Undo::kSlice) region_.before.Restore(region_.writes, 0, 0, passes);
     return Decline(ReasonOf(outcome.flags), passes);
   }
-  Adopt(region_.after, variant.artifact);
+  if (seeks) {
+    Seek(variant, state_, passes);
+  } else {
+    Adopt(region_.after, variant.artifact);
+  }
   region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);
   return true;
 }
@@ -132,7 +137,6 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
   if (!RunVariant(variant, passes, resume)) return false;
   region_.variant_result.Save(region_.writes, 0, 0, passes);
   region_.before.Restore(region_.writes, 0, 0, passes);
-  if (variant.artifact.can_seek) Seek(variant, before, passes);  // must find the same state
   region_.after = state_;
   state_ = before;
   dirty_ = true;
