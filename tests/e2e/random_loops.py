@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Random loop nests, built by both compilers at every level: the same bytes under tracelift, and enough of them run by it.
+
+  random_loops.py [--programs N] [--seed S]     (the same seed makes the same programs)
+"""
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import harness
+from harness import NATIVE, RUN, VERIFY, Case, build, difference
+from random_program import random_program
+
+BUILDS = [("gcc", "-O2"), ("clang", "-O2"), ("gcc", "-O1"), ("gcc", "-O3"), ("clang", "-O3"), ("clang", "-O1")]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    wrong, accelerated, seen = [], 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.programs):
+            seed = options.seed * 1_000_000 + number
+            family, level = BUILDS[number % len(BUILDS)]
+            source = pathlib.Path(folder) / f"random_{seed}.c"
+            source.write_text(random_program(seed))
+            program = build(source, (level, "-fwrapv"), family)
+            case = Case([program], name=source.stem, env={"TRACELIFT_HOT_MS": "5"}, timeout=120)
+            native = case.execute(NATIVE)
+            for mode in (RUN, VERIFY):
+                traced = case.execute(mode)
+                found = difference(native, traced)
+                mismatches = [r for r in (traced.report or {"regions": []})["regions"] if r["reason"] == "VerificationMismatch"]
+                if found or mismatches:
+                    wrong.append(f"seed {seed} {family} {level} {mode}: {found or harness.line_of(mismatches[0])}")
+                    print(wrong[-1], flush=True)
+                if mode == RUN and traced.report:
+                    kernels = {r["symbol"].split(".")[0] for r in traced.report["regions"] if "kernel" in (r["symbol"] or "")}
+                    ran = {r["symbol"].split(".")[0] for r in traced.report["regions"]
+                           if "kernel" in (r["symbol"] or "") and r["passes"] > 0}
+                    seen += len(kernels)
+                    accelerated += len(ran)
+            case.discard()
+            pathlib.Path(program).unlink()
+            pathlib.Path(program).parent.rmdir()
+    print(f"{options.programs} programs: {seen} hot kernels, {accelerated} accelerated, {len(wrong)} wrong")
+    if accelerated * 4 < seen or seen == 0:
+        print("too few were accelerated for this to prove anything")
+        return 1
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""C programs of random loop nests: what compilers make of them, nobody chose. Deterministic for a seed.
+
+Each kernel is a nest of one to three loops over arrays of one type, with affine indices (shifted, strided, transposed,
+backwards), in place or not, conditional or not, sometimes with iterations that depend on each other, and sometimes with
+NaN, infinities, denormals and negative zeros in the data. A program runs each kernel often enough to be hot and prints a
+hash of all arrays after each, so that one wrong byte shows.
+"""
+import random
+
+FLOATS = ("double", "float")
+INTEGERS = ("int", "unsigned", "long", "short", "unsigned char")
+SIDE = 250                # of the square that a nest goes over
+PITCH = 2 * SIDE + 24     # bytes of a row are PITCH * sizeof(T)
+CELLS = PITCH * (2 * SIDE + 24)
+
+HEAD = f"""#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum {{ kPitch = {PITCH}, kCells = {CELLS} }};
+static unsigned long seed = 1;
+static unsigned next(void) {{ seed = seed * 6364136223846793005ul + 1442695040888963407ul; return seed >> 33; }}
+static unsigned long hash(const void* data, unsigned long n) {{
+  const unsigned char* bytes = data;
+  unsigned long h = 1469598103934665603ul;
+  for (unsigned long i = 0; i < n; i++) h = (h ^ bytes[i]) * 1099511628211ul;
+  return h;
+}}
+"""
+
+
+class Kernel:
+    def __init__(self, number, rng):
+        self.rng, self.name = rng, f"kernel{number}"
+        self.type = rng.choice(FLOATS + FLOATS + INTEGERS)
+        self.is_float = self.type in FLOATS
+        self.depth = rng.choice((1, 2, 2, 2, 3))
+        self.special = self.is_float and rng.random() < 0.25
+        self.style = rng.choice(("fresh", "fresh", "fresh", "in place", "shifted"))
+
+    def constant(self):
+        if self.is_float:
+            suffix = "f" if self.type == "float" else ""
+            return f"{self.rng.choice((0.5, 0.25, -0.125, 1.0, 0.75))}{suffix}"
+        return str(self.rng.choice((1, 2, 3, 5, 7, 11, -3)))
+
+    def index(self, same=False):
+        rng = self.rng
+        row, column = ("i", "j") if self.depth > 1 else ("0", "i")
+        if same:
+            return f"({row} + 4) * kPitch + {column} + 4"
+        form = rng.choice(("plain", "plain", "plain", "shift", "shift", "stride", "transposed", "back", "row"))
+        if form == "shift":
+            return f"({row} + {rng.randrange(9)}) * kPitch + {column} + {rng.randrange(9)}"
+        if form == "stride":
+            return f"({row} + 1) * kPitch + 2 * {column} + {rng.randrange(4)}"
+        if form == "transposed" and self.depth > 1:
+            return f"({column} + 2) * kPitch + {row} + {rng.randrange(6)}"
+        if form == "back":
+            return f"({row} + 3) * kPitch + n + 8 - {column}"
+        if form == "row":
+            return f"{column} + {rng.randrange(5)}"
+        return f"({row} + 4) * kPitch + {column} + 4"
+
+    def term(self):
+        array = self.rng.choice("bc")
+        return self.rng.choice((f"{array}[{self.index()}]", f"{array}[{self.index()}]", "s", self.constant()))
+
+    def expression(self):
+        rng = self.rng
+        text = self.term()
+        for _ in range(rng.randrange(1, 4)):
+            operators = ("+", "-", "*") if self.is_float else ("+", "-", "*", "^", "&", "|")
+            text = f"({text} {rng.choice(operators)} {self.term()})"
+        if rng.random() < 0.2:
+            text = f"({text} < {self.constant()} ? {self.term()} : {text})"
+        if not self.is_float and rng.random() < 0.3:
+            text = f"({text} {rng.choice(('>>', '<<'))} {rng.randrange(1, 4)})"
+        if self.is_float and rng.random() < 0.15:
+            text = f"({text} / ({self.term()} + 2))"
+        return text
+
+    def body(self):
+        target = f"a[{self.index(same=True)}]"
+        if self.style == "in place":
+            half = "0.5f" if self.type == "float" else "0.5" if self.is_float else "1"
+            statement = f"{target} = {target} * {half} + {self.expression()};"
+        elif self.style == "shifted":
+            statement = f"{target} = a[{self.index()}] + {self.expression()};"
+        elif self.depth == 3:
+            statement = f"{target} += b[(i + 4) * kPitch + k] * c[(k + 4) * kPitch + j];"
+        else:
+            statement = f"{target} = {self.expression()};"
+        if self.depth < 3 and self.rng.random() < 0.2:
+            statement = f"if (b[{self.index()}] > {self.constant()}) {statement}"
+        return statement
+
+    def source(self):
+        loops = ["for (long i = 0; i < n; i++)"] if self.depth == 1 else [
+            "for (long i = 0; i < m; i++)", self.rng.choice(("for (long j = 0; j < n; j++)", "for (int j = 0; j < n; j++)",
+                                                            "for (long j = n - 1; j >= 0; j--)"))]
+        if self.depth == 3:
+            loops.append("for (long k = 0; k < 12; k++)")
+        pointer = f"{self.type}*"
+        lines = [f"__attribute__((noinline)) static void {self.name}({pointer} a, const {pointer} b, const {pointer} c, "
+                 f"{self.type} s, long m, long n) {{"]
+        lines += ["  " * (i + 1) + loop for i, loop in enumerate(loops)]
+        lines += ["  " * (len(loops) + 1) + self.body(), "}"]
+        return "\n".join(lines) + "\n"
+
+    def calls(self, repetitions):
+        t, name = self.type, self.name
+        value = f"({t})((int)(next() % 2001) - 1000)" + (f" / ({t})512" if self.is_float else "")
+        lines = [f"  {{ {t}* p = malloc(3ul * kCells * sizeof({t}));",
+                 f"    for (long i = 0; i < 3l * kCells; i++) p[i] = {value};"]
+        if self.special:
+            bits = ("0x7fc00123u", "0xffc00456u", "0x7f800000u", "0xff800000u", "0x00000001u", "0x80000000u")
+            if t == "double":
+                bits = tuple(f"{b[:-1]}00000007ul" if b[2] in "7f" else f"{b[:-1]}ul" for b in bits)
+            unsigned = "unsigned" if t == "float" else "unsigned long"
+            lines.append(f"    {{ const {unsigned} odd[] = {{{', '.join(bits)}}}; for (int i = 0; i < 90; i++) "
+                         f"memcpy(&p[next() % (3u * kCells)], &odd[next() % 6], sizeof({t})); }}")
+        rows = 1 if self.depth == 1 else SIDE
+        columns = 2 * SIDE if self.depth == 1 else SIDE
+        if self.depth == 1:
+            repetitions *= 40
+        elif self.depth == 3:
+            repetitions = max(20, repetitions // 8)
+        lines += [f"    for (int r = 0; r < {repetitions}; r++) {name}(p, p + kCells, p + 2 * kCells, ({t})3, {rows}, {columns});",
+                  f'    printf("{name} %016lx\\n", hash(p, 3ul * kCells * sizeof({t}))); free(p); }}']
+        return "\n".join(lines) + "\n"
+
+
+def random_program(seed, kernels=4, repetitions=8000):
+    rng = random.Random(seed)
+    made = [Kernel(i, rng) for i in range(kernels)]
+    return HEAD + "".join(k.source() for k in made) + "int main(void) {\n" + "".join(
+        k.calls(repetitions) for k in made) + "}\n"
