@@ -54,7 +54,7 @@ class ElfFile : public CodeReader {
   std::vector<uint8_t> bytes_;
   std::vector<Segment> segments_;
   uint64_t eh_frame_hdr_ = 0;
-  AddressRange eh_frame_;                   // from the section headers, where there are some
+  AddressRange eh_frame_;                    // from the section headers, where there are some
   std::map<uint64_t, KnownCallee> linkage_;  // by the address of the pointer
 };
 

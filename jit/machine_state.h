@@ -17,7 +17,8 @@ inline constexpr int kGprCount = 16;
 inline constexpr int kVectorCount = 32;
 inline constexpr int kMaxSlots = 48;
 
-/// One vector register, widest form; SSE code uses the low 16 bytes and leaves the rest as it found them.
+/// One vector register, widest form; SSE code uses the low 16 bytes and leaves the rest as it found them, AVX code the
+/// low 32 or 16 and clears the rest.
 struct alignas(64) VectorRegister {
   std::array<uint8_t, 64> bytes;
 };
@@ -65,9 +66,10 @@ class RegisterSet {
   constexpr void AddFlags() { scalar_ |= kFlags; }
   constexpr void RemoveGprs() { scalar_ &= kFlags; }
   constexpr void RemoveVectorUpper(int n) { upper_ &= ~(uint32_t{1} << n); }
+  constexpr void RemoveVectorLow(int n) { low_ &= ~(uint32_t{1} << n); }
   constexpr void RemoveVector(int n) {
     RemoveVectorUpper(n);
-    low_ &= ~(uint32_t{1} << n);
+    RemoveVectorLow(n);
   }
   constexpr bool HasGpr(int n) const { return scalar_ >> n & 1; }
   constexpr bool HasVector(int n) const { return (low_ | upper_) >> n & 1; }

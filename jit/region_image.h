@@ -29,7 +29,7 @@ struct SavedContext {
 };
 
 uint32_t ContextMxcsr(const SavedContext& context);
-/// Copies registers (low 16 bytes of xmm0-15; wider parts stay in the context) to `state`; slots are not touched.
+/// Copies registers, vector registers as wide as the machine has them, to `state`; slots are not touched.
 void ReadContext(const SavedContext& context, MachineState* state);
 /// Sets MXCSR exception flags (the low six bits), as instructions do that ran elsewhere for this thread.
 inline void RaiseMxcsrFlags(uint32_t flags, SavedContext* context) {

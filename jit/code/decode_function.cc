@@ -1,7 +1,11 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <set>
+
 #include "jit/code/dominators.h"
+#include "jit/code/jump_table.h"
 #include "jit/code/liveness.h"
 #include "jit/code/natural_loops.h"
 #include "jit/code/reachable_code.h"
@@ -56,6 +60,7 @@ void FinishBlock(const Instruction& last, BasicBlock* block) {
       break;
     case BlockEnd::kReturn:
     case BlockEnd::kIndirect:
+    case BlockEnd::kTable:
     case BlockEnd::kStop:
       break;
   }
@@ -79,6 +84,21 @@ void BuildBlocks(const ReachableCode& reachable, DecodedFunction* function) {
     }
     block.count = static_cast<int>(i) - block.first;
     function->blocks.push_back(std::move(block));
+  }
+}
+
+/// Gives the blocks that jump through known tables their targets.
+void ApplyTables(DecodedFunction* function) {
+  for (const JumpTable& table : function->jump_tables) {
+    for (BasicBlock& block : function->blocks) {
+      Instruction& last = function->instructions[block.first + block.count - 1];
+      if (last.address != table.jump) continue;
+      last.jumps_by_table = true;
+      block.end_kind = BlockEnd::kTable;
+      block.targets = table.targets;
+      std::ranges::sort(block.targets);
+      block.targets.erase(std::unique(block.targets.begin(), block.targets.end()), block.targets.end());
+    }
   }
 }
 
@@ -106,6 +126,34 @@ KnownCallee CalleeOf(const CodeReader& reader, const Instruction& call) {
   return target.mem.base == ZYDIS_REGISTER_RIP ? reader.CalleeThrough(address) : KnownCallee::kNone;
 }
 
+/// Instructions, blocks and edges, as far as the tables known lead.
+std::unique_ptr<DecodedFunction> MakeBlocks(const CodeReader& reader, std::span<const uint8_t> code, AddressRange bounds,
+                                            const ReachableCode& reachable, std::vector<JumpTable> tables) {
+  auto function = std::make_unique<DecodedFunction>();
+  function->bounds = bounds;
+  function->jump_tables = std::move(tables);
+  function->instructions = DecodeInstructions(code, bounds.begin, reachable);
+  for (Instruction& instruction : function->instructions) {
+    if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL) {
+      instruction.callee = CalleeOf(reader, instruction);
+    }
+  }
+  BuildBlocks(reachable, function.get());
+  ApplyTables(function.get());
+  LinkBlocks(function.get());
+  return function;
+}
+
+constexpr int kMostRounds = 50;  // of finding jump tables: each table leads to further ones
+
+uint64_t HashOf(std::span<const uint8_t> code, const std::vector<JumpTable>& tables) {
+  uint64_t hash = XXH3_64bits(code.data(), code.size());
+  for (const JumpTable& table : tables) {
+    hash = XXH3_64bits_withSeed(table.targets.data(), table.targets.size() * sizeof(uint64_t), hash);
+  }
+  return hash;
+}
+
 }  // namespace
 
 std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(const CodeReader& reader,
@@ -123,20 +171,29 @@ std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(con
         Rejection{RejectionReason::kUnreadableCode, bounds.begin, fmt::format("{} bytes", bounds.size())});
   }
 
-  std::expected<ReachableCode, Rejection> reachable = FindReachableCode(code, bounds.begin);
-  if (!reachable.has_value()) return std::unexpected(std::move(reachable.error()));
-
-  auto function = std::make_unique<DecodedFunction>();
-  function->bounds = bounds;
-  function->code_hash = XXH3_64bits(code.data(), code.size());
-  function->instructions = DecodeInstructions(code, bounds.begin, *reachable);
-  for (Instruction& instruction : function->instructions) {
-    if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL) {
-      instruction.callee = CalleeOf(reader, instruction);
+  // Tables lead to code with further tables; and to code that shows that what was taken for one is none, which then is
+  // never tried again. So this ends.
+  std::vector<JumpTable> tables;
+  std::set<uint64_t> disproved;  // jumps
+  std::expected<ReachableCode, Rejection> reachable;
+  std::unique_ptr<DecodedFunction> function;
+  int round = 0;
+  for (Guesses guesses = Guesses::kByIndirectJumps;; ++round) {
+    reachable = FindReachableCode(code, bounds.begin, tables);
+    if (!reachable.has_value()) return std::unexpected(std::move(reachable.error()));
+    function = MakeBlocks(reader, code, bounds, *reachable, tables);
+    std::vector<JumpTable> proven = FindJumpTables(reader, *function, *reachable, guesses);
+    if (round >= kMostRounds) proven.clear();
+    for (const JumpTable& table : tables) {
+      if (std::ranges::find(proven, table) == proven.end()) disproved.insert(table.jump);
     }
+    std::erase_if(proven, [&](const JumpTable& table) { return disproved.contains(table.jump); });
+    if (proven == tables && (guesses == Guesses::kUnknownEntries || reachable->guessed.empty())) break;
+    // The last word is that of a round that trusts nothing.
+    guesses = proven == tables ? Guesses::kUnknownEntries : Guesses::kByIndirectJumps;
+    tables = std::move(proven);
   }
-  BuildBlocks(*reachable, function.get());
-  LinkBlocks(function.get());
+  function->code_hash = HashOf(code, tables);
   // Blocks are final from here on; what follows only adds facts about them.
 
   const FlowGraph graph = MakeFlowGraph(*function, *reachable);

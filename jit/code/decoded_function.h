@@ -39,6 +39,7 @@ class InstructionBytes {
 struct Instruction {
   uint64_t address = 0;
   bool valid = false;  // false: bytes not decodable; length is then 1
+  bool jumps_by_table = false;              // an indirect jump whose targets are known
   KnownCallee callee = KnownCallee::kNone;  // of a call
   InstructionBytes bytes;
   ZydisDecodedInstruction info{};
@@ -58,6 +59,16 @@ enum class BlockEnd : uint8_t {
   kReturn,       // ret
   kIndirect,     // jmp reg/mem: successors unknown
   kStop,         // ud2, hlt, undecodable bytes, or end of the function's bytes
+  kTable,        // an indirect jump through a proven jump table; targets are its distinct entries, ascending
+};
+
+/// A switch: an indirect jump of which it is proven where it goes.
+struct JumpTable {
+  uint64_t jump = 0;              // address of the jump
+  uint64_t read_at = 0;           // the instruction of its block that reads the table (maybe the jump itself). When it
+                                  // runs, the index register of its memory operand is below targets.size()
+  std::vector<uint64_t> targets;  // by index
+  bool operator==(const JumpTable&) const = default;
 };
 
 struct BasicBlock {
@@ -77,11 +88,14 @@ struct DecodedFunction {
   std::vector<BasicBlock> blocks;         // ascending by address
   std::vector<LoopInfo> loops;
   std::vector<bool> loop_irreducible;  // per loop: entered elsewhere than at the header
-  uint64_t code_hash = 0;
+  std::vector<JumpTable> jump_tables;  // ascending by address of the jump
+  uint64_t code_hash = 0;              // of the bytes, and of the tables
   std::vector<RegisterSet> live_in;  // per block: registers live at its first instruction
 
   int BlockAt(uint64_t address) const;  // the block that begins at `address`, or -1
   const Instruction* InstructionAt(uint64_t address) const;
+  /// The table of a block that ends in kTable, null for others.
+  const JumpTable* TableOf(const BasicBlock& block) const;
   /// Block indices of a loop, header first.
   std::vector<int> LoopBlocks(LoopId loop) const;
   /// Those without detours: blocks that end in an unknown call or an indirect jump and need not be passed on every way

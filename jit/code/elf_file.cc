@@ -75,7 +75,8 @@ std::expected<Elf64_Ehdr, std::string> HeaderOf(const std::vector<uint8_t>& byte
     case ET_CORE:
       return std::unexpected("a core dump; name the program or library instead");
     default:
-      return std::unexpected(fmt::format("an ELF file of type {}, neither a program nor a shared library", header->e_type));
+      return std::unexpected(
+          fmt::format("an ELF file of type {}, neither a program nor a shared library", header->e_type));
   }
 }
 
@@ -121,7 +122,8 @@ std::expected<void, std::string> ElfFile::ParseHeaders() {
   uint64_t dynamic = 0;
   for (uint64_t i = 0; i < header->e_phnum; ++i) {
     // The sum wraps only for an e_phoff that lies beyond any file.
-    const auto segment = ObjectAt<Elf64_Phdr>(bytes_, std::max(header->e_phoff, header->e_phoff + i * sizeof(Elf64_Phdr)));
+    const auto segment =
+        ObjectAt<Elf64_Phdr>(bytes_, std::max(header->e_phoff, header->e_phoff + i * sizeof(Elf64_Phdr)));
     if (!segment) return Damaged("its program headers lie beyond its end");
     if (segment->p_type == PT_GNU_EH_FRAME) eh_frame_hdr_ = segment->p_vaddr;
     if (segment->p_type == PT_DYNAMIC) dynamic = segment->p_vaddr;
@@ -198,13 +200,26 @@ void ElfFile::BindLinkage(uint64_t dynamic) {
   Elf64_Dyn entry;
   for (uint64_t at = dynamic; ReadObject(at, &entry) && entry.d_tag != DT_NULL; at += sizeof(entry)) {
     switch (entry.d_tag) {
-      case DT_SYMTAB: symbols = entry.d_un.d_ptr; break;
-      case DT_STRTAB: strings = entry.d_un.d_ptr; break;
-      case DT_JMPREL: plt = entry.d_un.d_ptr; break;
-      case DT_PLTRELSZ: plt_bytes = entry.d_un.d_val; break;
-      case DT_RELA: rela = entry.d_un.d_ptr; break;
-      case DT_RELASZ: rela_bytes = entry.d_un.d_val; break;
-      default: break;
+      case DT_SYMTAB:
+        symbols = entry.d_un.d_ptr;
+        break;
+      case DT_STRTAB:
+        strings = entry.d_un.d_ptr;
+        break;
+      case DT_JMPREL:
+        plt = entry.d_un.d_ptr;
+        break;
+      case DT_PLTRELSZ:
+        plt_bytes = entry.d_un.d_val;
+        break;
+      case DT_RELA:
+        rela = entry.d_un.d_ptr;
+        break;
+      case DT_RELASZ:
+        rela_bytes = entry.d_un.d_val;
+        break;
+      default:
+        break;
     }
   }
   BindRelocations(plt, plt_bytes, symbols, strings);

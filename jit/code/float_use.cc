@@ -34,8 +34,8 @@ bool MovesBits(std::string_view name) {
 
 }  // namespace
 
-// By name: Intel's mnemonics end in the kind of their operands (SDM volume 1, 10.4 and 11.4), and what begins with P, after
-// the V of VEX and EVEX, works on integers or permutes.
+// By name: Intel's mnemonics end in the kind of their operands (SDM volume 1, 10.4 and 11.4), and what begins with P,
+// after the V of VEX and EVEX, works on integers or permutes.
 FloatUse FloatUseOf(const Instruction& instruction) {
   if (!instruction.valid) return FloatUse::kNone;
   if (instruction.info.meta.isa_ext == ZYDIS_ISA_EXT_X87) return FloatUse::kScalar;

@@ -55,6 +55,12 @@ const Instruction* DecodedFunction::InstructionAt(uint64_t address) const {
   return i >= 0 && instructions[i].address == address ? &instructions[i] : nullptr;
 }
 
+const JumpTable* DecodedFunction::TableOf(const BasicBlock& block) const {
+  if (block.end_kind != BlockEnd::kTable) return nullptr;
+  const uint64_t jump = instructions[block.first + block.count - 1].address;
+  return &*std::ranges::find(jump_tables, jump, &JumpTable::jump);
+}
+
 std::vector<int> DecodedFunction::LoopBlocks(LoopId loop) const {
   const LoopInfo& info = loops[static_cast<size_t>(loop)];
   std::vector<int> all = {BlockAt(info.header)};

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "jit/code/vex_forms.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -82,16 +84,17 @@ struct Effect {
   PartSet reads, writes;
 };
 
-/// Scalar float instructions, which neither need nor change the upper half of the registers they name.
+/// Scalar float instructions, which look at the low half of the registers they name only, and whose result leaves the
+/// upper half as it is in the first source.
 enum class ScalarKind : uint8_t {
   kNone,
-  kReadsBoth,  // first operand too: additions, comparisons; single precision, which keeps bits 32-63
-  kReplaces,   // the low half of the first operand is overwritten whole
+  kReadsBoth,  // first source too: additions, comparisons; single precision, which keeps bits 32-63
+  kReplaces,   // the low half of the first source does not matter
 };
 
-ScalarKind ScalarKindOf(const ZydisDecodedInstruction& info) {
-  if (info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return ScalarKind::kNone;
-  switch (info.mnemonic) {
+/// Of LegacyForm.
+ScalarKind ScalarKindOf(ZydisMnemonic form) {
+  switch (form) {
     case ZYDIS_MNEMONIC_ADDSD:
     case ZYDIS_MNEMONIC_SUBSD:
     case ZYDIS_MNEMONIC_MULSD:
@@ -115,6 +118,15 @@ ScalarKind ScalarKindOf(const ZydisDecodedInstruction& info) {
     case ZYDIS_MNEMONIC_CVTTSS2SI:
     case ZYDIS_MNEMONIC_CVTSD2SI:
     case ZYDIS_MNEMONIC_CVTSS2SI:
+#define TL_FUSED(name)                \
+  case ZYDIS_MNEMONIC_VF##name##132SS:  \
+  case ZYDIS_MNEMONIC_VF##name##213SS:  \
+  case ZYDIS_MNEMONIC_VF##name##231SS:  \
+  case ZYDIS_MNEMONIC_VF##name##132SD:  \
+  case ZYDIS_MNEMONIC_VF##name##213SD:  \
+  case ZYDIS_MNEMONIC_VF##name##231SD:
+      TL_FUSED(MADD) TL_FUSED(MSUB) TL_FUSED(NMADD) TL_FUSED(NMSUB)
+#undef TL_FUSED
       return ScalarKind::kReadsBoth;
     case ZYDIS_MNEMONIC_SQRTSD:
     case ZYDIS_MNEMONIC_CVTSS2SD:
@@ -125,40 +137,76 @@ ScalarKind ScalarKindOf(const ZydisDecodedInstruction& info) {
   }
 }
 
-void NarrowScalarFloats(const Instruction& instruction, Effect* effect) {
-  const ZydisDecodedOperand* operands = instruction.operands;
-  const auto vector_at = [&](int index) {
-    const ZydisDecodedOperand& operand = operands[index];
-    const bool is_xmm = operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                        ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_XMM;
-    return is_xmm ? ZydisRegisterGetId(operand.reg.value) : -1;
-  };
-  ScalarKind kind = ScalarKindOf(instruction.info);
-  const ZydisMnemonic mnemonic = instruction.info.mnemonic;
-  const bool is_move = (mnemonic == ZYDIS_MNEMONIC_MOVSD || mnemonic == ZYDIS_MNEMONIC_MOVSS) &&
-                       instruction.info.meta.category != ZYDIS_CATEGORY_STRINGOP &&
-                       instruction.info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-                       instruction.info.operand_count_visible == 2;
-  // A load writes the whole register, as UseOf says; the other moves name low halves only.
-  if (is_move && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
-    kind = mnemonic == ZYDIS_MNEMONIC_MOVSD ? ScalarKind::kReplaces : ScalarKind::kReadsBoth;
-  }
-  if (kind == ScalarKind::kNone) return;
-  const int first = vector_at(0), second = vector_at(1);
-  for (const int vector : {first, second}) {
-    if (vector < 0) continue;
-    effect->reads.whole.RemoveVectorUpper(vector);
-    effect->writes.whole.RemoveVectorUpper(vector);
-  }
-  if (kind == ScalarKind::kReplaces && first >= 0 && first != second) effect->reads.whole.RemoveVector(first);
+bool IsEvex(const ZydisDecodedInstruction& info) {
+  return info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && info.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX;
 }
 
-/// UseOf, made precise for 8- and 16-bit registers that are named once, and read or written only.
-Effect EffectOf(const Instruction& instruction) {
+void NarrowScalarFloats(const Instruction& instruction, Effect* effect) {
+  const ZydisDecodedInstruction& info = instruction.info;
+  const ZydisDecodedOperand* operands = instruction.operands;
+  if (IsEvex(info)) return;  // masks
+  const auto vector_at = [&](int index) {
+    const bool named = index < info.operand_count_visible && VectorBits(operands[index]) != 0;
+    return named ? static_cast<int>(ZydisRegisterGetId(operands[index].reg.value)) : -1;
+  };
+  const ZydisMnemonic form = LegacyForm(info.mnemonic);
+  ScalarKind kind = ScalarKindOf(form);
+  const bool is_move = (form == ZYDIS_MNEMONIC_MOVSD || form == ZYDIS_MNEMONIC_MOVSS) &&
+                       info.meta.category != ZYDIS_CATEGORY_STRINGOP;
+  const bool has_own_destination = HasOwnDestination(info, operands);
+  // A load writes the whole register, as UseOf says; the other moves name low halves only.
+  if (is_move && vector_at(has_own_destination ? 2 : 1) >= 0) {
+    kind = form == ZYDIS_MNEMONIC_MOVSD ? ScalarKind::kReplaces : ScalarKind::kReadsBoth;
+  }
+  if (kind == ScalarKind::kNone) return;
+
+  const int destination = vector_at(0);
+  if (!has_own_destination || IsFusedMultiplyAdd(form)) {
+    for (int i = 0; i < 3; ++i) {
+      const int vector = vector_at(i);
+      if (vector < 0) continue;
+      effect->reads.whole.RemoveVectorUpper(vector);
+      effect->writes.whole.RemoveVectorUpper(vector);
+    }
+    const bool reads_it = destination == vector_at(1);
+    if (kind == ScalarKind::kReplaces && destination >= 0 && !reads_it) effect->reads.whole.RemoveVector(destination);
+    return;
+  }
+  // vaddsd a, b, c: the upper half of a becomes that of b.
+  const int first = vector_at(1), second = vector_at(2);
+  if (second >= 0 && second != first) effect->reads.whole.RemoveVectorUpper(second);
+  if (kind == ScalarKind::kReplaces && first >= 0 && first != second) effect->reads.whole.RemoveVectorLow(first);
+  if (destination != first) return;
+  effect->reads.whole.RemoveVectorUpper(first);
+  effect->writes.whole.RemoveVectorUpper(first);
+}
+
+/// vzeroupper: what it leaves in a register is either what was there or zero. Liveness passes through it.
+void PassThroughZeroing(const Instruction& instruction, Effect* effect) {
+  if (instruction.info.mnemonic != ZYDIS_MNEMONIC_VZEROUPPER) return;
+  *effect = {};
+}
+
+/// Legacy instructions leave what lies above 128 bits alone, which matters where other code uses it.
+void KeepAbove(const Instruction& instruction, Effect* effect) {
+  if (instruction.info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return;
+  for (int vector = 0; vector < kVectorCount; ++vector) effect->writes.whole.RemoveVectorUpper(vector);
+}
+
+bool UsesVex(const DecodedFunction& function) {
+  return std::any_of(function.instructions.begin(), function.instructions.end(), [](const Instruction& instruction) {
+    return instruction.valid && ClearsUpperBits(instruction.info);
+  });
+}
+
+/// UseOf, made precise for scalar floats, and for 8- and 16-bit registers that are named once, read or written only.
+Effect EffectOf(const Instruction& instruction, bool uses_vex) {
   const RegisterUse use = UseOf(instruction);
   Effect effect{Split(use.reads), Split(use.writes)};
   if (!instruction.valid || instruction.callee != KnownCallee::kNone || use.writes == RegisterSet::All()) return effect;
   NarrowScalarFloats(instruction, &effect);
+  PassThroughZeroing(instruction, &effect);
+  if (uses_vex) KeepAbove(instruction, &effect);
   int mentions[kGprCount] = {};
   for (int i = 0; i < instruction.info.operand_count; ++i) {
     const ZydisDecodedOperand& operand = instruction.operands[i];
@@ -192,11 +240,11 @@ struct Transfer {
   PartSet gen, kill;
 };
 
-Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block) {
+Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block, bool uses_vex) {
   Transfer transfer;
   for (int i = block.first + block.count - 1; i >= block.first; --i) {
     const Instruction& instruction = function.instructions[i];
-    Effect effect = EffectOf(instruction);
+    Effect effect = EffectOf(instruction, uses_vex);
     if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL &&
         instruction.callee == KnownCallee::kNone) {
       effect.reads = effect.reads | Split(ReadByCall());
@@ -229,10 +277,11 @@ RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block)
 
 std::vector<RegisterSet> LiveIn(const DecodedFunction& function) {
   const size_t count = function.blocks.size();
+  const bool uses_vex = UsesVex(function);
   std::vector<Transfer> transfers;
   std::vector<PartSet> beyond;
   for (const BasicBlock& block : function.blocks) {
-    transfers.push_back(TransferOf(function, block));
+    transfers.push_back(TransferOf(function, block, uses_vex));
     beyond.push_back(Split(LiveBeyond(function, block)));
   }
   std::vector<PartSet> live_in(count);

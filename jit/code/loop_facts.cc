@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "jit/code/decoded_function.h"
 #include "jit/code/slots.h"
@@ -15,13 +17,54 @@ const Instruction& LastOf(const DecodedFunction& function, const BasicBlock& blo
   return function.instructions[block.first + block.count - 1];
 }
 
+constexpr uint32_t kStatusFlags =
+    ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF;
+
+/// Some way from `block` reads one of `flags` as it is there. Each flag by itself, unlike RegisterSet: `inc` leaves only
+/// the carry. Not across calls and returns, which the System V ABI gives no flags.
+bool MayReadFlags(const DecodedFunction& function, int block, uint32_t flags) {
+  std::vector<uint32_t> asked(function.blocks.size(), 0);
+  std::vector<std::pair<int, uint32_t>> pending = {{block, flags}};
+  while (!pending.empty()) {
+    auto [b, open] = pending.back();
+    pending.pop_back();
+    if ((open & ~asked[b]) == 0) continue;
+    asked[b] |= open;
+    const BasicBlock& at = function.blocks[b];
+    for (int i = at.first; i < at.first + at.count && open != 0; ++i) {
+      const Instruction& instruction = function.instructions[i];
+      const ZydisAccessedFlags* accessed = instruction.info.cpu_flags;
+      if (!instruction.valid || UseOf(instruction).writes == RegisterSet::All()) return true;
+      if (accessed == nullptr) continue;
+      if ((accessed->tested & open) != 0) return true;
+      const uint32_t written = accessed->modified | accessed->set_0 | accessed->set_1 | accessed->undefined;
+      // By a count of zero, or of no repetition, nothing is written.
+      const ZydisInstructionCategory category = instruction.info.meta.category;
+      const bool always = category != ZYDIS_CATEGORY_SHIFT && category != ZYDIS_CATEGORY_ROTATE &&
+                          category != ZYDIS_CATEGORY_STRINGOP;
+      if (always) open &= ~written;
+    }
+    const bool ends = at.end_kind == BlockEnd::kReturn || at.end_kind == BlockEnd::kCall ||
+                      (at.end_kind == BlockEnd::kStop && at.targets.empty());
+    if (open == 0 || ends) continue;
+    // To a place that is not known.
+    if (at.end_kind == BlockEnd::kIndirect || at.successors.size() < std::set(at.targets.begin(), at.targets.end()).size()) return true;
+    for (int successor : at.successors) pending.emplace_back(successor, open);
+  }
+  return false;
+}
+
 /// Why the loop's control flow cannot be lifted, if so. Blocks without successors (returns, traps, undecodable bytes)
 /// cannot lie in a loop.
 std::optional<Rejection> CheckControlFlow(const DecodedFunction& function, LoopId loop, std::span<const int> blocks) {
   // Indirect jumps first: they make a loop irreducible, and are the better explanation.
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
-    if (block.end_kind == BlockEnd::kIndirect) {
+    // A copy of the loop's code (jit/patch) makes a jump through a table out of comparisons.
+    const bool keeps_flags = block.end_kind == BlockEnd::kTable && std::ranges::any_of(block.successors, [&](int to) {
+                               return MayReadFlags(function, to, kStatusFlags);
+                             });
+    if (block.end_kind == BlockEnd::kIndirect || keeps_flags) {
       return Reject(RejectionReason::kIndirectBranch, LastOf(function, block));
     }
   }

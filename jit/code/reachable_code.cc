@@ -7,7 +7,8 @@ namespace {
 
 class Explorer {
  public:
-  Explorer(std::span<const uint8_t> code) : code_(code), decoder_(MakeDecoder()) {
+  Explorer(std::span<const uint8_t> code, uint64_t begin, std::span<const JumpTable> tables)
+      : code_(code), begin_(begin), tables_(tables), decoder_(MakeDecoder()) {
     found_.bytes.assign(code.size(), ByteKind::kUnknown);
     found_.leader.assign(code.size(), false);
   }
@@ -89,10 +90,11 @@ class Explorer {
           terminator_ends_.push_back(static_cast<uint32_t>(next));
           return true;
         case BlockEnd::kIndirect:
-          has_indirect_ = true;
+          FollowTable(begin_ + offset);
           terminator_ends_.push_back(static_cast<uint32_t>(next));
           return true;
         case BlockEnd::kReturn:
+        case BlockEnd::kTable:
         case BlockEnd::kStop:
           terminator_ends_.push_back(static_cast<uint32_t>(next));
           return true;
@@ -100,6 +102,15 @@ class Explorer {
       offset = next;
     }
     return true;
+  }
+
+  void FollowTable(uint64_t jump) {
+    const auto table = std::ranges::find(tables_, jump, &JumpTable::jump);
+    if (table == tables_.end()) {
+      has_indirect_ = true;
+      return;
+    }
+    for (uint64_t target : table->targets) AddTarget(static_cast<int64_t>(target - begin_));
   }
 
   bool RunsIntoKnown(uint64_t offset, uint64_t length) const {
@@ -124,6 +135,8 @@ class Explorer {
   }
 
   std::span<const uint8_t> code_;
+  const uint64_t begin_;
+  std::span<const JumpTable> tables_;
   ZydisDecoder decoder_;
   ReachableCode found_;
   std::vector<uint32_t> pending_;
@@ -175,8 +188,9 @@ BlockEnd ControlFlowOf(const ZydisDecodedInstruction& info) {
   }
 }
 
-std::expected<ReachableCode, Rejection> FindReachableCode(std::span<const uint8_t> code, uint64_t begin) {
-  Explorer explorer(code);
+std::expected<ReachableCode, Rejection> FindReachableCode(std::span<const uint8_t> code, uint64_t begin,
+                                                          std::span<const JumpTable> tables) {
+  Explorer explorer(code, begin, tables);
   if (!explorer.Run()) {
     return std::unexpected(Rejection{RejectionReason::kFunctionTooLarge, begin,
                                      fmt::format("more than {} instructions", kMaxInstructions)});

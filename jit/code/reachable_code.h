@@ -1,6 +1,7 @@
 // Which bytes of a function are instructions: recursive descent from its entry.
 //
-// Jump tables are not followed. In a function with an indirect jump, code that only a table reaches is guessed: what
+// Jump tables are followed where they are known. In a function with another indirect jump, code that only this reaches is
+// guessed: what
 // follows an unconditional jump, a return or a trap, after its padding, and is not known yet, is taken as code too
 // (`guessed`). A linear sweep would find the same places, but would also decode data that lies between them.
 #pragma once
@@ -34,8 +35,10 @@ struct ReachableCode {
   bool has_undecodable = false;  // at a place reached by direct control flow
 };
 
-/// `code` holds the function's bytes. Rejects (kFunctionTooLarge) more than kMaxInstructions.
-std::expected<ReachableCode, Rejection> FindReachableCode(std::span<const uint8_t> code, uint64_t begin);
+/// `code` holds the function's bytes, `tables` the jump tables known so far. Rejects (kFunctionTooLarge) more than
+/// kMaxInstructions.
+std::expected<ReachableCode, Rejection> FindReachableCode(std::span<const uint8_t> code, uint64_t begin,
+                                                          std::span<const JumpTable> tables);
 
 /// How control leaves `info`; kFallThrough for everything that is not a branch.
 BlockEnd ControlFlowOf(const ZydisDecodedInstruction& info);

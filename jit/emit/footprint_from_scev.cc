@@ -216,6 +216,23 @@ std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
   return nest;
 }
 
+// The lanes of a vector, the fields of a structure: an access that continues another, or lies in it, is part of it.
+bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
+           std::vector<Access>& accesses, llvm::ScalarEvolution& evolution) {
+  constexpr int64_t kLongest = 4096;
+  for (size_t i = 0; i < accesses.size(); ++i) {
+    Access& other = accesses[i];
+    if (other.write != access.write || other.innermost_loop != access.innermost_loop) continue;
+    const auto* distance = llvm::dyn_cast<llvm::SCEVConstant>(evolution.getMinusSCEV(address, addresses[i]));
+    if (!distance || distance->getAPInt().getSignificantBits() > 32) continue;
+    const int64_t offset = distance->getAPInt().getSExtValue();
+    if (offset < 0 || offset > other.bytes || offset + access.bytes > kLongest) continue;
+    other.bytes = std::max(other.bytes, static_cast<uint32_t>(offset) + access.bytes);
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
@@ -263,6 +280,7 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
     program.loops.push_back(dim);
   }
 
+  std::vector<const llvm::SCEV*> addresses;  // of program.accesses
   for (llvm::BasicBlock* block : shape.loop->blocks()) {
     for (llvm::Instruction& instruction : *block) {
       if (!instruction.mayReadOrWriteMemory()) continue;
@@ -271,20 +289,19 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       for (const Touch& touch : touches) {
         if (touch.pointer == function.getArg(kFlagsArgument)) continue;  // a fault that the lifter reports
         const llvm::SCEV* address = evolution.getSCEV(touch.pointer);
+        address = evolution.getMinusSCEV(address, evolution.getPointerBase(address));
         Access access;
-        access.address = serialiser.Write(evolution.getMinusSCEV(address, evolution.getPointerBase(address)));
         access.bytes = touch.bytes;
         access.write = touch.write;
         access.innermost_loop = dimension.at(loops.getLoopFor(block));
         access.instruction = InstructionAddress(&instruction, code);
+        if (access.bytes != 0 && Joins(access, address, addresses, program.accesses, evolution)) continue;
+        access.address = serialiser.Write(address);
         if (access.address == kNoExpr || access.bytes == 0) {
           return reject(RejectionReason::kIndirectAddress, &instruction);
         }
-        const auto same = [&](const Access& other) {
-          return other.address == access.address && other.bytes == access.bytes && other.write == access.write &&
-                 other.innermost_loop == access.innermost_loop;
-        };
-        if (std::none_of(program.accesses.begin(), program.accesses.end(), same)) program.accesses.push_back(access);
+        program.accesses.push_back(access);
+        addresses.push_back(address);
       }
     }
   }

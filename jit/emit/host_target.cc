@@ -20,6 +20,7 @@
 #include "jit/compiler.h"
 #include "jit/emit/exit_values.h"
 #include "jit/emit/narrow_phis.h"
+#include "jit/lift/codegen_options.h"
 
 namespace tracelift::jit {
 namespace {
@@ -66,6 +67,7 @@ std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachi
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    DisableUnsoundPasses();
     return true;
   }();
   (void)initialised;

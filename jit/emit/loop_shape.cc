@@ -213,7 +213,10 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
   FollowRecurrences(shape, evolution);
   for (const ExitEdge& exit : shape.natural) {
     const ExitCount count = CountOf(shape.loop, exit.from, evolution);
-    if (!count.dividend) return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
+    // What comes later takes exits that are one way of a switch for branches.
+    if (!count.dividend || !llvm::isa<llvm::BranchInst>(exit.from->getTerminator())) {
+      return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
+    }
     shape.counts.push_back(count);
   }
 

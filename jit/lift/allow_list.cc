@@ -1,5 +1,6 @@
 #include "jit/lift/allow_list.h"
 
+#include "jit/code/vex_forms.h"
 #include "jit/lift/lifter.h"
 
 namespace tracelift::jit {
@@ -12,6 +13,7 @@ bool IsLiftedRegister(ZydisRegister reg) {
     case ZYDIS_REGCLASS_GPR32:
     case ZYDIS_REGCLASS_GPR64:
     case ZYDIS_REGCLASS_XMM:
+    case ZYDIS_REGCLASS_YMM:
       return true;
     default:
       return false;  // MMX, x87, segment and control registers
@@ -35,18 +37,70 @@ bool HasMemoryOperand(const Instruction& instruction) {
 }
 
 // F3 0F BC is TZCNT on processors that know it, and BSF, with other results, on older ones. Same for LZCNT and BSR.
-bool ProcessorRuns(ZydisMnemonic mnemonic) {
-  switch (mnemonic) {
-    case ZYDIS_MNEMONIC_TZCNT: return __builtin_cpu_supports("bmi") != 0;
-    case ZYDIS_MNEMONIC_LZCNT: return __builtin_cpu_supports("lzcnt") != 0;
+// PDEP, PEXT and CRC32 are lifted to themselves. __builtin_cpu_supports also asks whether the operating system keeps the registers.
+bool ProcessorRuns(const ZydisDecodedInstruction& info) {
+  switch (info.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_AVX: return __builtin_cpu_supports("avx") != 0;
+    case ZYDIS_ISA_EXT_AVX2: return __builtin_cpu_supports("avx2") != 0;
+    case ZYDIS_ISA_EXT_FMA: return __builtin_cpu_supports("fma") != 0;
+    case ZYDIS_ISA_EXT_F16C: return __builtin_cpu_supports("f16c") != 0;
+    default: break;
+  }
+  switch (info.meta.isa_set) {
+    case ZYDIS_ISA_SET_ADOX_ADCX: return __builtin_cpu_supports("adx") != 0;
+    case ZYDIS_ISA_SET_BMI1: return __builtin_cpu_supports("bmi") != 0;
+    case ZYDIS_ISA_SET_BMI2: return __builtin_cpu_supports("bmi2") != 0;
+    case ZYDIS_ISA_SET_LAHF: return __builtin_cpu_supports("lahf_lm") != 0;
+    case ZYDIS_ISA_SET_LZCNT: return __builtin_cpu_supports("lzcnt") != 0;
+    case ZYDIS_ISA_SET_MOVBE: return __builtin_cpu_supports("movbe") != 0;
+    case ZYDIS_ISA_SET_POPCNT: return __builtin_cpu_supports("popcnt") != 0;
+    case ZYDIS_ISA_SET_SSE42: return __builtin_cpu_supports("sse4.2") != 0;
     default: return true;
   }
+}
+
+/// The general purpose instructions with VEX encodings. Those of lzcnt, tzcnt and popcnt only ran on Knights Corner.
+bool IsBitManipulation(const ZydisDecodedInstruction& info) {
+  const bool has_legacy_form = info.mnemonic == ZYDIS_MNEMONIC_TZCNT;
+  return !has_legacy_form && (info.meta.isa_set == ZYDIS_ISA_SET_BMI1 || info.meta.isa_set == ZYDIS_ISA_SET_BMI2);
+}
+
+/// movs and stos with or without rep, lods without. With repne they do what no manual defines.
+bool IsLiftedString(const Instruction& instruction) {
+  const ZydisDecodedInstruction& info = instruction.info;
+  bool repeats = false;
+  for (int i = 0; i < info.raw.prefix_count; ++i) {
+    repeats |= info.raw.prefixes[i].value == 0xf3;
+    if (info.raw.prefixes[i].value == 0xf2) return false;
+  }
+  switch (info.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVSB:
+    case ZYDIS_MNEMONIC_MOVSW:
+    case ZYDIS_MNEMONIC_MOVSD:
+    case ZYDIS_MNEMONIC_MOVSQ:
+    case ZYDIS_MNEMONIC_STOSB:
+    case ZYDIS_MNEMONIC_STOSW:
+    case ZYDIS_MNEMONIC_STOSD:
+    case ZYDIS_MNEMONIC_STOSQ: break;
+    case ZYDIS_MNEMONIC_LODSB:
+    case ZYDIS_MNEMONIC_LODSW:
+    case ZYDIS_MNEMONIC_LODSD:
+    case ZYDIS_MNEMONIC_LODSQ:
+      if (repeats) return false;
+      break;
+    default: return false;
+  }
+  for (int i = 0; i < info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = instruction.operands[i];
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && !IsLiftedMemory(info, operand.mem)) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 InstructionFamily FamilyOf(ZydisMnemonic mnemonic) {
-  switch (mnemonic) {
+  switch (LegacyForm(mnemonic)) {
 #define TL_INSTRUCTION(family, name) \
   case ZYDIS_MNEMONIC_##name:        \
     return InstructionFamily::k##family;
@@ -58,11 +112,14 @@ InstructionFamily FamilyOf(ZydisMnemonic mnemonic) {
 
 bool IsSupported(const Instruction& instruction) {
   if (!instruction.valid) return false;
-  if (instruction.callee != KnownCallee::kNone) return true;
+  if (instruction.callee != KnownCallee::kNone || instruction.jumps_by_table) return true;
   const ZydisDecodedInstruction& info = instruction.info;
-  if (FamilyOf(info.mnemonic) == InstructionFamily::kNone || !ProcessorRuns(info.mnemonic)) return false;
-  if (info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || (info.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) return false;
-  if (info.meta.category == ZYDIS_CATEGORY_STRINGOP) return false;  // movsd and cmpsd are also string instructions
+  if (FamilyOf(info.mnemonic) == InstructionFamily::kNone || !ProcessorRuns(info)) return false;
+  const bool is_vex = info.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+  if (!is_vex && info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return false;
+  if (is_vex && FamilyOf(info.mnemonic) == InstructionFamily::kInteger && !IsBitManipulation(info)) return false;
+  if ((info.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) return false;
+  if (info.meta.category == ZYDIS_CATEGORY_STRINGOP) return IsLiftedString(instruction);  // movsd is two instructions
   if (info.mnemonic == ZYDIS_MNEMONIC_NOP || info.meta.category == ZYDIS_CATEGORY_PREFETCH) return true;
 
   for (int i = 0; i < info.operand_count_visible; ++i) {
@@ -83,15 +140,20 @@ bool IsSupported(const Instruction& instruction) {
   switch (info.mnemonic) {
     case ZYDIS_MNEMONIC_XCHG:  // locks the bus
       return !HasMemoryOperand(instruction);
-    case ZYDIS_MNEMONIC_BT:  // with a bit number in a register they reach beyond the operand
-    case ZYDIS_MNEMONIC_BTC:
-    case ZYDIS_MNEMONIC_BTR:
-    case ZYDIS_MNEMONIC_BTS:
-      return !HasMemoryOperand(instruction) || instruction.operands[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     case ZYDIS_MNEMONIC_SHLD:  // with 16-bit operands and counts above 16 the result is undefined
     case ZYDIS_MNEMONIC_SHRD:
+      return instruction.operands[0].size >= 32 || (instruction.operands[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+                                                    (instruction.operands[2].imm.value.u & 31) < 16);
     case ZYDIS_MNEMONIC_BSWAP:  // undefined for 16 bits
       return instruction.operands[0].size >= 32;
+    case ZYDIS_MNEMONIC_MOVSXD:  // to 16 bits: processors differ in what they read
+      return instruction.operands[0].size >= 32;
+    case ZYDIS_MNEMONIC_LOOP:  // may count in ecx
+    case ZYDIS_MNEMONIC_LOOPE:
+    case ZYDIS_MNEMONIC_LOOPNE:
+      return info.address_width == 64;
+    case ZYDIS_MNEMONIC_VCVTPS2PH:  // to nearest only, by itself or as MXCSR has it
+      return (instruction.operands[2].imm.value.u & 7) == 0 || (instruction.operands[2].imm.value.u & 4) != 0;
     case ZYDIS_MNEMONIC_JMP:  // through registers or memory: successors unknown
       return instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     default:

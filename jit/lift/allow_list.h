@@ -13,9 +13,12 @@ enum class InstructionFamily : uint8_t {
   kNone,        // not on the list
   kBranch,      // jumps that end a block
   kInteger,     // general purpose registers and flags
-  kSseFloat,    // float arithmetic, comparisons, conversions
+  kSseFloat,    // float arithmetic, comparisons, conversions; these three in legacy and VEX encodings
   kSseMove,     // moves and shuffles of whole lanes
   kSseInteger,  // packed integers
+  kVexFloat,    // these three have no legacy encoding: fused arithmetic, half precision
+  kVexMove,     // broadcasts, moves between the halves of 256 bits, masked moves
+  kVexInteger,  // shifts by element
 };
 
 InstructionFamily FamilyOf(ZydisMnemonic mnemonic);

@@ -23,7 +23,14 @@ FlagMask FlagsRead(const Instruction& instruction) {
   switch (instruction.info.mnemonic) {
     case ZYDIS_MNEMONIC_ADC:
     case ZYDIS_MNEMONIC_SBB:
+    case ZYDIS_MNEMONIC_ADCX:
+    case ZYDIS_MNEMONIC_RCL:
+    case ZYDIS_MNEMONIC_RCR:
     case ZYDIS_MNEMONIC_CMC: return Bit(kCarry);
+    case ZYDIS_MNEMONIC_ADOX: return Bit(kOverflow);
+    case ZYDIS_MNEMONIC_LOOPE:
+    case ZYDIS_MNEMONIC_LOOPNE: return Bit(kZero);
+    case ZYDIS_MNEMONIC_LAHF: return Bit(kCarry) | Bit(kParity) | Bit(kAdjust) | Bit(kZero) | Bit(kSign);
     default: return kNoFlags;
   }
 }
@@ -35,6 +42,8 @@ bool IsShift(ZydisMnemonic mnemonic) {
     case ZYDIS_MNEMONIC_SAR:
     case ZYDIS_MNEMONIC_ROL:
     case ZYDIS_MNEMONIC_ROR:
+    case ZYDIS_MNEMONIC_RCL:
+    case ZYDIS_MNEMONIC_RCR:
     case ZYDIS_MNEMONIC_SHLD:
     case ZYDIS_MNEMONIC_SHRD: return true;
     default: return false;
@@ -86,6 +95,7 @@ bool ConditionOf(ZydisMnemonic mnemonic, Condition* condition) {
 }
 
 FlagMask FlagsWritten(const Instruction& instruction) {
+  if (instruction.info.mnemonic == ZYDIS_MNEMONIC_VPTEST) return kAllFlags;  // Zydis leaves out those it clears
   const ZydisAccessedFlags* accessed = instruction.info.cpu_flags;
   if (accessed == nullptr || HasZeroCount(instruction)) return kNoFlags;
   const ZydisAccessedFlagsMask changed = accessed->modified | accessed->set_0 | accessed->set_1 | accessed->undefined;

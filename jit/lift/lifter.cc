@@ -164,10 +164,13 @@ class LoopLifter {
     builder.SetInsertPoint(begins_.at(block.begin));
     const std::vector<FlagMask> live_flags = LiveFlagsAfter(code_, block, FlagsMatterAfter(block));
     const BasicBlock* tail = SharedTailOf(block);
+    const JumpTable* table = code_.TableOf(block);
+    llvm::Value* index = nullptr;
     const int own_count = tail == nullptr ? block.count : block.count - tail->count;
     for (int i = 0; i < own_count; ++i) {
       const Instruction& instruction = code_.instructions[block.first + i];
       builder.SetCurrentDebugLocation(LocationOf(instruction.address));
+      if (table != nullptr && instruction.address == table->read_at) index = translator.TableIndex(instruction);
       const bool is_branch = FamilyOf(instruction.info.mnemonic) == InstructionFamily::kBranch;
       if (!IsSupported(instruction) || (!is_branch && !translator.Translate(instruction, live_flags[i]))) {
         return Rejection{RejectionReason::kUnsupportedInstruction, instruction.address, Disassemble(instruction)};
@@ -179,6 +182,11 @@ class LoopLifter {
     } else if (block.end_kind == BlockEnd::kBranch) {
       const Instruction& last = code_.instructions[block.first + block.count - 1];
       builder.CreateCondBr(translator.BranchCondition(last), Target(block.targets[0]), Target(block.targets[1]));
+    } else if (table != nullptr) {
+      // The last target is taken for all indices that do not come up.
+      const size_t last = table->targets.size() - 1;
+      auto* jump = builder.CreateSwitch(index, Target(table->targets[last]), static_cast<unsigned>(last));
+      for (size_t i = 0; i < last; ++i) jump->addCase(builder.getInt64(i), Target(table->targets[i]));
     } else {
       builder.CreateBr(Target(block.targets[0]));
     }
@@ -241,20 +249,42 @@ bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_a
     flags_written_ = true;
     FlagAlloca(kCarry);
   }
-  switch (FamilyOf(instruction.info.mnemonic)) {
-    case InstructionFamily::kInteger: return TranslateInteger();
-    case InstructionFamily::kSseFloat: return TranslateSseFloat();
-    case InstructionFamily::kSseMove: return TranslateSseMove();
-    case InstructionFamily::kSseInteger: return TranslateSseInteger();
-    default: return false;
+  if (instruction.info.meta.category == ZYDIS_CATEGORY_STRINGOP) {  // movsd is also the name of a vector move
+    TranslateString();
+    return true;
   }
+  const InstructionFamily family = FamilyOf(instruction.info.mnemonic);
+  switch (family) {
+    case InstructionFamily::kNone:
+    case InstructionFamily::kBranch: return false;
+    case InstructionFamily::kInteger: return TranslateInteger();
+    default: return TranslateVector(family);
+  }
+}
+
+llvm::Value* Translator::TableIndex(const Instruction& read) {
+  at_ = &read;
+  const ZydisDecodedOperand* memory = std::find_if(read.operands, read.operands + read.info.operand_count_visible, [](const auto& operand) {
+    return operand.type == ZYDIS_OPERAND_TYPE_MEMORY;
+  });
+  return ReadGpr(memory->mem.index);
 }
 
 llvm::Value* Translator::BranchCondition(const Instruction& instruction) {
   at_ = &instruction;
   Condition condition;
   if (ConditionOf(instruction.info.mnemonic, &condition)) return ReadCondition(condition);
-  return ir_.CreateICmpEQ(ReadWhole(kRcx, 64), ir_.getInt64(0));  // jrcxz
+  const auto rcx_is_zero = [this] { return ir_.CreateICmpEQ(ReadWhole(kRcx, 64), ir_.getInt64(0)); };
+  const ZydisMnemonic mnemonic = instruction.info.mnemonic;
+  if (mnemonic == ZYDIS_MNEMONIC_JRCXZ) return rcx_is_zero();
+  if (mnemonic == ZYDIS_MNEMONIC_JECXZ) return ir_.CreateICmpEQ(ReadWhole(kRcx, 32), ir_.getInt32(0));
+  WriteWhole(kRcx, ir_.CreateSub(ReadWhole(kRcx, 64), ir_.getInt64(1)));
+  llvm::Value* again = ir_.CreateNot(rcx_is_zero());
+  switch (mnemonic) {
+    case ZYDIS_MNEMONIC_LOOPE: return ir_.CreateAnd(again, ReadFlag(kZero));
+    case ZYDIS_MNEMONIC_LOOPNE: return ir_.CreateAnd(again, ir_.CreateNot(ReadFlag(kZero)));
+    default: return again;
+  }
 }
 
 }  // namespace tracelift::jit

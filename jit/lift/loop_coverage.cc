@@ -14,12 +14,15 @@
 namespace tracelift::jit {
 namespace {
 
-/// Where loops are lifted to; made when the first one is. What one function leaves behind in LLVM's tables goes with it.
+/// Where loops are lifted to; made when the first one is. What one function leaves behind in LLVM's tables goes with
+/// it.
 class Workshop {
  public:
   std::optional<Rejection> WhyNotLifted(const DecodedFunction& code, const LoopFacts& facts) {
     if (module_ == nullptr) module_ = std::make_unique<llvm::Module>("coverage", context_);
-    auto lifted = LiftLoop(*module_, code, facts, {.live_at_pause = facts.live_at_header}, "loop");
+    LiftOptions options;
+    options.live_at_pause = facts.live_at_header;
+    auto lifted = LiftLoop(*module_, code, facts, options, "loop");
     if (!lifted) return lifted.error();
     std::string problem;
     llvm::raw_string_ostream stream(problem);

@@ -32,6 +32,7 @@ Translator::Translator(llvm::Function& function, const DecodedFunction& code, co
       slot_(facts.slots.size()),
       known_slot_(facts.slots.size()) {
   FindNarrowGprs(code);
+  FindVectorWidths(code);
   entry_ir_.SetCurrentDebugLocation(entry->getTerminator()->getDebugLoc());
   // A volatile round trip: LLVM must not learn that the base is null, whose dereference it takes for undefined.
   llvm::AllocaInst* null = entry_ir_.CreateAlloca(entry_ir_.getPtrTy(), nullptr, "null");
@@ -119,15 +120,6 @@ Place Translator::MakePlace(const llvm::Twine& name, size_t offset, int bytes, L
   return place;
 }
 
-Place& Translator::VectorPlace(int number) {
-  Place& place = vector_[number];
-  if (place.lanes.empty()) {
-    const size_t offset = offsetof(MachineState, vector) + number * sizeof(VectorRegister);
-    place = MakePlace("xmm" + llvm::Twine(number), offset, 16, kinds_.vector[number], nullptr);
-  }
-  return place;
-}
-
 Place& Translator::SlotPlace(int slot) {
   Place& place = slot_[slot];
   if (place.lanes.empty()) {
@@ -203,26 +195,30 @@ void Translator::WritePlace(Place& place, int bit, Value* value) {
   }
 }
 
+/// The lanes that begin in the first `bytes`.
+void Translator::StorePlace(const Place& place, Value* out, size_t offset, int bytes) {
+  const int lane_bytes = place.lane_bits / 8;
+  for (size_t lane = 0; lane < place.lanes.size(); ++lane) {
+    const size_t at = lane * static_cast<size_t>(lane_bytes);
+    if (at >= static_cast<size_t>(bytes)) break;
+    Value* value = ir_.CreateLoad(place.lanes[lane]->getAllocatedType(), place.lanes[lane]);
+    Value* to = ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), out, offset + at);
+    ir_.CreateAlignedStore(value, to, llvm::Align(lane_bytes));
+  }
+}
+
 void Translator::StoreState(Value* out, RegisterSet wanted) {
   const auto at = [&](size_t offset) { return ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), out, offset); };
-  const auto store_place = [&](const Place& place, size_t offset, bool upper = true) {
-    for (size_t lane = 0; lane < place.lanes.size(); ++lane) {
-      const int bytes = place.lane_bits / 8;
-      if (!upper && lane * bytes >= 8) break;
-      Value* value = ir_.CreateLoad(place.lanes[lane]->getAllocatedType(), place.lanes[lane]);
-      ir_.CreateAlignedStore(value, at(offset + lane * bytes), llvm::Align(bytes));
-    }
-  };
   for (int i = 0; i < kGprCount; ++i) {
     if (!gpr_written_[i] || !wanted.HasGpr(i)) continue;
     ir_.CreateAlignedStore(ir_.CreateLoad(ir_.getInt64Ty(), gpr_[i]), at(8 * i), llvm::Align(8));
   }
   for (int i = 0; i < kVectorCount; ++i) {
-    if (!vector_[i].written || !wanted.HasVector(i)) continue;
-    store_place(vector_[i], offsetof(MachineState, vector) + i * sizeof(VectorRegister), wanted.HasVectorUpper(i));
+    if (vector_[i].written && wanted.HasVector(i)) StoreVector(i, out, wanted.HasVectorUpper(i));
   }
   for (size_t i = 0; i < slot_.size(); ++i) {
-    if (slot_[i].written) store_place(slot_[i], offsetof(MachineState, slot) + i * sizeof(SlotValue));
+    if (!slot_[i].written) continue;
+    StorePlace(slot_[i], out, offsetof(MachineState, slot) + i * sizeof(SlotValue), sizeof(SlotValue));
   }
   if (flags_written_ && wanted.HasFlags()) {
     Value* in = ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), function_.getArg(0), offsetof(MachineState, rflags));
@@ -238,11 +234,6 @@ void Translator::StoreState(Value* out, RegisterSet wanted) {
 }
 
 // --- operands --------------------------------------------------------------------------------------------------------
-
-bool Translator::IsVector(int index) const {
-  return Operand(index).type == ZYDIS_OPERAND_TYPE_REGISTER &&
-         ZydisRegisterGetClass(Operand(index).reg.value) == ZYDIS_REGCLASS_XMM;
-}
 
 bool Translator::SameRegister(int a, int b) const {
   return Operand(a).type == ZYDIS_OPERAND_TYPE_REGISTER && Operand(b).type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -352,67 +343,6 @@ void Translator::Write(int index, Value* value) {
     StoreAt(index, 0, value);
   } else {
     WriteGpr(Operand(index).reg.value, value);
-  }
-}
-
-llvm::Value* Translator::ReadLane(int index, int lane, Type* type) {
-  const int bit = lane * static_cast<int>(type->getPrimitiveSizeInBits());
-  if (IsMemory(index)) return LoadAt(index, bit, type);
-  return ReadPlace(VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)), bit, type);
-}
-
-void Translator::WriteLane(int index, int lane, Value* value) {
-  const int bit = lane * static_cast<int>(value->getType()->getPrimitiveSizeInBits());
-  if (IsMemory(index)) return StoreAt(index, bit, value);
-  WritePlace(VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)), bit, value);
-}
-
-void Translator::WriteZeroAbove(int index, int first_bit) {
-  Place& place = VectorPlace(ZydisRegisterGetId(Operand(index).reg.value));
-  for (int bit = first_bit; bit < 128;) {
-    const int bits = bit % place.lane_bits == 0 ? place.lane_bits : place.lane_bits - bit % place.lane_bits;
-    WritePlace(place, bit, Constant(bits, 0));
-    bit += bits;
-  }
-}
-
-llvm::Type* Translator::LaneTypeOf(int index, int bits) {
-  if (!IsVector(index)) {
-    const int slot = SlotIndexOf(facts_, *at_, index);
-    if (slot < 0) return IntType(bits);
-    Place& place = SlotPlace(slot);
-    return place.lane_bits == bits ? place.lanes[0]->getAllocatedType() : IntType(bits);
-  }
-  Place& place = VectorPlace(ZydisRegisterGetId(Operand(index).reg.value));
-  return place.lane_bits == bits ? place.lanes[0]->getAllocatedType() : IntType(bits);
-}
-
-std::vector<llvm::Value*> Translator::ReadLanes(int index, int count, Type* type) {
-  std::vector<Value*> values;
-  for (int lane = 0; lane < count; ++lane) values.push_back(ReadLane(index, lane, type));
-  return values;
-}
-
-void Translator::WriteLanes(int index, const std::vector<Value*>& values) {
-  for (size_t lane = 0; lane < values.size(); ++lane) WriteLane(index, static_cast<int>(lane), values[lane]);
-}
-
-llvm::Value* Translator::ReadVector(int index, int element_bits) {
-  const bool narrow = IsVector(index) && VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)).lane_bits == 32;
-  const int bits = narrow ? 32 : 64;
-  Value* vector = llvm::PoisonValue::get(llvm::FixedVectorType::get(IntType(bits), 128 / bits));
-  for (int lane = 0; lane < 128 / bits; ++lane) {
-    vector = ir_.CreateInsertElement(vector, ReadLane(index, lane, IntType(bits)), static_cast<uint64_t>(lane));
-  }
-  return ir_.CreateBitCast(vector, llvm::FixedVectorType::get(IntType(element_bits), 128 / element_bits));
-}
-
-void Translator::WriteVector(int index, Value* value) {
-  const bool narrow = IsVector(index) && VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)).lane_bits == 32;
-  const int bits = narrow ? 32 : 64;
-  Value* vector = ir_.CreateBitCast(value, llvm::FixedVectorType::get(IntType(bits), 128 / bits));
-  for (int lane = 0; lane < 128 / bits; ++lane) {
-    WriteLane(index, lane, ir_.CreateExtractElement(vector, static_cast<uint64_t>(lane)));
   }
 }
 

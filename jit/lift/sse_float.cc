@@ -1,6 +1,7 @@
-// SSE float arithmetic, lane by lane. No fast-math flags anywhere: each operation is the machine's, in the machine's
-// operand order.
+// Float arithmetic, lane by lane, in both encodings. No fast-math flags anywhere: each operation is the machine's, in
+// the machine's operand order.
 
+#include "jit/code/vex_forms.h"
 #include "jit/lift/translator.h"
 
 namespace tracelift::jit {
@@ -16,7 +17,7 @@ bool Translator::TranslateSseFloat() {
   const auto min = [this](Value* a, Value* b) { return ir_.CreateSelect(ir_.CreateFCmpOLT(a, b), a, b); };
   const auto max = [this](Value* a, Value* b) { return ir_.CreateSelect(ir_.CreateFCmpOGT(a, b), a, b); };
   const auto sqrt = [this](Value* a) -> Value* { return ir_.CreateUnaryIntrinsic(llvm::Intrinsic::sqrt, a); };
-  switch (at_->info.mnemonic) {
+  switch (form_) {
 #define TL_BINARY(name, op)                                                  \
   case ZYDIS_MNEMONIC_##name##SS: FloatBinary(32, 1, op); return true;       \
   case ZYDIS_MNEMONIC_##name##SD: FloatBinary(64, 1, op); return true;       \
@@ -51,35 +52,35 @@ bool Translator::TranslateSseFloat() {
     case ZYDIS_MNEMONIC_UCOMISS: FloatCompareFlags(32); return true;
     case ZYDIS_MNEMONIC_COMISD:
     case ZYDIS_MNEMONIC_UCOMISD: FloatCompareFlags(64); return true;
-    case ZYDIS_MNEMONIC_CVTSI2SS: WriteLane(0, 0, ir_.CreateSIToFP(Read(1), FloatType(32))); return true;
-    case ZYDIS_MNEMONIC_CVTSI2SD: WriteLane(0, 0, ir_.CreateSIToFP(Read(1), FloatType(64))); return true;
+    case ZYDIS_MNEMONIC_CVTSI2SS: WriteScalar(ir_.CreateSIToFP(Read(second_), FloatType(32))); return true;
+    case ZYDIS_MNEMONIC_CVTSI2SD: WriteScalar(ir_.CreateSIToFP(Read(second_), FloatType(64))); return true;
     case ZYDIS_MNEMONIC_CVTSS2SI: FloatToGpr(32, false); return true;
     case ZYDIS_MNEMONIC_CVTSD2SI: FloatToGpr(64, false); return true;
     case ZYDIS_MNEMONIC_CVTTSS2SI: FloatToGpr(32, true); return true;
     case ZYDIS_MNEMONIC_CVTTSD2SI: FloatToGpr(64, true); return true;
     case ZYDIS_MNEMONIC_CVTSS2SD:
-      WriteLane(0, 0, ir_.CreateFPExt(ReadLane(1, 0, FloatType(32)), FloatType(64)));
+      WriteScalar(ir_.CreateFPExt(ReadLane(second_, 0, FloatType(32)), FloatType(64)));
       return true;
     case ZYDIS_MNEMONIC_CVTSD2SS:
-      WriteLane(0, 0, ir_.CreateFPTrunc(ReadLane(1, 0, FloatType(64)), FloatType(32)));
+      WriteScalar(ir_.CreateFPTrunc(ReadLane(second_, 0, FloatType(64)), FloatType(32)));
       return true;
     case ZYDIS_MNEMONIC_CVTPS2PD: {
-      std::vector<Value*> values = ReadLanes(1, 2, FloatType(32));
+      std::vector<Value*> values = ReadLanes(1, VectorBits(Operand(0)) / 64, FloatType(32));
       for (Value*& value : values) value = ir_.CreateFPExt(value, FloatType(64));
       WriteLanes(0, values);
       return true;
     }
     case ZYDIS_MNEMONIC_CVTPD2PS: {
-      std::vector<Value*> values = ReadLanes(1, 2, FloatType(64));
+      std::vector<Value*> values = ReadLanes(1, SourceBits(1) / 64, FloatType(64));
       for (Value*& value : values) value = ir_.CreateFPTrunc(value, FloatType(32));
       WriteLanes(0, values);
-      WriteZeroAbove(0, 64);
+      WriteZeroAbove(0, SourceBits(1) / 2);
       return true;
     }
     case ZYDIS_MNEMONIC_CVTDQ2PS:
     case ZYDIS_MNEMONIC_CVTDQ2PD: {
-      const bool is_double = at_->info.mnemonic == ZYDIS_MNEMONIC_CVTDQ2PD;
-      std::vector<Value*> values = ReadLanes(1, is_double ? 2 : 4, IntType(32));
+      const bool is_double = form_ == ZYDIS_MNEMONIC_CVTDQ2PD;
+      std::vector<Value*> values = ReadLanes(1, is_double ? VectorBits(Operand(0)) / 64 : 4, IntType(32));
       for (Value*& value : values) value = ir_.CreateSIToFP(value, FloatType(is_double ? 64 : 32));
       WriteLanes(0, values);
       return true;
@@ -95,22 +96,30 @@ bool Translator::TranslateSseFloat() {
 }
 
 void Translator::FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op) {
-  std::vector<Value*> a = ReadLanes(0, lanes, FloatType(bits));
-  const std::vector<Value*> b = ReadLanes(1, lanes, FloatType(bits));
+  std::vector<Value*> a = ReadLanes(first_, lanes, FloatType(bits));
+  const std::vector<Value*> b = ReadLanes(second_, lanes, FloatType(bits));
   for (int lane = 0; lane < lanes; ++lane) a[lane] = op(a[lane], b[lane]);
+  if (lanes == 1) return WriteScalar(a[0]);
   WriteLanes(0, a);
 }
 
 void Translator::FloatUnary(int bits, int lanes, const std::function<Value*(Value*)>& op) {
-  std::vector<Value*> values = ReadLanes(1, lanes, FloatType(bits));
+  std::vector<Value*> values = ReadLanes(second_, lanes, FloatType(bits));
   for (Value*& value : values) value = op(value);
+  if (lanes == 1) return WriteScalar(values[0]);
   WriteLanes(0, values);
+}
+
+/// The result of a scalar instruction; what lies beside it comes from the first source.
+void Translator::WriteScalar(Value* value) {
+  CopyFirst();
+  WriteLane(0, 0, value);
 }
 
 void Translator::FloatHorizontal(int bits, bool subtract) {
   const int lanes = 128 / bits;
-  std::vector<Value*> inputs = ReadLanes(0, lanes, FloatType(bits));
-  const std::vector<Value*> second = ReadLanes(1, lanes, FloatType(bits));
+  std::vector<Value*> inputs = ReadLanes(first_, lanes, FloatType(bits));
+  const std::vector<Value*> second = ReadLanes(second_, lanes, FloatType(bits));
   inputs.insert(inputs.end(), second.begin(), second.end());
   std::vector<Value*> results;
   for (int lane = 0; lane < lanes; ++lane) {
@@ -123,8 +132,8 @@ void Translator::FloatHorizontal(int bits, bool subtract) {
 
 void Translator::FloatAddSubtract(int bits) {
   const int lanes = 128 / bits;
-  std::vector<Value*> a = ReadLanes(0, lanes, FloatType(bits));
-  const std::vector<Value*> b = ReadLanes(1, lanes, FloatType(bits));
+  std::vector<Value*> a = ReadLanes(first_, lanes, FloatType(bits));
+  const std::vector<Value*> b = ReadLanes(second_, lanes, FloatType(bits));
   for (int lane = 0; lane < lanes; ++lane) {
     a[lane] = lane % 2 == 0 ? ir_.CreateFSub(a[lane], b[lane]) : ir_.CreateFAdd(a[lane], b[lane]);
   }
@@ -132,15 +141,19 @@ void Translator::FloatAddSubtract(int bits) {
 }
 
 void Translator::FloatCompareMask(int bits, int lanes) {
-  constexpr CmpInst::Predicate kPredicates[] = {CmpInst::FCMP_OEQ, CmpInst::FCMP_OLT, CmpInst::FCMP_OLE,
-                                                CmpInst::FCMP_UNO, CmpInst::FCMP_UNE, CmpInst::FCMP_UGE,
-                                                CmpInst::FCMP_UGT, CmpInst::FCMP_ORD};
-  const CmpInst::Predicate predicate = kPredicates[Immediate(2) & 7];
-  std::vector<Value*> a = ReadLanes(0, lanes, FloatType(bits));
-  const std::vector<Value*> b = ReadLanes(1, lanes, FloatType(bits));
+  // Legacy encodings have the first eight. Bit 4 only chooses which of the NaNs raise exceptions.
+  constexpr CmpInst::Predicate kPredicates[] = {
+      CmpInst::FCMP_OEQ, CmpInst::FCMP_OLT, CmpInst::FCMP_OLE, CmpInst::FCMP_UNO,
+      CmpInst::FCMP_UNE, CmpInst::FCMP_UGE, CmpInst::FCMP_UGT, CmpInst::FCMP_ORD,
+      CmpInst::FCMP_UEQ, CmpInst::FCMP_ULT, CmpInst::FCMP_ULE, CmpInst::FCMP_FALSE,
+      CmpInst::FCMP_ONE, CmpInst::FCMP_OGE, CmpInst::FCMP_OGT, CmpInst::FCMP_TRUE};
+  const CmpInst::Predicate predicate = kPredicates[Control() & (ClearsUpperBits(at_->info) ? 15 : 7)];
+  std::vector<Value*> a = ReadLanes(first_, lanes, FloatType(bits));
+  const std::vector<Value*> b = ReadLanes(second_, lanes, FloatType(bits));
   for (int lane = 0; lane < lanes; ++lane) {
     a[lane] = ir_.CreateSExt(ir_.CreateFCmp(predicate, a[lane], b[lane]), IntType(bits));
   }
+  if (lanes == 1) return WriteScalar(a[0]);
   WriteLanes(0, a);
 }
 
@@ -159,7 +172,7 @@ void Translator::FloatRound(int bits, int lanes) {
   // Bit 2 chooses the mode of MXCSR, which is to nearest.
   constexpr llvm::Intrinsic::ID kModes[] = {llvm::Intrinsic::roundeven, llvm::Intrinsic::floor, llvm::Intrinsic::ceil,
                                             llvm::Intrinsic::trunc};
-  const uint64_t control = Immediate(2);
+  const uint64_t control = Control();
   const llvm::Intrinsic::ID mode = (control & 4) != 0 ? llvm::Intrinsic::roundeven : kModes[control & 3];
   FloatUnary(bits, lanes, [this, mode](Value* a) -> Value* { return ir_.CreateUnaryIntrinsic(mode, a); });
 }
@@ -182,18 +195,19 @@ void Translator::FloatToGpr(int bits, bool truncate) {
 }
 
 void Translator::FloatToLanes(int bits, bool truncate) {
-  std::vector<Value*> values = ReadLanes(1, 128 / bits, FloatType(bits));
+  const int count = bits == 64 ? SourceBits(1) / 64 : 4;
+  std::vector<Value*> values = ReadLanes(1, count, FloatType(bits));
   for (Value*& value : values) {
     if (!truncate) value = ir_.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, value);
     value = ToInteger(value, 32);
   }
   WriteLanes(0, values);
-  if (bits == 64) WriteZeroAbove(0, 64);
+  if (bits == 64) WriteZeroAbove(0, 32 * count);
 }
 
 void Translator::MoveSignMask(int bits) {
   Value* mask = ir_.getInt32(0);
-  const std::vector<Value*> lanes = ReadLanes(1, 128 / bits, IntType(bits));
+  const std::vector<Value*> lanes = ReadLanes(1, Width() / bits, IntType(bits));
   for (size_t lane = 0; lane < lanes.size(); ++lane) {
     Value* sign = ir_.CreateICmpSLT(lanes[lane], Constant(bits, 0));
     mask = ir_.CreateOr(mask, ir_.CreateShl(ir_.CreateZExt(sign, ir_.getInt32Ty()), lane));

@@ -1,4 +1,5 @@
-// Packed integers. Elements of 32 and 64 bits are computed one by one, like floats; narrower ones as LLVM vectors.
+// Packed integers, in both encodings. Elements of 32 and 64 bits are computed one by one, like floats; narrower ones as
+// LLVM vectors.
 
 #include "jit/lift/translator.h"
 
@@ -15,7 +16,7 @@ bool Translator::TranslateSseInteger() {
     return [this, id](Value* a, Value* b) -> Value* { return ir_.CreateBinaryIntrinsic(id, a, b); };
   };
   namespace intrinsic = llvm::Intrinsic;
-  switch (at_->info.mnemonic) {
+  switch (form_) {
 #define TL_CASE(name, call) \
   case ZYDIS_MNEMONIC_##name: call; return true;
     TL_CASE(PADDB, PackedBinary(8, add))
@@ -38,6 +39,14 @@ bool Translator::TranslateSseInteger() {
     TL_CASE(PMULLD, PackedBinary(32, mul))
     TL_CASE(PMULHW, MultiplyHigh(true))
     TL_CASE(PMULHUW, MultiplyHigh(false))
+    TL_CASE(PMULHRSW, MultiplyHighRounded())
+    TL_CASE(PHADDW, PackedHorizontal(16, add))
+    TL_CASE(PHADDD, PackedHorizontal(32, add))
+    TL_CASE(PHSUBW, PackedHorizontal(16, sub))
+    TL_CASE(PHSUBD, PackedHorizontal(32, sub))
+    TL_CASE(PSIGNB, PackedSign(8))
+    TL_CASE(PSIGNW, PackedSign(16))
+    TL_CASE(PSIGND, PackedSign(32))
     TL_CASE(PMULUDQ, MultiplyLongLanes(false))
     TL_CASE(PMULDQ, MultiplyLongLanes(true))
     TL_CASE(PMADDWD, MultiplyAddPairs())
@@ -49,6 +58,7 @@ bool Translator::TranslateSseInteger() {
     TL_CASE(PCMPGTB, PackedCompare(8, CmpInst::ICMP_SGT))
     TL_CASE(PCMPGTW, PackedCompare(16, CmpInst::ICMP_SGT))
     TL_CASE(PCMPGTD, PackedCompare(32, CmpInst::ICMP_SGT))
+    TL_CASE(PCMPGTQ, PackedCompare(64, CmpInst::ICMP_SGT))
     TL_CASE(PMINUB, PackedMinMax(8, intrinsic::umin))
     TL_CASE(PMAXUB, PackedMinMax(8, intrinsic::umax))
     TL_CASE(PMINSB, PackedMinMax(8, intrinsic::smin))
@@ -103,11 +113,14 @@ bool Translator::TranslateSseInteger() {
     TL_CASE(PMOVSXWQ, PackedExtend(16, 64, true))
     TL_CASE(PMOVSXDQ, PackedExtend(32, 64, true))
     TL_CASE(PALIGNR, AlignRight())
+    TL_CASE(PBLENDW, BlendWords())
+    TL_CASE(PBLENDVB, BlendBytesByMask())
+    TL_CASE(PTEST, TestBits())
 #undef TL_CASE
     case ZYDIS_MNEMONIC_PABSB:
     case ZYDIS_MNEMONIC_PABSW: {
-      const int bits = at_->info.mnemonic == ZYDIS_MNEMONIC_PABSB ? 8 : 16;
-      WriteVector(0, ir_.CreateBinaryIntrinsic(intrinsic::abs, ReadVector(1, bits), ir_.getFalse()));
+      const int bits = form_ == ZYDIS_MNEMONIC_PABSB ? 8 : 16;
+      WriteVector(0, ir_.CreateBinaryIntrinsic(intrinsic::abs, ReadVector(second_, bits), ir_.getFalse()));
       return true;
     }
     case ZYDIS_MNEMONIC_PABSD: {
@@ -121,15 +134,15 @@ bool Translator::TranslateSseInteger() {
 }
 
 void Translator::LaneBinary(int bits, const std::function<Value*(Value*, Value*)>& op) {
-  std::vector<Value*> a = ReadLanes(0, 128 / bits, IntType(bits));
-  const std::vector<Value*> b = ReadLanes(1, 128 / bits, IntType(bits));
+  std::vector<Value*> a = ReadLanes(first_, 128 / bits, IntType(bits));
+  const std::vector<Value*> b = ReadLanes(second_, 128 / bits, IntType(bits));
   for (size_t lane = 0; lane < a.size(); ++lane) a[lane] = op(a[lane], b[lane]);
   WriteLanes(0, a);
 }
 
 void Translator::VectorBinary(int bits, const std::function<Value*(Value*, Value*)>& op) {
-  Value* a = ReadVector(0, bits);
-  Value* b = ReadVector(1, bits);
+  Value* a = ReadVector(first_, bits);
+  Value* b = ReadVector(second_, bits);
   WriteVector(0, op(a, b));
 }
 
@@ -142,7 +155,7 @@ void Translator::PackedBinary(int bits, const std::function<Value*(Value*, Value
 }
 
 void Translator::PackedCompare(int bits, CmpInst::Predicate predicate) {
-  if (SameRegister(0, 1)) {  // does not read
+  if (SameRegister(first_, second_)) {  // does not read
     Value* all = predicate == CmpInst::ICMP_EQ ? Constant(64, ~uint64_t{0}) : Constant(64, 0);
     return WriteLanes(0, {all, all});
   }
@@ -157,36 +170,38 @@ void Translator::PackedMinMax(int bits, ID intrinsic) {
   });
 }
 
-/// The count is the whole low half of the second operand; above the width everything is shifted out.
+/// The count is the whole low half of the last operand; above the width everything is shifted out.
 void Translator::PackedShift(int bits, Opcode opcode) {
-  Value* count = IsImmediate(1) ? Constant(64, Immediate(1) & 0xff) : ReadLane(1, 0, IntType(64));
+  const int by = at_->info.operand_count_visible - 1;
+  Value* count = IsImmediate(by) ? Constant(64, Control()) : ReadAt(by, 0, IntType(64));
   Value* too_large = ir_.CreateICmpUGE(count, Constant(64, static_cast<uint64_t>(bits)));
   const bool is_arithmetic = opcode == llvm::Instruction::AShr;
   Value* limit = Constant(64, is_arithmetic ? static_cast<uint64_t>(bits - 1) : 0);
   Value* safe = ir_.CreateTrunc(ir_.CreateSelect(too_large, limit, count), IntType(bits));
-  const auto shift = [&](Value* value, Value* by) {
-    Value* shifted = ir_.CreateBinOp(opcode, value, by);
+  const auto shift = [&](Value* value, Value* distance) {
+    Value* shifted = ir_.CreateBinOp(opcode, value, distance);
     if (is_arithmetic) return shifted;
     return ir_.CreateSelect(too_large, llvm::Constant::getNullValue(value->getType()), shifted);
   };
   if (bits >= 32) {
-    std::vector<Value*> values = ReadLanes(0, 128 / bits, IntType(bits));
+    std::vector<Value*> values = ReadLanes(by - 1, 128 / bits, IntType(bits));
     for (Value*& value : values) value = shift(value, safe);
     return WriteLanes(0, values);
   }
   Value* counts = ir_.CreateVectorSplat(static_cast<unsigned>(128 / bits), safe);
-  WriteVector(0, shift(ReadVector(0, bits), counts));
+  WriteVector(0, shift(ReadVector(by - 1, bits), counts));
 }
 
 void Translator::ByteShift(bool left) {
-  const uint64_t count = Immediate(1) & 0xff;
+  const int source = at_->info.operand_count_visible - 2;
+  const uint64_t count = Control();
   if (count > 15) return WriteLanes(0, {Constant(64, 0), Constant(64, 0)});
   if (count == 8) {  // half a register: a move of lanes
-    Value* kept = ReadLane(0, left ? 0 : 1, LaneTypeOf(0, 64));
+    Value* kept = ReadLane(source, left ? 0 : 1, LaneTypeOf(0, 64));
     WriteLane(0, left ? 1 : 0, kept);
     return WriteLane(0, left ? 0 : 1, Constant(64, 0));
   }
-  Value* bytes = ReadVector(0, 8);
+  Value* bytes = ReadVector(source, 8);
   Value* zero = llvm::Constant::getNullValue(bytes->getType());
   std::vector<int> mask;
   for (int i = 0; i < 16; ++i) {
@@ -204,8 +219,8 @@ void Translator::Unpack(int bits, bool high) {
     mask.push_back(from);
     mask.push_back(count + from);
   }
-  Value* a = ReadVector(0, bits);
-  Value* b = ReadVector(1, bits);
+  Value* a = ReadVector(first_, bits);
+  Value* b = ReadVector(second_, bits);
   WriteVector(0, ir_.CreateShuffleVector(a, b, mask));
 }
 
@@ -222,8 +237,8 @@ void Translator::Pack(int bits, bool is_signed) {
     value = ir_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, value, llvm::ConstantInt::get(type, high));
     return ir_.CreateTrunc(value, llvm::FixedVectorType::get(IntType(bits / 2), static_cast<unsigned>(count)));
   };
-  Value* a = saturate(ReadVector(0, bits));
-  Value* b = saturate(ReadVector(1, bits));
+  Value* a = saturate(ReadVector(first_, bits));
+  Value* b = saturate(ReadVector(second_, bits));
   std::vector<int> mask;
   for (int i = 0; i < 2 * count; ++i) mask.push_back(i);
   WriteVector(0, ir_.CreateShuffleVector(a, b, mask));
@@ -231,7 +246,7 @@ void Translator::Pack(int bits, bool is_signed) {
 
 /// Reads only as many bytes of memory as there are elements to extend.
 void Translator::PackedExtend(int from, int to, bool is_signed) {
-  const int count = 128 / to;
+  const int count = Width() / to;
   if (from == 32) {
     std::vector<Value*> values = ReadLanes(1, count, IntType(32));
     for (Value*& value : values) {
@@ -239,10 +254,19 @@ void Translator::PackedExtend(int from, int to, bool is_signed) {
     }
     return WriteLanes(0, values);
   }
-  Value* packed = ReadLane(1, 0, IntType(count * from));
-  Value* narrow = ir_.CreateBitCast(packed, llvm::FixedVectorType::get(IntType(from), static_cast<unsigned>(count)));
-  Type* wide = llvm::FixedVectorType::get(IntType(to), static_cast<unsigned>(count));
-  WriteVector(0, is_signed ? ir_.CreateSExt(narrow, wide) : ir_.CreateZExt(narrow, wide));
+  const int part_count = 128 / to;
+  std::vector<Value*> parts;  // all read before the first is written: source and destination may be the same register
+  for (int bit = 0; bit < count * from; bit += part_count * from) {
+    Value* packed = ReadAt(1, bit, IntType(part_count * from));
+    Type* narrow = llvm::FixedVectorType::get(IntType(from), static_cast<unsigned>(part_count));
+    Type* wide = llvm::FixedVectorType::get(IntType(to), static_cast<unsigned>(part_count));
+    Value* elements = ir_.CreateBitCast(packed, narrow);
+    parts.push_back(is_signed ? ir_.CreateSExt(elements, wide) : ir_.CreateZExt(elements, wide));
+  }
+  for (Value* part : parts) {
+    WriteVector(0, part);
+    part_bit_ += 128;
+  }
 }
 
 void Translator::PackedAverage(int bits) {
@@ -269,16 +293,16 @@ void Translator::MultiplyLongLanes(bool is_signed) {
       Value* value = ReadLane(operand, 2 * lane, IntType(32));
       return is_signed ? ir_.CreateSExt(value, IntType(64)) : ir_.CreateZExt(value, IntType(64));
     };
-    Value* a = extend(0);
-    results.push_back(ir_.CreateMul(a, extend(1)));
+    Value* a = extend(first_);
+    results.push_back(ir_.CreateMul(a, extend(second_)));
   }
   WriteLanes(0, results);
 }
 
 void Translator::MultiplyAddPairs() {
   Type* wide = llvm::FixedVectorType::get(IntType(32), 8);
-  Value* a = ir_.CreateSExt(ReadVector(0, 16), wide);
-  Value* b = ir_.CreateSExt(ReadVector(1, 16), wide);
+  Value* a = ir_.CreateSExt(ReadVector(first_, 16), wide);
+  Value* b = ir_.CreateSExt(ReadVector(second_, 16), wide);
   Value* products = ir_.CreateMul(a, b);
   Value* even = ir_.CreateShuffleVector(products, {0, 2, 4, 6});
   Value* odd = ir_.CreateShuffleVector(products, {1, 3, 5, 7});
@@ -288,8 +312,8 @@ void Translator::MultiplyAddPairs() {
 /// Unsigned bytes of the first operand times signed bytes of the second, pairs added with saturation.
 void Translator::MultiplyAddBytes() {
   Type* wide = llvm::FixedVectorType::get(IntType(16), 16);
-  Value* a = ir_.CreateZExt(ReadVector(0, 8), wide);
-  Value* b = ir_.CreateSExt(ReadVector(1, 8), wide);
+  Value* a = ir_.CreateZExt(ReadVector(first_, 8), wide);
+  Value* b = ir_.CreateSExt(ReadVector(second_, 8), wide);
   Value* products = ir_.CreateMul(a, b);
   Value* even = ir_.CreateShuffleVector(products, {0, 2, 4, 6, 8, 10, 12, 14});
   Value* odd = ir_.CreateShuffleVector(products, {1, 3, 5, 7, 9, 11, 13, 15});
@@ -298,18 +322,18 @@ void Translator::MultiplyAddBytes() {
 
 void Translator::SumOfDifferences() {
   Type* wide = llvm::FixedVectorType::get(IntType(16), 16);
-  Value* a = ir_.CreateZExt(ReadVector(0, 8), wide);
-  Value* b = ir_.CreateZExt(ReadVector(1, 8), wide);
+  Value* a = ir_.CreateZExt(ReadVector(first_, 8), wide);
+  Value* b = ir_.CreateZExt(ReadVector(second_, 8), wide);
   Value* distance = ir_.CreateBinaryIntrinsic(llvm::Intrinsic::abs, ir_.CreateSub(a, b), ir_.getFalse());
   Value* low = ir_.CreateAddReduce(ir_.CreateShuffleVector(distance, {0, 1, 2, 3, 4, 5, 6, 7}));
   Value* high = ir_.CreateAddReduce(ir_.CreateShuffleVector(distance, {8, 9, 10, 11, 12, 13, 14, 15}));
   WriteLanes(0, {ir_.CreateZExt(low, IntType(64)), ir_.CreateZExt(high, IntType(64))});
 }
 
-/// Each byte of the second operand picks one of the first, or zero when its top bit is set.
+/// Each byte of the second source picks one of the first, or zero when its top bit is set.
 void Translator::ShuffleBytes() {
-  Value* bytes = ReadVector(0, 8);
-  Value* picks = ReadVector(1, 8);
+  Value* bytes = ReadVector(first_, 8);
+  Value* picks = ReadVector(second_, 8);
   Value* result = llvm::Constant::getNullValue(bytes->getType());
   for (uint64_t i = 0; i < 16; ++i) {
     Value* pick = ir_.CreateExtractElement(picks, i);
@@ -324,16 +348,16 @@ void Translator::ShuffleWords(int first) {
   std::vector<int> mask;
   for (int i = 0; i < 8; ++i) {
     const bool moved = i >= first && i < first + 4;
-    mask.push_back(moved ? first + static_cast<int>(Immediate(2) >> (2 * (i - first)) & 3) : i);
+    mask.push_back(moved ? first + static_cast<int>(Control() >> (2 * (i - first)) & 3) : i);
   }
-  WriteVector(0, ir_.CreateShuffleVector(ReadVector(1, 16), mask));
+  WriteVector(0, ir_.CreateShuffleVector(ReadVector(second_, 16), mask));
 }
 
 /// Bytes of first:second (second is the low half), shifted right.
 void Translator::AlignRight() {
-  const int count = static_cast<int>(Immediate(2) & 0xff);
-  Value* high = ReadVector(0, 8);
-  Value* low = ReadVector(1, 8);
+  const int count = static_cast<int>(Control());
+  Value* high = ReadVector(first_, 8);
+  Value* low = ReadVector(second_, 8);
   Value* zero = llvm::Constant::getNullValue(high->getType());
   if (count >= 16) {
     low = high;
@@ -345,10 +369,82 @@ void Translator::AlignRight() {
 }
 
 void Translator::MoveByteMask() {
-  Value* signs = ir_.CreateICmpSLT(ReadVector(1, 8), llvm::Constant::getNullValue(
-                                                         llvm::FixedVectorType::get(IntType(8), 16)));
-  Value* mask = ir_.CreateBitCast(signs, ir_.getInt16Ty());
-  Write(0, ir_.CreateZExt(mask, IntType(Bits(0))));
+  Value* mask = Constant(32, 0);
+  for (part_bit_ = 0; part_bit_ < Width(); part_bit_ += 128) {
+    Value* bytes = ReadVector(1, 8);
+    Value* signs = ir_.CreateICmpSLT(bytes, llvm::Constant::getNullValue(bytes->getType()));
+    Value* part = ir_.CreateZExt(ir_.CreateBitCast(signs, ir_.getInt16Ty()), ir_.getInt32Ty());
+    mask = ir_.CreateOr(mask, ir_.CreateShl(part, static_cast<uint64_t>(part_bit_ / 8)));
+  }
+  Write(0, ir_.CreateZExtOrTrunc(mask, IntType(Bits(0))));
+}
+
+void Translator::MultiplyHighRounded() {
+  VectorBinary(16, [this](Value* a, Value* b) {
+    Type* wide = llvm::FixedVectorType::get(IntType(32), 8);
+    Value* product = ir_.CreateLShr(ir_.CreateMul(ir_.CreateSExt(a, wide), ir_.CreateSExt(b, wide)), 14);
+    return ir_.CreateTrunc(ir_.CreateLShr(ir_.CreateAdd(product, llvm::ConstantInt::get(wide, 1)), 1), a->getType());
+  });
+}
+
+/// Neighbours of the first source, then of the second.
+void Translator::PackedHorizontal(int bits, const std::function<Value*(Value*, Value*)>& op) {
+  std::vector<int> even, odd;
+  for (int i = 0; i < 128 / bits; ++i) {
+    even.push_back(2 * i);
+    odd.push_back(2 * i + 1);
+  }
+  Value* a = ReadVector(first_, bits);
+  Value* b = ReadVector(second_, bits);
+  WriteVector(0, op(ir_.CreateShuffleVector(a, b, even), ir_.CreateShuffleVector(a, b, odd)));
+}
+
+/// Elements of the first source negated, cleared or kept as those of the second are negative, zero or positive.
+void Translator::PackedSign(int bits) {
+  PackedBinary(bits, [this](Value* a, Value* b) {
+    Value* zero = llvm::Constant::getNullValue(a->getType());
+    Value* kept = ir_.CreateSelect(ir_.CreateICmpEQ(b, zero), zero, a);
+    return ir_.CreateSelect(ir_.CreateICmpSLT(b, zero), ir_.CreateNeg(a), kept);
+  });
+}
+
+void Translator::BlendWords() {
+  std::vector<int> mask;
+  for (int i = 0; i < 8; ++i) mask.push_back((Control() >> i & 1) != 0 ? 8 + i : i);
+  Value* a = ReadVector(first_, 16);
+  WriteVector(0, ir_.CreateShuffleVector(a, ReadVector(second_, 16), mask));
+}
+
+/// Compilers blend elements of any width with it, their masks all ones or zeros.
+void Translator::BlendBytesByMask() {
+  Value* a = ReadVector(first_, 8);
+  Value* b = ReadVector(second_, 8);
+  Value* selector = llvm::PoisonValue::get(llvm::FixedVectorType::get(IntType(64), 2));
+  for (int lane = 0; lane < 2; ++lane) {
+    selector = ir_.CreateInsertElement(selector, ReadSelector(lane, 64), static_cast<uint64_t>(lane));
+  }
+  selector = ir_.CreateBitCast(selector, a->getType());
+  Value* take = ir_.CreateICmpSLT(selector, llvm::Constant::getNullValue(a->getType()));
+  WriteVector(0, ir_.CreateSelect(take, b, a));
+}
+
+/// ptest: zero flag when the operands have no bit in common, carry when the second has none that the first lacks.
+void Translator::TestBits() {
+  Value* common = Constant(64, 0);
+  Value* lacking = Constant(64, 0);
+  for (int lane = 0; lane < Width() / 64; ++lane) {
+    Value* a = ReadLane(0, lane, IntType(64));
+    Value* b = ReadLane(1, lane, IntType(64));
+    common = ir_.CreateOr(common, ir_.CreateAnd(a, b));
+    lacking = ir_.CreateOr(lacking, ir_.CreateAnd(ir_.CreateNot(a), b));
+  }
+  Value* zero = ir_.CreateICmpEQ(common, Constant(64, 0));
+  Value* carry = ir_.CreateICmpEQ(lacking, Constant(64, 0));
+  SetFlag(kZero, zero);
+  SetFlag(kCarry, carry);
+  SetFlag(kLessEqual, zero);
+  if (Wants(kBelowEqual)) SetFlag(kBelowEqual, ir_.CreateOr(zero, carry));
+  for (StatusFlag flag : {kOverflow, kSign, kAdjust, kParity, kLess}) SetFlag(flag, ir_.getFalse());
 }
 
 }  // namespace tracelift::jit

@@ -1,9 +1,9 @@
 // Translates the instructions of one loop, one at a time, into LLVM IR over allocas that stand for the registers.
 // Private to jit/lift; the only header here that includes LLVM.
 //
-// lifter.cc owns the shape of the function; operands.cc reads and writes registers and memory; integer.cc, sse_float.cc
-// and sse_integer.cc know the instructions. Nothing here optimises: mem2reg and instcombine do, and dead code costs
-// only compile time. What must be right here are the bits.
+// lifter.cc owns the shape of the function; operands.cc reads and writes registers and memory, vector_operands.cc
+// vector registers; integer*.cc, sse_*.cc (both encodings) and vex_*.cc know the instructions. Nothing here optimises:
+// mem2reg and instcombine do, and dead code costs only compile time. What must be right here are the bits.
 #pragma once
 
 #include <llvm/IR/IRBuilder.h>
@@ -15,15 +15,17 @@
 #include <vector>
 
 #include "jit/code/decoded_function.h"
+#include "jit/lift/allow_list.h"
 #include "jit/lift/flag_liveness.h"
 #include "jit/lift/vector_lanes.h"
 
 namespace tracelift::jit {
 
-/// Up to 16 bytes held in scalar allocas of equal width, lowest first: a vector register or a slot.
+/// Bytes held in scalar allocas of equal width, lowest first: a slot, or a vector register as far as the loop names it.
 struct Place {
   int lane_bits = 0;
   std::vector<llvm::AllocaInst*> lanes;
+  std::vector<llvm::AllocaInst*> above;  // i64s: the rest of a vector register, only ever zeroed
   bool written = false;
   int bits() const { return lane_bits * static_cast<int>(lanes.size()); }
 };
@@ -36,6 +38,9 @@ class Translator {
   bool Translate(const Instruction& instruction, FlagMask live_flags_after);
   /// The i1 on which `instruction`, a conditional branch, is taken.
   llvm::Value* BranchCondition(const Instruction& instruction);
+
+  /// The index with which `read`, the next instruction, reads a jump table.
+  llvm::Value* TableIndex(const Instruction& read);
 
   /// A call of memset or memmove, as the intrinsic.
   void TranslateKnownCall();
@@ -63,17 +68,16 @@ class Translator {
   Value* ReadFullGpr(int gpr);
   Value* ReadLowGpr(int gpr);          // 32 bits
   void WriteFullGpr(int gpr, Value* value);
-  Place& VectorPlace(int number);
   Place& SlotPlace(int slot);
   llvm::AllocaInst* FlagAlloca(StatusFlag flag);
   Place MakePlace(const llvm::Twine& name, size_t offset, int bytes, LaneKind kind, const uint64_t* known);
   Value* ReadPlace(const Place& place, int bit, Type* type);
   void WritePlace(Place& place, int bit, Value* value);
+  void StorePlace(const Place& place, Value* out, size_t offset, int bytes);
 
   // operands.cc: operands of the current instruction
   const ZydisDecodedOperand& Operand(int index) const { return at_->operands[index]; }
   bool IsMemory(int index) const { return Operand(index).type == ZYDIS_OPERAND_TYPE_MEMORY; }
-  bool IsVector(int index) const;
   bool IsImmediate(int index) const { return Operand(index).type == ZYDIS_OPERAND_TYPE_IMMEDIATE; }
   bool SameRegister(int a, int b) const;
   int Bits(int index) const { return Operand(index).size; }
@@ -92,15 +96,33 @@ class Translator {
   Value* Read(int index);                      // general purpose register, memory or immediate as an integer
   Value* Read(int index, int bits);            // the same, an immediate as `bits` bits
   void Write(int index, Value* value);
-  Value* ReadLane(int index, int lane, Type* type);  // lane of the type's size of a vector register or memory
+  Value* AsInt(Value* value);
+  Value* AsFloat(Value* value);
+
+  // vector_operands.cc: places of vector registers
+  void FindVectorWidths(const DecodedFunction& code);
+  Place& VectorPlace(int number);
+  void StoreVector(int number, Value* out, bool upper);
+  void ZeroPlace(Place& place, int first_bit, int end_bit);
+  void ZeroUpper(Place& place, int first_bit);       // up to the full register
+
+  // vector_operands.cc: vector instructions, 128 bits at a time (CrossesParts: all at once), and their operands
+  bool TranslateVector(InstructionFamily family);
+  bool TranslatePart(InstructionFamily family);
+  bool IsVector(int index) const;
+  int Width() const;                                 // of the widest vector operand, in bits
+  int SourceBits(int index) const;                   // of a vector register or a memory operand
+  uint64_t Control() const;
+  Place& VectorPlaceOf(int index);
+  Value* ReadAt(int index, int bit, Type* type);
+  Value* ReadLane(int index, int lane, Type* type);  // lane of the type's size of this part of a register or memory
   void WriteLane(int index, int lane, Value* value);
   void WriteZeroAbove(int index, int first_bit);     // clears the rest of a vector register
-  Value* ReadVector(int index, int element_bits);    // all 128 bits as <n x iM>
+  void CopyFirst();
+  Value* ReadVector(int index, int element_bits);    // the 128 bits of this part as <n x iM>
   void WriteVector(int index, Value* value);
   std::vector<Value*> ReadLanes(int index, int count, Type* type);
   void WriteLanes(int index, const std::vector<Value*>& values);
-  Value* AsInt(Value* value);
-  Value* AsFloat(Value* value);
   Type* LaneTypeOf(int index, int bits);             // the type in which a copy of that width keeps it
 
   // operands.cc: flags
@@ -113,32 +135,61 @@ class Translator {
   void SetCombinedFlags();                           // less, less-or-equal, below-or-equal from their sources
 
   // integer.cc
+  Gpr GprOf(int index) const;                        // of a general purpose register, whatever part of it is named
   bool TranslateInteger();
+  void ExtendAccumulator();
+  void CompareExchange();
+  void LoadFlags();
+  void StoreFlags();
+
+  // integer_arithmetic.cc
   bool TranslateArithmetic();
-  void AddWithCarry(bool with_carry);
+  Value* Add(Value* a, Value* b, Value* carry_in);
+  void AddThrough(StatusFlag carry);
   void SubtractWithBorrow(bool with_borrow, bool keep_result);
   void SetSubtractFlags(Value* a, Value* b, Value* result);
   void SetLogicFlags(Value* result);
   void Increment(int by);
   void Logic(Opcode opcode, bool keep_result);
-  void Shift();
-  void Rotate();
-  void DoubleShift();
-  void KeepFlagsUnless(Value* changes, const std::function<void()>& set_flags);
   void Multiply(bool is_signed);
+  void MultiplyWithoutFlags();
   void MultiplyTruncated();
   void SetMultiplyFlags(Value* overflow);
   void Divide(bool is_signed);
   void FlagFault(Value* fault);
+
+  // integer_shifts.cc
+  bool TranslateShift();
+  void Shift();
+  void Rotate();
+  void RotateThroughCarry();
+  void DoubleShift();
+  void ShiftWithoutFlags();
+  void KeepFlagsUnless(Value* changes, const std::function<void()>& set_flags);
+
+  // integer_bits.cc
+  bool TranslateBits();
   void BitTest();
   void BitScan(bool reverse);
   void CountZeros(bool leading);
-  void ExtendAccumulator();
+  void LowestSetBit();
+  Value* KeepLowBits(Value* value, Value* count);
+  void ExtractField();
+  void ZeroHighBits();
+  void DepositOrExtract();
+  void Checksum();
+  void SetFieldFlags(Value* result, Value* carry);
+
+  // integer_strings.cc
+  void TranslateString();
+  void StringElement();
+  void RequireUpwards();
 
   // sse_float.cc
   bool TranslateSseFloat();
   void FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op);
   void FloatUnary(int bits, int lanes, const std::function<Value*(Value*)>& op);
+  void WriteScalar(Value* value);
   void FloatHorizontal(int bits, bool subtract);
   void FloatAddSubtract(int bits);
   void FloatCompareMask(int bits, int lanes);
@@ -155,7 +206,9 @@ class Translator {
   void MoveWhole();
   void MoveDword(int bits);
   void MoveHalf(bool high);
-  void Shuffle(int bits, const std::vector<std::pair<int, int>>& sources);  // (operand, lane) per lane
+  void Shuffle(int bits, const std::vector<std::pair<int, int>>& sources);  // (source 0 or 1, lane) per lane
+  void BlendLanes(int bits);
+  Value* ReadSelector(int lane, int bits);
   void Unpack(int bits, bool high);
   void LaneLogic(Opcode opcode, bool invert_first);
   void BlendByMask(int bits);
@@ -184,6 +237,35 @@ class Translator {
   void MoveByteMask();
   void InsertElement(int bits);
   void ExtractElement(int bits);
+  void MultiplyHighRounded();
+  void PackedHorizontal(int bits, const std::function<Value*(Value*, Value*)>& op);
+  void PackedSign(int bits);
+  void BlendWords();
+  void BlendBytesByMask();
+  void TestBits();
+
+  // vex_float.cc
+  bool TranslateVexFloat();
+  void FusedMultiplyAdd(int bits, int lanes, int order, bool negate_product, int subtract);
+  void HalfToFloat();
+  void FloatToHalf();
+
+  // vex_moves.cc
+  bool TranslateVexMove();
+  void Broadcast(int bits);
+  void BroadcastPart();
+  void ExtractPart();
+  void InsertPart();
+  void PermuteParts();
+  void PermuteLanes();
+  void PermuteByIndex();
+  void PermuteInPart(int bits);
+  void MaskedMove(int bits);
+  void ZeroRegisters(int first_bit);
+
+  // vex_integer.cc
+  bool TranslateVexInteger();
+  void ShiftEach(int bits, Opcode opcode);
 
   llvm::Function& function_;
   llvm::LLVMContext& context_;
@@ -201,6 +283,8 @@ class Translator {
   std::array<bool, kGprCount> gpr_is_narrow_{};
   std::array<bool, kGprCount> gpr_written_{};
   std::array<Place, kVectorCount> vector_;
+  std::array<int, kVectorCount> vector_bits_{};      // of the widest operand that names it
+  std::array<bool, kVectorCount> vector_cleared_{};  // an instruction of the loop clears its upper part
   std::vector<Place> slot_;
   std::array<llvm::AllocaInst*, kStatusFlagCount> flag_{};
   bool flags_written_ = false;
@@ -214,6 +298,11 @@ class Translator {
 
   const Instruction* at_ = nullptr;  // the current instruction
   FlagMask wanted_ = kNoFlags;       // flags its result must provide
+  bool requires_upwards_ = false;    // the direction flag is checked at entry
+  // Of a vector instruction: `op a, b` computes a = a op b, `op a, b, c` a = b op c.
+  ZydisMnemonic form_ = ZYDIS_MNEMONIC_INVALID;  // its legacy name, see vex_forms.h
+  int first_ = 0, second_ = 1;                   // the operands b and c
+  int part_bit_ = 0;                             // where the 128 bits begin that are computed now
 };
 
 }  // namespace tracelift::jit

@@ -1,6 +1,9 @@
 #include "jit/lift/vector_lanes.h"
 
 #include <optional>
+#include <string_view>
+
+#include "jit/code/vex_forms.h"
 
 namespace tracelift::jit {
 namespace {
@@ -28,8 +31,16 @@ struct Vote {
   int weight = 0;  // 0: none
 };
 
-/// What `mnemonic` wants its operand to be. Bit logic and whole-register moves take anything.
+/// The fused operations; all have the same letters before the type.
+LaneKind FusedKind(ZydisMnemonic mnemonic) {
+  const std::string_view name = ZydisMnemonicGetString(mnemonic);
+  return name.ends_with("ps") || name.ends_with("ss") ? LaneKind::kF32 : LaneKind::kF64;
+}
+
+/// What `mnemonic` (LegacyForm) wants an operand to be: 0 is the destination and, where it has two, the first source, 1
+/// the last source. Bit logic and whole-register moves take anything.
 Vote VoteOf(ZydisMnemonic mnemonic, int operand) {
+  if (IsFusedMultiplyAdd(mnemonic)) return {FusedKind(mnemonic), kStrong};
   switch (mnemonic) {
 #define TL_CASE(name) case ZYDIS_MNEMONIC_##name:
     TL_CASE(ADDSD) TL_CASE(ADDPD) TL_CASE(SUBSD) TL_CASE(SUBPD) TL_CASE(MULSD) TL_CASE(MULPD) TL_CASE(DIVSD)
@@ -49,41 +60,49 @@ Vote VoteOf(ZydisMnemonic mnemonic, int operand) {
     TL_CASE(CVTSS2SI) TL_CASE(CVTTSS2SI) return operand == 1 ? Vote{LaneKind::kF32, kStrong} : Vote{};
     TL_CASE(CVTSS2SD) TL_CASE(CVTPS2PD) return {operand == 0 ? LaneKind::kF64 : LaneKind::kF32, kStrong};
     TL_CASE(CVTSD2SS) TL_CASE(CVTPD2PS) return {operand == 0 ? LaneKind::kF32 : LaneKind::kF64, kStrong};
+    TL_CASE(VCVTPH2PS) return operand == 0 ? Vote{LaneKind::kF32, kStrong} : Vote{};
+    TL_CASE(VCVTPS2PH) return operand == 1 ? Vote{LaneKind::kF32, kStrong} : Vote{};
     TL_CASE(CVTDQ2PD) return {operand == 0 ? LaneKind::kF64 : LaneKind::kI32, kStrong};
     TL_CASE(CVTDQ2PS) return {operand == 0 ? LaneKind::kF32 : LaneKind::kI32, kStrong};
     TL_CASE(CVTPD2DQ) TL_CASE(CVTTPD2DQ) return {operand == 0 ? LaneKind::kI32 : LaneKind::kF64, kStrong};
     TL_CASE(CVTPS2DQ) TL_CASE(CVTTPS2DQ) return {operand == 0 ? LaneKind::kI32 : LaneKind::kF32, kStrong};
 
     TL_CASE(PADDD) TL_CASE(PSUBD) TL_CASE(PMULLD) TL_CASE(PCMPEQD) TL_CASE(PCMPGTD) TL_CASE(PMINSD) TL_CASE(PMAXSD)
-    TL_CASE(PMINUD) TL_CASE(PMAXUD) TL_CASE(PABSD)
+    TL_CASE(PMINUD) TL_CASE(PMAXUD) TL_CASE(PABSD) TL_CASE(PHADDD) TL_CASE(PHSUBD) TL_CASE(PSIGND) TL_CASE(VPSLLVD)
+    TL_CASE(VPSRLVD) TL_CASE(VPSRAVD)
       return {LaneKind::kI32, kStrong};
     TL_CASE(PSLLD) TL_CASE(PSRLD) TL_CASE(PSRAD)
       return operand == 0 ? Vote{LaneKind::kI32, kStrong} : Vote{};
-    TL_CASE(PADDQ) TL_CASE(PSUBQ) TL_CASE(PCMPEQQ)
+    TL_CASE(PADDQ) TL_CASE(PSUBQ) TL_CASE(PCMPEQQ) TL_CASE(PCMPGTQ) TL_CASE(VPSLLVQ) TL_CASE(VPSRLVQ)
       return {LaneKind::kI64, kStrong};
     TL_CASE(PSLLQ) TL_CASE(PSRLQ)
       return operand == 0 ? Vote{LaneKind::kI64, kStrong} : Vote{};
     TL_CASE(PMULUDQ) TL_CASE(PMULDQ) return {LaneKind::kI64, kWeak};
 
     TL_CASE(MOVSD) TL_CASE(MOVLPD) TL_CASE(MOVHPD) TL_CASE(UNPCKLPD) TL_CASE(UNPCKHPD) TL_CASE(SHUFPD)
-    TL_CASE(MOVDDUP) TL_CASE(MOVMSKPD)
+    TL_CASE(MOVDDUP) TL_CASE(MOVMSKPD) TL_CASE(VBROADCASTSD) TL_CASE(VPERMPD) TL_CASE(VPERMILPD) TL_CASE(BLENDPD)
+    TL_CASE(BLENDVPD) TL_CASE(VMASKMOVPD)
       return {LaneKind::kF64, 2 * kWeak};
     TL_CASE(MOVLPS) TL_CASE(MOVHPS) TL_CASE(MOVHLPS) TL_CASE(MOVLHPS)
       return {LaneKind::kF64, kWeak};
     TL_CASE(MOVSS) TL_CASE(UNPCKLPS) TL_CASE(UNPCKHPS) TL_CASE(SHUFPS) TL_CASE(MOVSHDUP) TL_CASE(MOVSLDUP)
-    TL_CASE(MOVMSKPS) TL_CASE(INSERTPS) TL_CASE(BLENDPS) TL_CASE(EXTRACTPS)
+    TL_CASE(MOVMSKPS) TL_CASE(INSERTPS) TL_CASE(BLENDPS) TL_CASE(EXTRACTPS) TL_CASE(VBROADCASTSS) TL_CASE(VPERMPS)
+    TL_CASE(VPERMILPS) TL_CASE(BLENDVPS) TL_CASE(VMASKMOVPS)
       return {LaneKind::kF32, 2 * kWeak};
     TL_CASE(MOVD) TL_CASE(PSHUFD) TL_CASE(PUNPCKLDQ) TL_CASE(PUNPCKHDQ) TL_CASE(PINSRD) TL_CASE(PEXTRD)
+    TL_CASE(VPBROADCASTD) TL_CASE(VPERMD) TL_CASE(VPBLENDD) TL_CASE(VPMASKMOVD)
       return {LaneKind::kI32, 2 * kWeak};
     TL_CASE(MOVQ) TL_CASE(PUNPCKLQDQ) TL_CASE(PUNPCKHQDQ) TL_CASE(PINSRQ) TL_CASE(PEXTRQ)
+    TL_CASE(VPBROADCASTQ) TL_CASE(VPERMQ) TL_CASE(VPMASKMOVQ)
       return {LaneKind::kI64, kWeak};
 #undef TL_CASE
     default: return {};
   }
 }
 
-bool IsVectorRegister(const ZydisDecodedOperand& operand) {
-  return operand.type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_XMM;
+/// The last operand in `op a, b` and `op a, b, c`.
+bool IsLastSource(const Instruction& instruction, int operand) {
+  return operand == (HasOwnDestination(instruction.info, instruction.operands) ? 2 : 1);
 }
 
 }  // namespace
@@ -94,7 +113,7 @@ LaneKinds ChooseLanes(const DecodedFunction& function, const LoopFacts& facts) {
   std::vector<std::pair<size_t, size_t>> copies;
 
   const auto place_of = [&](const Instruction& instruction, int operand) -> std::optional<size_t> {
-    if (IsVectorRegister(instruction.operands[operand])) {
+    if (VectorBits(instruction.operands[operand]) != 0) {
       return static_cast<size_t>(ZydisRegisterGetId(instruction.operands[operand].reg.value));
     }
     const int slot = SlotIndexOf(facts, instruction, operand);
@@ -104,13 +123,16 @@ LaneKinds ChooseLanes(const DecodedFunction& function, const LoopFacts& facts) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
-      std::optional<size_t> places[2];
-      for (int operand = 0; operand < std::min<int>(2, instruction.info.operand_count_visible); ++operand) {
-        places[operand] = place_of(instruction, operand);
-        const Vote vote = VoteOf(instruction.info.mnemonic, operand);
-        if (places[operand] && vote.weight > 0) votes[*places[operand]].Add(vote.kind, vote.weight);
+      const ZydisMnemonic form = LegacyForm(instruction.info.mnemonic);
+      std::optional<size_t> destination;
+      for (int operand = 0; operand < std::min<int>(3, instruction.info.operand_count_visible); ++operand) {
+        const std::optional<size_t> place = place_of(instruction, operand);
+        if (!place) continue;
+        const Vote vote = VoteOf(form, IsLastSource(instruction, operand) ? 1 : 0);
+        if (vote.weight > 0) votes[*place].Add(vote.kind, vote.weight);
+        if (operand == 0) destination = place;
+        if (destination && *destination != *place) copies.emplace_back(*destination, *place);
       }
-      if (places[0] && places[1] && *places[0] != *places[1]) copies.emplace_back(*places[0], *places[1]);
     }
   }
   // A place without a vote follows one that it exchanges values with.

@@ -1,4 +1,4 @@
-// How each vector register and slot of a region is kept: as two 64-bit or four 32-bit scalars, integer or float.
+// How each vector register and slot of a region is kept: as scalars of 64 or 32 bits, integer or float.
 //
 // LLVM's loop vectoriser refuses loops that already contain vectors, and its analyses see little behind bit casts. So a
 // register is kept in lanes of the type that most of its users want; the others convert. Private to jit/lift.

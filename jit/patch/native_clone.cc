@@ -8,6 +8,7 @@
 namespace tracelift::jit {
 namespace {
 
+constexpr uint8_t kEqual = 0x4;
 constexpr uint8_t kNotZero = 0x5;
 
 class CloneWriter {
@@ -49,13 +50,46 @@ class CloneWriter {
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function_.instructions[i];
       if (instruction.address == site_) writer_.Bind(site_label_);
-      if (!IsDirectJump(instruction)) RelocateInstruction(instruction, &writer_);
+      if (!IsDirectJump(instruction) && !instruction.jumps_by_table) RelocateInstruction(instruction, &writer_);
     }
     if (block.end_kind == BlockEnd::kBranch) {
       WriteBranch(function_.instructions[block.first + block.count - 1], block.targets[0], block.targets[1], next);
+    } else if (block.end_kind == BlockEnd::kTable) {
+      WriteTableJump(block);
     } else {
       GoTo(block.targets[0], next);
     }
+  }
+
+  /// The table holds addresses of the original, so the jump becomes comparisons. Flags are free here (AnalyseLoop).
+  void WriteTableJump(const BasicBlock& block) {
+    const Label arrival = writer_.NewLabel();
+    const auto label_at = [&](uint64_t target) { return target == facts_.header ? arrival : LabelAt(target); };
+    const Instruction& jump = function_.instructions[block.first + block.count - 1];
+    const ZydisDecodedOperand& operand = jump.operands[0];
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER) {
+      // cmp target, [rip+x]
+      const int reg = ZydisRegisterGetId(operand.reg.value);
+      for (size_t i = 0; i + 1 < block.targets.size(); ++i) {
+        writer_.Bytes({static_cast<uint8_t>(reg >= 8 ? 0x4c : 0x48), 0x3b, static_cast<uint8_t>(0x05 | (reg & 7) << 3)});
+        writer_.Rel32(numbers_.try_emplace(block.targets[i], writer_.NewLabel()).first->second);
+        writer_.JumpIf(kEqual, label_at(block.targets[i]));
+      }
+      writer_.Jump(label_at(block.targets.back()));
+    } else {
+      // cmp index, imm32
+      const int reg = ZydisRegisterGetId(operand.mem.index);
+      const std::vector<uint64_t>& targets = function_.TableOf(block)->targets;
+      for (size_t i = 0; i + 1 < targets.size(); ++i) {
+        writer_.Bytes({static_cast<uint8_t>(reg >= 8 ? 0x49 : 0x48), 0x81, static_cast<uint8_t>(0xf8 | (reg & 7))});
+        writer_.Imm32(static_cast<uint32_t>(i));
+        writer_.JumpIf(kEqual, label_at(targets[i]));
+      }
+      writer_.Jump(label_at(targets.back()));
+    }
+    if (std::ranges::find(block.targets, facts_.header) == block.targets.end()) return;
+    writer_.Bind(arrival);
+    WriteArrival();
   }
 
   /// Continues at `target`, an address of the original, when `next` is the original of what is written next.
@@ -155,6 +189,11 @@ class CloneWriter {
     writer_.Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                      // lea rsp, [rsp-128]
     writer_.RipRelative({0xff, 0x35}, AddressOf(&block_.self));         // push
     writer_.RipRelative({0xff, 0x25}, AddressOf(&block_.native_exit));  // jmp
+    for (const auto& [number, label] : numbers_) {
+      writer_.Bind(label);
+      writer_.Imm32(static_cast<uint32_t>(number));
+      writer_.Imm32(static_cast<uint32_t>(number >> 32));
+    }
   }
 
   uint64_t WriteEntry(Label to) {
@@ -181,6 +220,7 @@ class CloneWriter {
   bool flags_live_ = false;
   int counter_ = -1;
   std::map<uint64_t, Label> copies_, exits_;  // by address of the original
+  std::map<uint64_t, Label> numbers_;         // constants in memory, by value
   Label pause_{}, site_label_{};
 };
 

@@ -29,6 +29,7 @@ constexpr size_t kLandingPadBytes = 14;
 constexpr size_t kMostBytesPerInstruction = 48;  // copied, with a header arrival after it
 constexpr size_t kFixedCodeBytes = 1024;
 constexpr size_t kBytesPerExit = 64;
+constexpr size_t kBytesPerTableTarget = 64;  // a comparison, a jump, a number; once a header arrival
 constexpr size_t kFrameCapacity = 16 * 1024;  // of the dispatch function and what it calls: 2 KiB usually
 constexpr uint8_t kGreater = 0xf;
 
@@ -36,7 +37,12 @@ size_t RoundUp(size_t bytes) { return (bytes + kPageBytes - 1) & ~(kPageBytes - 
 
 size_t CodeBytesBound(const DecodedFunction& function, const LoopFacts& facts) {
   const auto instructions = static_cast<size_t>(function.loops[static_cast<size_t>(facts.loop)].instruction_count);
-  return kFixedCodeBytes + instructions * kMostBytesPerInstruction + facts.exits.size() * kBytesPerExit;
+  size_t table_targets = 0;
+  for (int b : function.LiftedBlocks(facts.loop)) {
+    if (function.blocks[b].end_kind == BlockEnd::kTable) table_targets += function.blocks[b].targets.size();
+  }
+  return kFixedCodeBytes + instructions * kMostBytesPerInstruction + facts.exits.size() * kBytesPerExit +
+         table_targets * kBytesPerTableTarget;
 }
 
 const Instruction* FindUnrelocatable(const DecodedFunction& function, LoopId loop) {

@@ -1,7 +1,8 @@
-// Registers inside an XSAVE area. Layout of its legacy region: Intel SDM vol. 1 section 13.4.1 (as FXSAVE, 10.5.1).
+// Registers inside an XSAVE area. Layout: Intel SDM vol. 1 section 13.4; its legacy region is that of FXSAVE (10.5.1).
 #include <cpuid.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "jit/patch/entry_block.h"
@@ -12,10 +13,9 @@ namespace {
 constexpr size_t kMxcsrOffset = 24;
 constexpr size_t kXmmOffset = 160;
 constexpr size_t kXstateBvOffset = 512;
-constexpr int kLegacyVectors = 16;
-constexpr size_t kXmmBytes = 16;
+constexpr int kVectorsPerComponent = 16;
+constexpr int kSseBit = 1;
 
-constexpr uint64_t kSse = uint64_t{1} << 1;
 constexpr uint64_t kAvx = uint64_t{1} << 2;
 constexpr uint64_t kPkru = uint64_t{1} << 9;
 constexpr uint64_t kAmx = uint64_t{3} << 17;
@@ -24,17 +24,67 @@ constexpr uint64_t kStatusFlags = 0x8d5;  // CF PF AF ZF SF OF
 constexpr uint32_t kXsaveLeaf = 0xd;
 constexpr uint64_t kHeaderEnd = 576;
 
-/// A clear bit means: in its initial state (zeros), whatever the area contains.
-bool HasSseState(const SavedContext& context) {
-  uint64_t xstate_bv = 0;
-  std::memcpy(&xstate_bv, context.xsave + kXstateBvOffset, sizeof(xstate_bv));
-  return (xstate_bv & kSse) != 0;
+/// A part of 16 vector registers as one state component holds it.
+struct VectorComponent {
+  int bit;           // in XSTATE_BV
+  size_t offset;     // in the area; 0: not on this machine
+  int first_vector;
+  size_t at, bytes;  // of each register
+};
+
+size_t OffsetOf(uint32_t component, uint64_t mask) {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if ((mask >> component & 1) == 0 || !__get_cpuid_count(kXsaveLeaf, component, &eax, &ebx, &ecx, &edx)) return 0;
+  return ebx;
 }
 
-void MarkSseState(SavedContext* context) {
-  if (HasSseState(*context)) return;
-  std::memset(context->xsave + kXmmOffset, 0, kLegacyVectors * kXmmBytes);
-  context->xsave[kXstateBvOffset] |= kSse;
+/// Found once, when the library is loaded: cpuid is slow in virtual machines.
+const std::array<VectorComponent, 4> kComponents = [] {
+  const uint64_t mask = HostXsaveLayout().mask;
+  return std::array<VectorComponent, 4>{{{kSseBit, kXmmOffset, 0, 0, 16},
+                                         {2, OffsetOf(2, mask), 0, 16, 16},     // upper halves of ymm0-15
+                                         {6, OffsetOf(6, mask), 0, 32, 32},     // upper halves of zmm0-15
+                                         {7, OffsetOf(7, mask), 16, 0, 64}}};   // zmm16-31
+}();
+
+/// A clear bit means: in its initial state (zeros), whatever the area contains.
+bool HasState(const SavedContext& context, const VectorComponent& component) {
+  uint64_t xstate_bv = 0;
+  std::memcpy(&xstate_bv, context.xsave + kXstateBvOffset, sizeof(xstate_bv));
+  return (xstate_bv >> component.bit & 1) != 0;
+}
+
+void MarkState(SavedContext* context, const VectorComponent& component) {
+  if (HasState(*context, component)) return;
+  std::memset(context->xsave + component.offset, 0, kVectorsPerComponent * component.bytes);
+  context->xsave[kXstateBvOffset] |= static_cast<uint8_t>(1 << component.bit);
+}
+
+bool IsZero(const uint8_t* bytes, size_t count) {
+  return std::all_of(bytes, bytes + count, [](uint8_t byte) { return byte == 0; });
+}
+
+/// Upper halves that are all zero are better in their initial state: legacy instructions are slow otherwise, which is
+/// why programs execute vzeroupper.
+void ReleaseZeroState(SavedContext* context, const VectorComponent& component) {
+  if (component.bit == kSseBit || !HasState(*context, component)) return;
+  if (!IsZero(context->xsave + component.offset, kVectorsPerComponent * component.bytes)) return;
+  context->xsave[kXstateBvOffset] &= static_cast<uint8_t>(~(1 << component.bit));
+}
+
+void WriteComponent(const MachineState& state, RegisterSet which, const VectorComponent& component,
+                    SavedContext* context) {
+  bool written = false;
+  for (int i = 0; i < kVectorsPerComponent; ++i) {
+    const int vector = component.first_vector + i;
+    if (component.at == 0 ? !which.HasVector(vector) : !which.HasVectorUpper(vector)) continue;
+    const uint8_t* from = state.vector[vector].bytes.data() + component.at;
+    if (!HasState(*context, component) && IsZero(from, component.bytes)) continue;
+    MarkState(context, component);
+    std::memcpy(context->xsave + component.offset + static_cast<size_t>(i) * component.bytes, from, component.bytes);
+    written = true;
+  }
+  if (written) ReleaseZeroState(context, component);
 }
 
 }  // namespace
@@ -49,13 +99,15 @@ void ReadContext(const SavedContext& context, MachineState* state) {
   std::memcpy(state->gpr.data(), context.gpr, sizeof(context.gpr));
   state->rflags = context.rflags;
   state->mxcsr = ContextMxcsr(context);
-  const bool has_sse = HasSseState(context);
-  for (int i = 0; i < kLegacyVectors; ++i) {
-    uint8_t* const to = state->vector[i].bytes.data();
-    if (has_sse) {
-      std::memcpy(to, context.xsave + kXmmOffset + i * kXmmBytes, kXmmBytes);
-    } else {
-      std::memset(to, 0, kXmmBytes);
+  for (const VectorComponent& component : kComponents) {
+    const bool has_state = component.offset != 0 && HasState(context, component);
+    for (int i = 0; i < kVectorsPerComponent; ++i) {
+      uint8_t* const to = state->vector[component.first_vector + i].bytes.data() + component.at;
+      if (has_state) {
+        std::memcpy(to, context.xsave + component.offset + static_cast<size_t>(i) * component.bytes, component.bytes);
+      } else {
+        std::memset(to, 0, component.bytes);
+      }
     }
   }
 }
@@ -65,10 +117,8 @@ void WriteContext(const MachineState& state, RegisterSet which, SavedContext* co
     if (which.HasGpr(i) && i != kRsp) context->gpr[i] = state.gpr[i];
   }
   if (which.HasFlags()) context->rflags = (context->rflags & ~kStatusFlags) | (state.rflags & kStatusFlags);
-  for (int i = 0; i < kLegacyVectors; ++i) {
-    if (!which.HasVector(i)) continue;
-    MarkSseState(context);
-    std::memcpy(context->xsave + kXmmOffset + i * kXmmBytes, state.vector[i].bytes.data(), kXmmBytes);
+  for (const VectorComponent& component : kComponents) {
+    if (component.offset != 0) WriteComponent(state, which, component, context);
   }
 }
 

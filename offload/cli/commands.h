@@ -1,4 +1,4 @@
-// The three commands of `tracelift`. Each returns the exit status of the process.
+// The commands of `tracelift`. Each returns the exit status of the process.
 #pragma once
 
 #include <optional>
@@ -21,9 +21,19 @@ struct RunOptions {
   std::vector<std::string> command;
 };
 
+/// Options of `tracelift coverage`.
+struct CoverageOptions {
+  std::vector<std::string> files;
+  bool json = false;
+  bool innermost_only = true;
+  bool floats_only = false;
+};
+
 /// Becomes the program; returns only when that failed.
 int RunCommand(const RunOptions& options);
 int ReportCommand(const std::string& file, bool json);
 int DoctorCommand();
+/// 1 when a file could not be examined; the others are, all the same.
+int CoverageCommand(const CoverageOptions& options);
 
 }  // namespace tracelift::offload

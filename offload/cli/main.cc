@@ -1,4 +1,4 @@
-// tracelift: run a program faster, read its report, look at the machine.
+// tracelift: run a program faster, read its report, look at the machine, or at what could be lifted.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
@@ -6,6 +6,7 @@
 
 namespace {
 
+using tracelift::offload::CoverageOptions;
 using tracelift::offload::RunOptions;
 
 void AddRunOptions(CLI::App* app, RunOptions* options) {
@@ -28,6 +29,15 @@ void AddRunOptions(CLI::App* app, RunOptions* options) {
   app->prefix_command();
 }
 
+void AddCoverageOptions(CLI::App* app, CoverageOptions* options) {
+  app->add_option("files", options->files, "Programs and shared libraries (ELF, x86-64), stripped or not")
+      ->required()
+      ->type_name("FILE...");
+  app->add_flag("--json", options->json, "As JSON, with every loop that cannot be lifted");
+  app->add_flag("--innermost,!--all", options->innermost_only, "Only innermost loops (default), or all");
+  app->add_flag("--floats", options->floats_only, "Only loops that carry floats");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -44,6 +54,10 @@ int main(int argc, char** argv) {
   CLI::App* report = app.add_subcommand("report", "Show what a report says");
   report->add_option("file", report_file, "The report")->required()->type_name("FILE");
   report->add_flag("--json", json, "As JSON instead of a table");
+
+  CoverageOptions coverage_options;
+  CLI::App* coverage = app.add_subcommand("coverage", "Say which loops of programs and libraries could be lifted");
+  AddCoverageOptions(coverage, &coverage_options);
 
   CLI::App* doctor = app.add_subcommand("doctor", "Say what this machine offers and what will be degraded");
 
@@ -65,6 +79,7 @@ int main(int argc, char** argv) {
     return tracelift::offload::RunCommand(run_options);
   }
   if (*report) return tracelift::offload::ReportCommand(report_file, json);
+  if (*coverage) return tracelift::offload::CoverageCommand(coverage_options);
   if (*doctor) return tracelift::offload::DoctorCommand();
   return tracelift::offload::kExitUsage;
 }

@@ -302,3 +302,37 @@ void NAME(gemm)(double *c, const double *a, const double *b, double alpha, doubl
     }
   }
 }
+
+/* A jump table in the loop; its address is loaded before. */
+void NAME(choose)(double *out, const double *in, const uint8_t *what, int n) {
+  for (int i = 0; i < n; i++) {
+    double x = in[i];
+    switch ((uint8_t)(what[i] + 250)) {
+      case 0: x = x * x + 1; break;
+      case 1: x = 3 / (x + 2); break;
+      case 2: x -= 1; break;
+      case 3: x = x * 0.5; break;
+      case 4: x = (double)(long)(x * 100); break;
+      case 5: x = x * 7 - x * x * x; break;
+      case 8: x = 2; break;
+    }
+    out[i] = x;
+  }
+}
+
+/* Four bytes, from 100 on. */
+void NAME(choose_int)(int *out, const int *what, int n) {
+  for (int i = 0; i < n; i++) {
+    int x = i;
+    switch (what[i]) {
+      case 100: x = i * i; break;
+      case 101: x = i / 3; break;
+      case 102: x = i ^ (i >> 3); break;
+      case 103: x = -i; break;
+      case 104: x = i * 12345; break;
+      case 105: x = i & 1; break;
+      default: x = 7; break;
+    }
+    out[i] = x;
+  }
+}

@@ -46,7 +46,9 @@
   void grey_##LEVEL(uint8_t*, const uint8_t*, int);                                          \
   void lower_triangle_##LEVEL(double*, int);                                                 \
   void julia_##LEVEL(float*, int, int, float, float);                                        \
-  void behind_##LEVEL(float*, const float*, int, int, int);
+  void behind_##LEVEL(float*, const float*, int, int, int);                                  \
+  void choose_##LEVEL(double*, const double*, const uint8_t*, int);                          \
+  void choose_int_##LEVEL(int*, const int*, int);
 struct Vectors {
   double *now, *before, *next, *stiffness;
   size_t size;
@@ -223,6 +225,7 @@ std::vector<uint8_t> RandomBytes(size_t n) {
 #define AT_LEVELS_1_AND_2(TEST_NAME, KERNEL, ...)                                 \
   TEST(Takeover, TEST_NAME##O1) { const auto kernel = &KERNEL##_O1; __VA_ARGS__ } \
   TEST(Takeover, TEST_NAME##O2) { const auto kernel = &KERNEL##_O2; __VA_ARGS__ }
+#define AT_LEVEL_1(TEST_NAME, KERNEL, ...) TEST(Takeover, TEST_NAME##O1) { const auto kernel = &KERNEL##_O1; __VA_ARGS__ }
 #define AS_POINTER(f) reinterpret_cast<const void*>(f)
 
 AT_EACH_LEVEL(Triad, triad, {
@@ -421,6 +424,24 @@ AT_EACH_LEVEL(JuliaSet, julia, {
   constexpr int h = 150;
   ExpectSameTakenOver<float>(AS_POINTER(kernel), std::vector<float>(w * h),
                              [=](std::vector<float>& v) { kernel(v.data(), w, h, -0.8f, 0.156f); });
+})
+
+// Above -O1 gcc copies the end of the loop into each case, which no analysis here takes for one counter.
+AT_LEVEL_1(JumpTable, choose, {
+  constexpr int n = 400'000;
+  std::vector<uint8_t> what = RandomBytes(n);
+  for (uint8_t& w : what) w = w < 200 ? 6 + w % 9 : w;
+  ExpectSameTakenOver<double>(AS_POINTER(kernel), RandomDoubles(2 * n), [=](std::vector<double>& v) {
+    kernel(v.data(), v.data() + n, what.data(), n);
+  });
+})
+
+AT_LEVEL_1(JumpTableOfNumbers, choose_int, {
+  constexpr int n = 400'000;
+  std::vector<int> what = RandomInts(n);
+  for (int& w : what) w = w % 10 == 0 ? w : 98 + w % 9;
+  ExpectSameTakenOver<int>(AS_POINTER(kernel), std::vector<int>(n),
+                           [=](std::vector<int>& v) { kernel(v.data(), what.data(), n); });
 })
 
 // Runs `kernel` with an attempt to take it over; its results must be those of a plain run, and nothing may be taken.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "jit/code/vex_forms.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -41,7 +43,12 @@ std::string CheckBlocks(const DecodedFunction& f) {
     }
     static constexpr size_t kTargets[] = {1, 1, 2, 1, 0, 0, 0};
     const bool ran_out = block.end_kind == BlockEnd::kStop && block.targets.size() == 1;
-    if (block.targets.size() != kTargets[static_cast<size_t>(block.end_kind)] && !ran_out) return at + "targets";
+    if (block.end_kind == BlockEnd::kTable) {
+      if (block.targets.empty() || block.targets.size() != block.successors.size()) return at + "targets of a table";
+      if (f.TableOf(block)->jump != f.instructions[next - 1].address) return at + "table";
+    } else if (block.targets.size() != kTargets[static_cast<size_t>(block.end_kind)] && !ran_out) {
+      return at + "targets";
+    }
     std::set<int> expected;
     for (uint64_t target : block.targets) {
       if (f.BlockAt(target) >= 0) expected.insert(f.BlockAt(target));
@@ -143,6 +150,19 @@ std::string CheckDominators(const DecodedFunction& f) {
   return "";
 }
 
+/// vcvtsi2sd a, b, c and its like take the upper half of b only; cvtsi2sd a, b keeps that of a.
+bool IgnoresLowHalf(const Instruction& instruction, int operand) {
+  const int first = HasOwnDestination(instruction.info, instruction.operands) ? 1 : 0;
+  if (operand != first || VectorBits(instruction.operands[first]) == 0) return false;
+  switch (LegacyForm(instruction.info.mnemonic)) {
+    case ZYDIS_MNEMONIC_CVTSI2SD:
+    case ZYDIS_MNEMONIC_CVTSS2SD:
+    case ZYDIS_MNEMONIC_SQRTSD:
+    case ZYDIS_MNEMONIC_MOVSD: return true;
+    default: return false;
+  }
+}
+
 /// Registers that an operand of the instruction reads for certain; for vector registers their low half. Operands that
 /// are only written in part keep the rest, which is not a use of it.
 RegisterSet CertainReads(const Instruction& instruction) {
@@ -158,6 +178,7 @@ RegisterSet CertainReads(const Instruction& instruction) {
   };
   for (int i = 0; instruction.valid && i < instruction.info.operand_count; ++i) {
     const ZydisDecodedOperand& operand = instruction.operands[i];
+    if (IgnoresLowHalf(instruction, i)) continue;
     if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && (operand.actions & ZYDIS_OPERAND_ACTION_READ) != 0) {
       add(operand.reg.value);
     } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY) {
@@ -169,6 +190,13 @@ RegisterSet CertainReads(const Instruction& instruction) {
   return certain;
 }
 
+std::string Names(RegisterSet set) {
+  std::string names;
+  for (int n = 0; n < kGprCount; ++n) names += set.HasGpr(n) ? fmt::format(" gpr {}", n) : "";
+  for (int n = 0; n < kVectorCount; ++n) names += set.HasVector(n) ? fmt::format(" vector {}", n) : "";
+  return names + (set.HasFlags() ? " flags" : "");
+}
+
 std::string CheckLiveness(const DecodedFunction& f) {
   if (f.live_in.size() != f.blocks.size()) return "live_in has another size";
   for (size_t b = 0; b < f.blocks.size(); ++b) {
@@ -178,7 +206,8 @@ std::string CheckLiveness(const DecodedFunction& f) {
     for (int i = block.first + block.count - 1; i >= block.first; --i) {
       live = (live - UseOf(f.instructions[i]).writes) | CertainReads(f.instructions[i]);
     }
-    if ((live - f.live_in[b]) != RegisterSet()) return fmt::format("block {:#x}: live_in is too small", block.begin);
+    const RegisterSet missing = live - f.live_in[b];
+    if (missing != RegisterSet()) return fmt::format("block {:#x}: live_in lacks{}", block.begin, Names(missing));
   }
   return "";
 }

@@ -16,6 +16,13 @@ TL_LABEL(live_indirect_end);
 TL_LABEL(live_loop);
 TL_LABEL(live_loop_top);
 TL_LABEL(live_loop_end);
+TL_LABEL(live_vex);
+TL_LABEL(live_vex_top);
+TL_LABEL(live_vex_end);
+TL_LABEL(live_mixed);
+TL_LABEL(live_mixed_end);
+TL_LABEL(live_cleared);
+TL_LABEL(live_cleared_end);
 
 namespace tracelift::jit {
 namespace {
@@ -68,6 +75,30 @@ TEST(Liveness, TemporariesOfALoopAreDeadAtItsHeader) {
   const auto facts = AnalyseLoop(function->decoded(), LoopWithHeader(*function, live_loop_top));
   ASSERT_TRUE(facts.has_value());
   EXPECT_EQ(facts->live_at_header, expected);
+}
+
+RegisterSet LowHalves(std::initializer_list<int> vectors) {
+  RegisterSet set;
+  for (int vector : vectors) set.AddVectorLow(vector);
+  return set;
+}
+
+TEST(Liveness, TemporariesOfAVexLoopAreDeadAtItsHeader) {
+  // Of xmm6, accumulated, the low half; of xmm7, a factor, too.
+  EXPECT_EQ(LiveAt(*TL_DECODE(live_vex), live_vex_top),
+            kCalleeSaved | Gprs({kRdx, kRdi, kRsi, kR8, kRcx}, {4}) | LowHalves({6, 7}));
+}
+
+TEST(Liveness, LegacyInstructionsLeaveUpperHalvesToVexCode) {
+  RegisterSet upper;
+  upper.AddVector(0);
+  upper.RemoveVectorLow(0);
+  EXPECT_EQ(LiveAt(*TL_DECODE(live_mixed), live_mixed), kCalleeSaved | Gprs({kRax, kRdx}, {2}) | upper);
+}
+
+TEST(Liveness, PassesThroughVzeroupper) {
+  EXPECT_EQ(LiveAt(*TL_DECODE(live_cleared), live_cleared),
+            kCalleeSaved | Gprs({kRax, kRdx}, {2, 3, 4}) | LowHalves({5}));
 }
 
 }  // namespace

@@ -273,4 +273,41 @@ AT live_loop_top
   mov rax, r9
   ret
 AT live_loop_end
+
+# ymm1 to ymm3 are temporaries; ymm4 is loop-invariant; xmm5 is scratch of a conversion, its upper half nobody's.
+AT live_vex
+  mov ecx, 0
+AT live_vex_top
+  vcvtsi2sd xmm5, xmm5, ecx
+  vmovsd qword ptr [rsi + rcx], xmm5
+  vmovupd ymm1, [rdi + rcx]
+  vmulpd ymm2, ymm1, ymm4
+  vextractf128 xmm3, ymm2, 1
+  vfmadd231sd xmm6, xmm2, xmm7
+  vmovupd [rdi + rcx], ymm2
+  add rcx, 32
+  cmp rcx, r8
+  jne live_vex_top
+  vzeroupper
+  xor eax, eax
+  vxorps xmm0, xmm0, xmm0
+  vxorps xmm1, xmm1, xmm1
+  ret
+AT live_vex_end
+
+# The legacy copy leaves the upper half of ymm0, which vaddps reads.
+AT live_mixed
+  movaps xmm0, xmm2
+  vaddps ymm1, ymm0, ymm0
+  vxorps xmm0, xmm0, xmm0
+  ret
+AT live_mixed_end
+
+# vzeroupper neither needs nor makes the lower halves.
+AT live_cleared
+  vzeroupper
+  vaddpd xmm0, xmm2, xmm3
+  vaddsd xmm1, xmm4, xmm5
+  ret
+AT live_cleared_end
 .section .note.GNU-stack,"",@progbits

@@ -11,6 +11,7 @@
 
 #include <cstring>
 
+#include "jit/lift/codegen_options.h"
 #include "tests/jit/lift/native_run.h"
 
 namespace tracelift::jit {
@@ -34,7 +35,9 @@ class LoopReader : public CodeReader {
     std::memcpy(out.data(), bytes_.data() + (address - begin_), out.size());
     return true;
   }
-  bool IsConstant(uint64_t, size_t) const override { return false; }
+  bool IsConstant(uint64_t address, size_t size) const override {
+    return address >= begin_ && size <= bytes_.size() && address - begin_ <= bytes_.size() - size;
+  }
 
  private:
   uint64_t begin_ = 0;
@@ -52,6 +55,10 @@ std::unique_ptr<llvm::orc::LLJIT> MakeJit(bool optimise, std::string* failure) {
   llvm::InitializeNativeTarget();
   llvm::InitializeNativeTargetAsmPrinter();
   llvm::InitializeNativeTargetAsmParser();
+  if (!DisableUnsoundPasses()) {
+    *failure = "a pass that miscompiles cannot be turned off";
+    return nullptr;
+  }
   auto target = llvm::orc::JITTargetMachineBuilder::detectHost();
   if (!target) {
     *failure = llvm::toString(target.takeError());

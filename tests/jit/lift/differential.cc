@@ -8,9 +8,11 @@
 
 #include <cstring>
 #include <memory>
+#include <string_view>
 
 #include "jit/artifact.h"
 #include "jit/code/decoded_function.h"
+#include "jit/code/vex_forms.h"
 #include "jit/lift/lifter.h"
 #include "tests/jit/lift/assembly.h"
 #include "tests/jit/lift/machine_states.h"
@@ -21,8 +23,10 @@ namespace {
 
 using LiftedFunction = int32_t (*)(const MachineState*, MachineState*, int64_t, int64_t, uint32_t*);
 
-enum class Variant { kPlainO0, kPlainO2, kSlotsO2 };
-constexpr const char* kVariantNames[] = {"plain, O0", "plain, O2", "slots, O2"};
+// Slots: memory scalars live in registers. Dead flags: nobody reads them after the snippet, so that it computes only
+// those that it reads itself.
+enum class Variant { kPlainO0, kPlainO3, kSlotsO3, kDeadFlagsO3 };
+constexpr const char* kVariantNames[] = {"plain, O0", "plain, O3", "slots, O3", "dead flags, O3"};
 
 /// The arithmetic flags that `instruction` leaves undefined when it runs from `state`.
 uint64_t UndefinedFlags(const Instruction& instruction, const MachineState* state) {
@@ -34,13 +38,14 @@ uint64_t UndefinedFlags(const Instruction& instruction, const MachineState* stat
     case ZYDIS_MNEMONIC_SHR:
     case ZYDIS_MNEMONIC_SAR:
     case ZYDIS_MNEMONIC_ROL:
-    case ZYDIS_MNEMONIC_ROR: count_operand = 1; break;
+    case ZYDIS_MNEMONIC_ROR:
+    case ZYDIS_MNEMONIC_RCL:
+    case ZYDIS_MNEMONIC_RCR: count_operand = 1; break;
     case ZYDIS_MNEMONIC_SHLD:
     case ZYDIS_MNEMONIC_SHRD: count_operand = 2; break;
     default: return listed;
   }
-  const bool rotates =
-      instruction.info.mnemonic == ZYDIS_MNEMONIC_ROL || instruction.info.mnemonic == ZYDIS_MNEMONIC_ROR;
+  const bool rotates = instruction.info.meta.category == ZYDIS_CATEGORY_ROTATE;
   const ZydisDecodedOperand& count = instruction.operands[count_operand];
   const bool is_constant = count.type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
   const unsigned bits = instruction.operands[0].size;
@@ -56,7 +61,11 @@ uint64_t UndefinedFlags(const Instruction& instruction, const MachineState* stat
 
 /// Width of the floats whose NaN bits LLVM may exchange in this instruction, or 0.
 int SwappableNaN(ZydisMnemonic mnemonic) {
-  switch (mnemonic) {
+  if (IsFusedMultiplyAdd(mnemonic)) {
+    const std::string_view name = ZydisMnemonicGetString(mnemonic);
+    return name.back() == 's' ? 32 : 64;
+  }
+  switch (LegacyForm(mnemonic)) {
     case ZYDIS_MNEMONIC_ADDSS:
     case ZYDIS_MNEMONIC_ADDPS:
     case ZYDIS_MNEMONIC_MULSS:
@@ -99,7 +108,7 @@ class Lifting {
       functions_.push_back(function ? *function : nullptr);
       if (!function) result_.not_lifted.push_back(snippets_[i].lifted + ": " + Describe(function.error()));
     }
-    for (Variant variant : {Variant::kPlainO0, Variant::kPlainO2, Variant::kSlotsO2}) {
+    for (Variant variant : {Variant::kPlainO0, Variant::kPlainO3, Variant::kSlotsO3, Variant::kDeadFlagsO3}) {
       RunVariant(assembly, variant);
       if (!result_.failure.empty()) break;
     }
@@ -130,7 +139,7 @@ class Lifting {
       result_.failure = "lifted IR is not valid: " + problem;
       return;
     }
-    if (variant != Variant::kPlainO0) RunPasses(*module, "default<O2>");
+    if (variant != Variant::kPlainO0) RunPasses(*module, "default<O3>");
     if (llvm::Error error = jit->addIRModule({std::move(module), std::move(context)})) {
       result_.failure = llvm::toString(std::move(error));
       return;
@@ -142,8 +151,19 @@ class Lifting {
         return;
       }
       one.run = symbol->toPtr<LiftedFunction>();
+      const uint64_t before = result_.comparisons;
       Compare(assembly.codes()[one.snippet].begin, one, variant);
+      CountMnemonics(*functions_[one.snippet], result_.comparisons - before);
     }
+  }
+
+  void CountMnemonics(const FunctionCode& function, uint64_t comparisons) {
+    const std::vector<Instruction>& instructions = function.decoded().instructions;
+    std::set<std::string> mnemonics;  // the last instruction is the jump back
+    for (size_t i = 0; i + 1 < instructions.size(); ++i) {
+      mnemonics.insert(ZydisMnemonicGetString(instructions[i].info.mnemonic));
+    }
+    for (const std::string& mnemonic : mnemonics) result_.comparisons_of[mnemonic] += comparisons;
   }
 
   void LiftOne(llvm::Module& module, size_t i, Variant variant, std::vector<Compiled>* compiled) {
@@ -155,9 +175,16 @@ class Lifting {
     if (loop == LoopId::kNone) return not_lifted("no loop found");
     auto facts = AnalyseLoop(function.decoded(), loop);
     if (!facts) return not_lifted(Describe(facts.error()));
-    if (variant == Variant::kSlotsO2 && facts->slots.empty()) return;
-    if (variant != Variant::kSlotsO2) facts->slots.clear();
-    auto lifted = LiftLoop(module, function.decoded(), *facts, {}, fmt::format("lifted_{}", i));
+    if (variant == Variant::kSlotsO3 && facts->slots.empty()) return;
+    if (variant != Variant::kSlotsO3) facts->slots.clear();
+    LiftOptions lift_options;
+    if (variant == Variant::kDeadFlagsO3) {
+      if (function.decoded().instructions.size() == 2) return;  // a single one, and the jump back
+      RegisterSet flags;
+      flags.AddFlags();
+      lift_options.live_at_pause = RegisterSet::All() - flags;
+    }
+    auto lifted = LiftLoop(module, function.decoded(), *facts, lift_options, fmt::format("lifted_{}", i));
     if (!lifted) return not_lifted(Describe(lifted.error()));
     compiled->push_back({i, std::move(*facts), nullptr});
   }
@@ -206,12 +233,12 @@ class Lifting {
           ++result_.faults;
           continue;
         }
-        difference = "the CPU raised a divide fault, the lifted code did not";
+        difference = "the CPU raised a fault, the lifted code did not";
       } else if ((flags & kFlagDivideFault) != 0) {
         ++result_.declined;
         continue;
       } else {
-        uint64_t undefined = 0;
+        uint64_t undefined = variant == Variant::kDeadFlagsO3 ? kArithmeticFlags : 0;
         for (const Instruction& instruction : instructions) {
           undefined |= UndefinedFlags(instruction, instructions.size() == 2 ? &start.machine : nullptr);
         }
@@ -241,10 +268,11 @@ class Lifting {
     for (int i = 0; i < 16; ++i) {
       const uint8_t* want = expected.machine.vector[i].bytes.data();
       const uint8_t* have = actual.machine.vector[i].bytes.data();
-      if (SameBytes(want, have, 16, nan_width, &tolerated)) continue;
+      const int bytes = VectorBytes();
+      if (SameBytes(want, have, bytes, nan_width, &tolerated)) continue;
       return fmt::format("xmm{}: from {}, CPU {}, lifted {} (xmm2 {})", i,
-                         Hex(start.machine.vector[i].bytes.data(), 16), Hex(want, 16), Hex(have, 16),
-                         Hex(start.machine.vector[2].bytes.data(), 16));
+                         Hex(start.machine.vector[i].bytes.data(), bytes), Hex(want, bytes), Hex(have, bytes),
+                         Hex(start.machine.vector[2].bytes.data(), bytes));
     }
     for (size_t at = 0; at < kBufferBytes; at += 16) {
       const uint8_t* want = expected.memory.data() + at;

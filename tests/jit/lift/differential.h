@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,7 +25,7 @@ struct DifferentialOptions {
 
 struct Mismatch {
   std::string snippet;
-  std::string variant;  // "plain, O0", "plain, O2", "slots, O2"
+  std::string variant;  // "plain, O0", "plain, O3", "slots, O3", "dead flags, O3"
   std::string difference;
 };
 
@@ -33,6 +34,7 @@ struct DifferentialResult {
   std::vector<std::string> not_lifted;  // snippets with the reason
   std::string failure;                  // the harness itself failed: nothing below counts
   uint64_t comparisons = 0;             // whole states compared
+  std::map<std::string, uint64_t> comparisons_of;  // by mnemonic: those of snippets that contain it
   uint64_t nan_differences = 0;         // states that differ in bits of tolerated NaNs only
   uint64_t faults = 0;                  // states in which the CPU raised a divide fault, and so did we
   uint64_t declined = 0;                // divisions that we leave to the original though the CPU does them

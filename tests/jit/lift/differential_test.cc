@@ -11,8 +11,11 @@
 namespace tracelift::jit {
 namespace {
 
-constexpr const char* kCaseFiles[] = {"integer.cases",  "division.cases",    "sse_float.cases",
-                                      "sse_move.cases", "sse_integer.cases", "programs.cases"};
+constexpr const char* kCaseFiles[] = {"integer.cases",   "division.cases",    "sse_float.cases",
+                                      "sse_move.cases",  "sse_integer.cases", "programs.cases",
+                                      "vex_float.cases", "vex_fused.cases",   "vex_move.cases",
+                                      "vex_integer.cases", "vex_programs.cases",  "integer_bits.cases",
+                                      "strings.cases"};
 
 std::vector<std::string> CasesOf(const char* file) { return ReadCases(std::string(TL_CASES) + "/" + file); }
 
@@ -50,12 +53,27 @@ TEST(Differential, ReportsAWrongLifting) {
                    .mismatches.empty());
 }
 
+TEST(Differential, ReportsWrongUpperHalves) {
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "no AVX2";
+  EXPECT_FALSE(RunWrong("vaddpd xmm1, xmm1, xmm2", "addpd xmm1, xmm2").mismatches.empty());    // clears above 128 bits
+  EXPECT_FALSE(RunWrong("vaddpd ymm1, ymm1, ymm2", "vaddpd xmm1, xmm1, xmm2").mismatches.empty());
+  EXPECT_FALSE(RunWrong("vsubsd xmm1, xmm2, xmm3", "vsubsd xmm1, xmm1, xmm3").mismatches.empty());
+  EXPECT_FALSE(RunWrong("vmovups [rdi], ymm1", "vmovups [rdi], xmm1").mismatches.empty());
+  EXPECT_FALSE(RunWrong("vzeroupper", "nop").mismatches.empty());
+  EXPECT_FALSE(RunWrong("vfmadd213sd xmm1, xmm2, xmm3", "vmulsd xmm1, xmm1, xmm2; vaddsd xmm1, xmm1, xmm3")
+                   .mismatches.empty());  // rounds twice
+}
+
 TEST(Differential, ReportsInstructionsThatAreNotLifted) {
   EXPECT_EQ(RunWrong("cpuid", "cpuid").not_lifted.size(), 1u);
   EXPECT_NE(RunWrong("no such instruction", "nop").failure, "");
 }
 
 TEST(Lifter, AgreesWithTheCpuOnIntegers) { ExpectSame(RunFile("integer.cases", 250)); }
+
+TEST(Lifter, AgreesWithTheCpuOnBits) { ExpectSame(RunFile("integer_bits.cases", 300)); }
+
+TEST(Lifter, AgreesWithTheCpuOnStrings) { ExpectSame(RunFile("strings.cases", 500)); }
 
 TEST(Lifter, AgreesWithTheCpuOnDivision) {
   const DifferentialResult result = RunFile("division.cases", 2000);
@@ -75,6 +93,39 @@ TEST(Lifter, AgreesWithTheCpuOnVectorMoves) { ExpectSame(RunFile("sse_move.cases
 TEST(Lifter, AgreesWithTheCpuOnPackedIntegers) { ExpectSame(RunFile("sse_integer.cases", 300)); }
 
 TEST(Lifter, AgreesWithTheCpuOnShortPrograms) { ExpectSame(RunFile("programs.cases", 1000)); }
+
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+TEST(Lifter, AgreesWithTheCpuOnVexFloats) {
+  if (!HasAvx2()) GTEST_SKIP() << "no AVX2";
+  const DifferentialResult result = RunFile("vex_float.cases", 250);
+  ExpectSame(result);
+  EXPECT_LT(result.nan_differences, result.comparisons / 20);
+}
+
+TEST(Lifter, AgreesWithTheCpuOnFusedArithmetic) {
+  if (!HasAvx2()) GTEST_SKIP() << "no FMA";
+  const DifferentialResult result = RunFile("vex_fused.cases", 500);
+  ExpectSame(result);
+  EXPECT_LT(result.nan_differences, result.comparisons / 5);
+}
+
+TEST(Lifter, AgreesWithTheCpuOnVexMoves) {
+  if (!HasAvx2()) GTEST_SKIP() << "no AVX2";
+  ExpectSame(RunFile("vex_move.cases", 100));
+}
+
+TEST(Lifter, AgreesWithTheCpuOnVexIntegers) {
+  if (!HasAvx2()) GTEST_SKIP() << "no AVX2";
+  ExpectSame(RunFile("vex_integer.cases", 100));
+}
+
+TEST(Lifter, AgreesWithTheCpuOnVexPrograms) {
+  if (!HasAvx2()) GTEST_SKIP() << "no AVX2";
+  ExpectSame(RunFile("vex_programs.cases", 500));
+}
 
 TEST(Lifter, HasACaseForEveryInstructionOnTheAllowList) {
   std::vector<std::string> snippets;

@@ -34,6 +34,45 @@ TEST(LiftLoop, NumbersExitsByAddress) {
   EXPECT_EQ(RunLoop({.text = text, .gpr = {{kRax, 2}, {kRcx, 9}}, .passes = 99}).returned, 1);
 }
 
+/// Four cases chosen by the low bits of rcx, which counts passes; `dispatch` jumps through the table at rdx.
+std::string SwitchLoop(const std::string& dispatch, const std::string& entries) {
+  return "lea rdx, [rip+@Ltable]; mov eax, ecx; and eax, 3; " + dispatch +
+         "; @Lcase0: add rsi, 1; jmp @Lnext; @Lcase1: add rsi, 10; jmp @Lnext; @Lcase2: add rsi, 100; "
+         "@Lcase3: add rsi, 1000; @Lnext: add ecx, 1; cmp ecx, 1000; jb @L; jmp @Lout; @Ltable: " +
+         entries + "; @Lout: nop";
+}
+
+void ExpectSwitches(const std::string& text, const std::vector<uint64_t>& by_passes) {
+  for (size_t passes = 1; passes <= by_passes.size(); ++passes) {
+    const LoopRun run = RunLoop({.text = text, .gpr = {{kRcx, 0}, {kRsi, 0}}, .passes = static_cast<int64_t>(passes)});
+    EXPECT_EQ(run.returned, -1);
+    EXPECT_EQ(run.state.gpr[kRsi], by_passes[passes - 1]) << passes << " passes of " << text;
+  }
+}
+
+TEST(LiftLoop, FollowsJumpTables) {
+  const char* distances = ".long @Lcase0-@Ltable, @Lcase1-@Ltable, @Lcase2-@Ltable, @Lcase3-@Ltable";
+  const char* addresses = ".quad @Lcase0, @Lcase1, @Lcase2, @Lcase3";
+  const std::vector<uint64_t> expected = {1, 11, 1111, 2111, 2112, 2122, 3222, 4222};
+  ExpectSwitches(SwitchLoop("movsxd rax, dword ptr [rdx+rax*4]; add rax, rdx; jmp rax", distances), expected);
+  ExpectSwitches(SwitchLoop("movsxd rbx, dword ptr [rdx+rax*4]; add rdx, rbx; jmp rdx", distances), expected);
+  ExpectSwitches(SwitchLoop("jmp qword ptr [rdx+rax*8]", addresses), expected);
+  ExpectSwitches(SwitchLoop("mov rbx, [rdx+rax*8]; jmp rbx", addresses), expected);
+}
+
+// One case is the next pass, and one leaves the loop.
+TEST(LiftLoop, FollowsJumpTablesOutOfTheLoopAndToItsHeader) {
+  const std::string text =
+      "add rcx, 1; lea rdx, [rip+@Ltable]; mov eax, ecx; and eax, 3; movsxd rax, dword ptr [rdx+rax*4]; add rax, rdx; "
+      "jmp rax; @Lcase: add rsi, 1; jmp @L; "
+      "@Ltable: .long @Lout-@Ltable, @L-@Ltable, @Lcase-@Ltable, @Lcase-@Ltable; @Lout: test rsi, rsi";
+  EXPECT_EQ(RunLoop({.text = text, .gpr = {{kRcx, 0}, {kRsi, 0}}, .passes = 3}).returned, -1);
+  const LoopRun run = RunLoop({.text = text, .gpr = {{kRcx, 0}, {kRsi, 0}}, .passes = 9});
+  EXPECT_EQ(run.returned, 0);
+  EXPECT_EQ(run.state.gpr[kRcx], 4u);
+  EXPECT_EQ(run.state.gpr[kRsi], 2u);
+}
+
 TEST(LiftLoop, FoldsKnownValues) {
   const LoopCase loop{.text = "add rax, rcx; cmp rax, 1000; jb @L", .gpr = {{kRax, 1}, {kRcx, 7}},
                       .known = {{.gpr = kRcx, .low = 5}}, .passes = 2};
@@ -93,6 +132,23 @@ TEST(LiftedLoop, HoldsPackedFloatsAsScalars) {
   EXPECT_EQ(shape.phis, "rax:i64:affine");
   EXPECT_EQ(shape.accesses, "load double affine, load double affine, load double affine, load double affine, "
                             "store double affine, store double affine");
+}
+
+TEST(LiftedLoop, HoldsWideVectorsAsScalars) {
+  const LoopShapeText shape = ShapeOf("vmovupd ymm0, [rsi+rax]; vfmadd213pd ymm0, ymm1, [rdx+rax]; "
+                                      "vmovupd [rdi+rax], ymm0; add rax, 32; cmp rax, 3200; jne @L");
+  EXPECT_EQ(shape.phis, "rax:i64:affine");
+  std::string accesses = "load double affine";
+  for (int i = 1; i < 8; ++i) accesses += ", load double affine";
+  for (int i = 0; i < 4; ++i) accesses += ", store double affine";
+  EXPECT_EQ(shape.accesses, accesses);
+}
+
+TEST(LiftedLoop, CarriesNothingThroughClearedUpperHalves) {
+  const LoopShapeText shape = ShapeOf("vcvtsi2sd xmm0, xmm7, eax; vmulsd xmm0, xmm0, [rsi+rax*8]; "
+                                      "vmovsd [rdi+rax*8], xmm0; vzeroupper; add rax, 1; cmp rax, rcx; jne @L");
+  EXPECT_EQ(shape.phis, "rax:i64:affine");
+  EXPECT_EQ(shape.accesses, "load double affine, store double affine");
 }
 
 // As gcc -O2 ends the pixel loop of a Mandelbrot set: once after the escape, once after the last iteration.

@@ -75,6 +75,7 @@ LoopRun RunLoop(const LoopCase& loop) {
 
   MachineState in{};
   for (const auto& [gpr, value] : loop.gpr) in.gpr[gpr] = value;
+  in.rflags = loop.rflags;
   for (size_t i = 0; i < loop.slots.size(); ++i) std::memcpy(in.slot[i].bytes.data(), &loop.slots[i], 8);
   LoopRun run;
   run.state = in;

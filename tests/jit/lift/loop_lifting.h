@@ -14,6 +14,7 @@ namespace tracelift::jit {
 struct LoopCase {
   std::string text;  // the loop; @L is its first instruction
   std::vector<std::pair<Gpr, uint64_t>> gpr = {};
+  uint64_t rflags = 0;
   std::vector<uint64_t> slots = {};  // start values, by slot number
   std::vector<KnownValue> known = {};
   RegisterSet upper_zero = {};

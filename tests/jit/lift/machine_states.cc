@@ -75,9 +75,9 @@ void StateGenerator::Fill(const std::string& snippet, uint64_t buffer, TestState
   state->machine.rflags = (random_() & 0x8d5) | 0x202;
   state->machine.mxcsr = 0x1f80;
   for (int i = 0; i < 16; ++i) {
-    // Both halves of one kind more often than not, as programs have it.
+    // All elements of one kind more often than not, as programs have it.
     const uint64_t kind = Below(4);
-    for (size_t half = 0; half < 2; ++half) {
+    for (size_t half = 0; half < sizeof(VectorRegister) / 8; ++half) {
       const uint64_t bits = kind == 0   ? Double()
                             : kind == 1 ? static_cast<uint64_t>(Float()) << 32 | Float()
                             : kind == 2 ? Integer()
@@ -86,6 +86,13 @@ void StateGenerator::Fill(const std::string& snippet, uint64_t buffer, TestState
     }
   }
   if (Below(4) == 0) state->machine.vector[2] = state->machine.vector[1];
+  // Distances of shifts: mostly near the element's width.
+  if (snippet.find("vps") == 0 && Below(2) == 0) {
+    for (size_t at = 0; at < sizeof(VectorRegister); at += 4) {
+      const auto distance = static_cast<uint32_t>(Below(70));
+      std::memcpy(state->machine.vector[3].bytes.data() + at, &distance, 4);
+    }
+  }
   for (size_t at = 0; at < kBufferBytes; at += 8) {
     const uint64_t cell = Cell();
     std::memcpy(state->memory.data() + at, &cell, 8);

@@ -3,7 +3,7 @@
   .globl TlNativeRun
   .hidden TlNativeRun
   .type TlNativeRun, @function
-TlNativeRun:                       # rdi: MachineState to start from, rsi: code
+TlNativeRun:                       # rdi: MachineState to start from, rsi: code, edx: bytes of vector registers
   push %rbx
   push %rbp
   push %r12
@@ -12,9 +12,25 @@ TlNativeRun:                       # rdi: MachineState to start from, rsi: code
   push %r15
   mov %rsp, host_rsp(%rip)
   mov %rsi, target(%rip)
+  .macro VECTORS instruction, prefix, store
   .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-  movups 192+64*\n(%rdi), %xmm\n
+  .if \store
+  \instruction %\prefix\n, 192+64*\n(%rdi)
+  .else
+  \instruction 192+64*\n(%rdi), %\prefix\n
+  .endif
   .endr
+  .endm
+  mov %edx, vector_bytes(%rip)
+  cmp $32, %edx
+  je 2f
+  ja 3f
+  VECTORS movups, xmm, 0
+  jmp 4f
+2: VECTORS vmovups, ymm, 0
+  jmp 4f
+3: VECTORS vmovups, zmm, 0
+4:
   push 128(%rdi)
   popfq
   mov 0(%rdi), %rax
@@ -59,9 +75,17 @@ TlNativeExit:                      # snippets end by jumping here
   pop 128+TlNativeState(%rip)
   cld
   lea TlNativeState(%rip), %rdi
-  .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-  movups %xmm\n, 192+64*\n(%rdi)
-  .endr
+  cmpl $32, vector_bytes(%rip)
+  je 2f
+  ja 3f
+  VECTORS movups, xmm, 1
+  jmp 4f
+2: VECTORS vmovups, ymm, 1
+  vzeroupper
+  jmp 4f
+3: VECTORS vmovups, zmm, 1
+  vzeroupper
+4:
   pop %r15
   pop %r14
   pop %r13
@@ -73,6 +97,8 @@ TlNativeExit:                      # snippets end by jumping here
 
   .local host_rsp
   .comm host_rsp, 8, 8
+  .local vector_bytes
+  .comm vector_bytes, 4, 4
   .local target
   .comm target, 8, 8
   .globl TlNativeState

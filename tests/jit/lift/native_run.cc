@@ -7,7 +7,7 @@
 #include <cstring>
 
 extern "C" {
-void TlNativeRun(const tracelift::jit::MachineState* in, uint64_t code);
+void TlNativeRun(const tracelift::jit::MachineState* in, uint64_t code, int vector_bytes);
 void TlNativeExit();
 extern tracelift::jit::MachineState TlNativeState;
 }
@@ -26,6 +26,12 @@ void OnFault(int, siginfo_t*, void* context) {
 
 uint64_t NativeExitAddress() { return reinterpret_cast<uint64_t>(&TlNativeExit); }
 
+int VectorBytes() {
+  // Both ask for the operating system's support too.
+  static const int bytes = __builtin_cpu_supports("avx512f") ? 64 : __builtin_cpu_supports("avx") ? 32 : 16;
+  return bytes;
+}
+
 void InstallFaultHandler() {
   static uint8_t stack[64 * 1024];
   stack_t alternate{};
@@ -34,7 +40,10 @@ void InstallFaultHandler() {
   struct sigaction action {};
   action.sa_sigaction = OnFault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  if (sigaltstack(&alternate, nullptr) != 0 || sigaction(SIGFPE, &action, nullptr) != 0) std::abort();
+  if (sigaltstack(&alternate, nullptr) != 0) std::abort();
+  for (const int number : {SIGFPE, SIGILL}) {
+    if (sigaction(number, &action, nullptr) != 0) std::abort();
+  }
 }
 
 bool RunNative(const MachineState& in, uint64_t code, MachineState* out) {
@@ -42,11 +51,13 @@ bool RunNative(const MachineState& in, uint64_t code, MachineState* out) {
   MachineState start = in;
   start.rflags = (in.rflags & kArithmeticFlags) | kInterruptsEnabled;
   faulted = 0;
-  TlNativeRun(&start, code);
+  TlNativeRun(&start, code, VectorBytes());
   *out = in;
   out->gpr = TlNativeState.gpr;
   out->rflags = (in.rflags & ~kArithmeticFlags) | (TlNativeState.rflags & kArithmeticFlags);
-  for (int i = 0; i < 16; ++i) std::memcpy(out->vector[i].bytes.data(), TlNativeState.vector[i].bytes.data(), 16);
+  for (int i = 0; i < 16; ++i) {
+    std::memcpy(out->vector[i].bytes.data(), TlNativeState.vector[i].bytes.data(), static_cast<size_t>(VectorBytes()));
+  }
   return faulted == 0;
 }
 

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <random>
@@ -11,7 +13,7 @@
 #include "jit/function_code.h"
 #include "jit/patch/entry_block.h"
 #include "jit/region_image.h"
-#include "tests/jit/buffer_reader.h"
+#include "jit/code_reader.h"
 
 namespace tracelift::jit {
 
@@ -36,7 +38,11 @@ TL_LOOP(crowded_loop);
 TL_LOOP(jump_site_loop);
 TL_LOOP(copy_loop);
 TL_LOOP(calling_loop);
+TL_LOOP(table_loop);
+TL_LOOP(wide_table_loop);
 #undef TL_LOOP
+
+extern "C" const char test_tables[], test_tables_end[];
 
 struct TestLoop {
   const char* name;
@@ -49,9 +55,30 @@ struct TestLoop {
 
 inline uint64_t Address(const char* label) { return reinterpret_cast<uint64_t>(label); }
 
+/// The code of a test loop and the jump tables, which are taken for constant.
+class TestLoopReader : public CodeReader {
+ public:
+  explicit TestLoopReader(const TestLoop& loop)
+      : ranges_{{{Address(loop.begin), Address(loop.end)}, {Address(test_tables), Address(test_tables_end)}}} {}
+  bool Read(uint64_t address, std::span<uint8_t> out) const override {
+    if (!IsConstant(address, out.size())) return false;
+    std::memcpy(out.data(), reinterpret_cast<const void*>(address), out.size());
+    return true;
+  }
+  bool IsConstant(uint64_t address, size_t size) const override {
+    for (const AddressRange& range : ranges_) {
+      if (range.Contains(address) && size <= range.end - address) return true;
+    }
+    return false;
+  }
+
+ private:
+  std::array<AddressRange, 2> ranges_;
+};
+
 inline std::shared_ptr<const FunctionCode> Decode(const TestLoop& loop) {
-  const BufferReader reader = BufferReader::OfMemory(loop.begin, loop.end);
-  auto function = DecodeFunction(reader, reader.range());
+  const TestLoopReader reader(loop);
+  auto function = DecodeFunction(reader, {Address(loop.begin), Address(loop.end)});
   EXPECT_TRUE(function.has_value()) << loop.name;
   return *function;
 }

@@ -1,13 +1,17 @@
 #include "jit/region_image.h"
 
+#include <cpuid.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "jit/code/decoded_function.h"
+#include "jit/patch/entry_block.h"
 #include "tests/jit/patch/patched_loop.h"
 
 namespace tracelift::jit {
@@ -21,6 +25,7 @@ const TestLoop kLoops[] = {
     TL_TEST_LOOP(nested_loop),   TL_TEST_LOOP(crossing_loop),
     TL_TEST_LOOP(short_loop),    TL_TEST_LOOP(conditional_loop),
     TL_TEST_LOOP(crowded_loop),  TL_TEST_LOOP(jump_site_loop),
+    TL_TEST_LOOP(table_loop),    TL_TEST_LOOP(wide_table_loop),
     kMovedLoop.loop(),
 };
 constexpr uint64_t kPasses[] = {1, 2, 3, 7, 100};
@@ -217,6 +222,14 @@ TEST_F(RegionImageTest, CountsPassesOfACloneRun) {
   EXPECT_EQ(patched.arrivals(), 1u);
 }
 
+TEST(TestLoops, HaveTheJumpTablesTheyAreFor) {
+  for (const TestLoop& loop : {TL_TEST_LOOP(table_loop), TL_TEST_LOOP(wide_table_loop)}) {
+    const auto function = Decode(loop);
+    ASSERT_EQ(function->decoded().jump_tables.size(), 1u) << loop.name;
+    EXPECT_EQ(function->decoded().jump_tables[0].targets.size(), 8u) << loop.name;
+  }
+}
+
 TEST_F(RegionImageTest, TellsWhichExitWasTaken) {
   const TestLoop loop = TL_TEST_LOOP(search_loop);
   std::vector<uint32_t> seen;
@@ -237,6 +250,16 @@ TEST_F(RegionImageTest, TellsWhichExitWasTaken) {
   EXPECT_EQ(result.state.gpr[kRax], 1u);
   ASSERT_EQ(seen.size(), 2u);
   EXPECT_NE(seen[0], seen[1]);
+}
+
+/// Offset in an XSAVE area (0: not on this machine) and bytes of each part of registers 0 to 15.
+std::array<std::pair<size_t, size_t>, 3> VectorParts() {
+  const auto offset_of = [](uint32_t component) -> size_t {
+    uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+    const bool is_there = (HostXsaveLayout().mask >> component & 1) != 0;
+    return is_there && __get_cpuid_count(0xd, component, &eax, &ebx, &ecx, &edx) ? ebx : 0;
+  };
+  return {{{160, 16}, {offset_of(2), 16}, {offset_of(6), 32}}};
 }
 
 TEST_F(RegionImageTest, ReadsAndWritesTheContext) {
@@ -264,12 +287,16 @@ TEST_F(RegionImageTest, ReadsAndWritesTheContext) {
   EXPECT_EQ(state.gpr[kR10], expected.state.gpr[kR10]);
   EXPECT_EQ(state.gpr[kRsi], 1u);
   EXPECT_EQ(state.gpr[kRsp] + 8, expected.state.gpr[kRsp]);  // the return address is gone
-  for (int i = 0; i < 16; ++i) {
-    EXPECT_EQ(std::memcmp(state.vector[i].bytes.data(), expected.state.xsave + 160 + 16 * i, 16), 0) << i;
-  }
   expected.state.gpr[kR10] += 0x5555;
-  std::memset(expected.state.xsave + 160 + 16 * 3, 0xab, 16);
-  std::memset(expected.state.xsave + 160 + 16 * 15, 0xab, 16);
+  size_t at = 0;  // in each register
+  for (const auto& [offset, bytes] : VectorParts()) {
+    for (int i = 0; offset != 0 && i < 16; ++i) {
+      uint8_t* const part = expected.state.xsave + offset + bytes * static_cast<size_t>(i);
+      EXPECT_EQ(std::memcmp(state.vector[i].bytes.data() + at, part, bytes), 0) << i;
+      if (i == 3 || i == 15) std::memset(part, 0xab, bytes);
+    }
+    at += bytes;
+  }
   EXPECT_EQ(Difference(expected, actual), "");
 }
 
@@ -284,7 +311,7 @@ TEST(SavedContext, VectorsInTheirInitialStateAreZeroUntilWritten) {
   ReadContext(context, &state);
   EXPECT_EQ(state.vector[2].bytes[5], 0);
 
-  state.vector[2].bytes.fill(9);
+  std::fill_n(state.vector[2].bytes.begin(), 16, uint8_t{9});
   RegisterSet which;
   which.AddVector(2);
   which.AddFlags();
@@ -295,6 +322,28 @@ TEST(SavedContext, VectorsInTheirInitialStateAreZeroUntilWritten) {
   EXPECT_EQ(area[160 + 32], 9);
   EXPECT_EQ(area[160 + 48], 0) << "its neighbours become zero, as they were";
   EXPECT_EQ(context.rflags, 0x202u | 0x8d5) << "only the arithmetic flags";
+}
+
+TEST(SavedContext, UpperHalvesAreInUseOnlyWhileOneIsNotZero) {
+  const size_t upper = VectorParts()[1].first;
+  if (upper == 0) GTEST_SKIP() << "no AVX";
+  alignas(64) static uint8_t area[4096];
+  std::memset(area, 0x77, sizeof(area));
+  std::memset(area + 512, 0, 64);
+  SavedContext context = {};
+  context.xsave = area;
+  static MachineState state;
+  ReadContext(context, &state);
+  state.vector[5].bytes[20] = 1;
+  RegisterSet which;
+  which.AddVector(5);
+  WriteContext(state, which, &context);
+  EXPECT_EQ(area[512], 4);
+  EXPECT_EQ(area[upper + 16 * 5 + 4], 1);
+  EXPECT_EQ(area[upper + 16 * 6], 0) << "its neighbours become zero, as they were";
+  state.vector[5].bytes[20] = 0;
+  WriteContext(state, which, &context);
+  EXPECT_EQ(area[512], 0) << "as after vzeroupper";
 }
 
 TEST(SavedContext, RaisesMxcsrFlags) {

@@ -23,6 +23,59 @@ step:   .quad 0x0123456789abcdef
 
         .text
 
+# Switches: entries of 4 bytes relative to the table, through a register, and of 8 bytes, from memory. One case is the
+# next pass.
+        .macro  JUMP_BY_DISTANCE
+        movsxd  rax, dword ptr [r9 + rax*4]
+        add     rax, r9
+        jmp     rax
+        .endm
+        .macro  JUMP_BY_ADDRESS
+        jmp     qword ptr [r9 + rax*8]
+        .endm
+        .macro  TABLE_LOOP name, dispatch
+FUNCTION \name
+        lea     r9, [rip + \name\()_table]
+        .balign 16
+\name\()_header:
+        mov     rax, [rdi + rcx*8 + 0x100]
+        add     rcx, 1
+        cmp     rcx, rsi
+        jae     \name\()_out
+        and     eax, 7
+        \dispatch
+\name\()_0:
+        add     rdx, 1
+\name\()_1:
+        xor     rdx, rcx
+        jmp     \name\()_header
+\name\()_2:
+        add     r8, rdx
+        jmp     \name\()_header
+\name\()_out:
+        ret
+END \name
+        .endm
+        .macro  ENTRIES name, size, base
+        .irp    to, 0, 1, 2, header, 0, 2, header, 1
+        .\size  \name\()_\to \base
+        .endr
+        .endm
+
+TABLE_LOOP table_loop, JUMP_BY_DISTANCE
+TABLE_LOOP wide_table_loop, JUMP_BY_ADDRESS
+
+        .section .data.rel.ro, "aw"
+        .balign 8
+        .globl  test_tables, test_tables_end
+test_tables:
+table_loop_table:
+        ENTRIES table_loop, long, -table_loop_table
+wide_table_loop_table:
+        ENTRIES wide_table_loop, quad
+test_tables_end:
+        .text
+
 # Header is the site; the loop is in the middle of a leaf whose 16 locals live in the red zone.
 FUNCTION red_zone_loop
         .irp k, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16

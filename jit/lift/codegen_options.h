@@ -1,0 +1,13 @@
+// Settings of LLVM's code generator without which it makes wrong code of what the lifter makes. Private to jit/.
+#pragma once
+
+namespace tracelift::jit {
+
+/// Turns off passes that are known to miscompile. Before any code is generated, once per process; false when LLVM does
+/// not know a pass by the name it had, or the code generator is not linked.
+///
+/// x86-fixup-bw-insts (LLVM 19.1): `mov al, [rax]` becomes `movzx eax, byte ptr [rax]` although the rest of rax is used
+/// afterwards, because only implicit operands are asked whether they read it. The case is in integer_bits.cases.
+bool DisableUnsoundPasses();
+
+}  // namespace tracelift::jit
