@@ -13,6 +13,8 @@ namespace tracelift::offload {
 namespace {
 
 // Fewer timings than this say nothing about whether a variant wins.
+// One plan may rest on timings taken while another process, or our own report, had a core.
+constexpr int kPlansInARow = 3;
 constexpr uint64_t kEnoughTimings = 16;
 constexpr uint64_t kEnoughNs = 150'000'000;
 
@@ -92,9 +94,11 @@ void Session::Replan() {
   for (size_t i = 0; i < of_node.size(); ++i) {
     Finding& finding = *of_node[i];
     const Region& region = *finding.region;
-    if (finding.rejection || plan.ResourceOf(NodeId{static_cast<uint32_t>(i)}) != "home") continue;
+    if (finding.rejection) continue;
+    const bool home = plan.ResourceOf(NodeId{static_cast<uint32_t>(i)}) == "home";
+    finding.planned_home = home ? finding.planned_home + 1 : 0;
     if (region.variant_timing.count() < kEnoughTimings || region.variant_time_ns.load() < kEnoughNs) continue;
-    PutBack(finding, jit::RejectionReason::kPlannedAtHome);
+    if (finding.planned_home >= kPlansInARow) PutBack(finding, jit::RejectionReason::kPlannedAtHome);
   }
 }
 

@@ -98,6 +98,7 @@ void Session::Run() {
     }
     if (NowMs() - last_report > kReportEveryMs) {
       WriteReport(/*final=*/false);
+      ForgiveLosses();
       last_report = NowMs();
     }
   }

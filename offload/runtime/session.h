@@ -52,6 +52,7 @@ struct Finding {
   uint64_t judged_saved_ns = 0, judged_arrivals = 0;
   int rests = 0;                         // in a row, because it was entered and saved nothing worth it
   double rest_until_ms = 0;              // unpatched until then; 0: not resting
+  int planned_home = 0;                  // plans in a row that want it at home
 };
 
 class Session {
@@ -95,6 +96,7 @@ class Session {
   bool WaitForCapture(Finding& finding, double ms);
   bool CompileAndPublish(Finding& finding);
   void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
+  void ForgiveLosses();
   void Rest(Finding& finding);
   void WakeUp(Finding& finding);
   void FinishPending();

@@ -206,15 +206,19 @@ bool Session::CompileAndPublish(Finding& finding) {
   finding.declines_before = region.declines.load();
   finding.executions_before = region.executions.load();
   finding.guard_failures_before = GuardFailures(region);
-  // The compiler took a core from whatever ran meanwhile: that says nothing about regions.
-  for (Finding& other : findings_) {
-    if (!other.patched || other.awaiting_capture) continue;
-    StartWindow(other);
-    other.rests = 0;
-    if (other.region->consecutive_losses.exchange(0, std::memory_order_relaxed) > 0) other.region->image->SkipNext(0);
-  }
+  ForgiveLosses();
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
   return true;
+}
+
+// We took a core from whatever ran meanwhile: that says nothing about regions.
+void Session::ForgiveLosses() {
+  for (Finding& finding : findings_) {
+    if (!finding.patched || finding.awaiting_capture) continue;
+    StartWindow(finding);
+    finding.rests = 0;
+    if (finding.region->consecutive_losses.exchange(0, std::memory_order_relaxed) > 0) finding.region->image->SkipNext(0);
+  }
 }
 
 void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address) {
@@ -260,7 +264,7 @@ void Session::FinishPending() {
 // Looks after installed regions: compiles again for other values, puts back what does not run or does not win.
 void Session::Supervise() {
   for (Finding& finding : findings_) {
-    if (finding.rest_until_ms > 0) WakeUp(finding);
+    if (finding.rest_until_ms > 0 && !finding.rejection) WakeUp(finding);
     if (!finding.patched || finding.awaiting_capture || finding.rejection) continue;
     Region& region = *finding.region;
     if (region.mismatches.load(std::memory_order_relaxed) > 0) {
