@@ -15,6 +15,9 @@ packages=(
   # programs that the tests run, with tracelift and without
   octave libblas3 nodejs perl sqlite3 openssl bc jq tcl m4 gnupg libxml2-utils
   gzip bzip2 xz-utils zstd zip unzip file patch libjemalloc2 libtcmalloc-minimal4
+  lz4 brotli lzip plzip pigz pbzip2 lzop ncompress gawk dc lua5.4 luajit nasm tcc redis-server redis-tools memcached
+  flac netpbm optipng gifsicle argon2 xxhash units minisat lp-solve glpk-utils gsl-bin cpio rsync strace expect mksh
+  busybox-static xsltproc bison flex parallel zsh libjpeg-turbo-progs webp lame sox hmmer bwa
 )
 
 missing=()

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "jit/float_environment.h"
 #include "jit/footprint.h"
 #include "jit/machine_state.h"
 
@@ -43,12 +45,14 @@ struct Artifact {
   std::string symbol;                 // of the ChunkFunction
   FootprintProgram footprint;
   std::vector<Guard> guards;
+  std::optional<FloatControl> float_control;  // runs under this one only; none: under any, it does not compute with floats
   RegisterSet live_at_header;         // registers the original needs when it is resumed at the header
   RegisterSet written;                // registers the chunk function may change in `out`
   int group = 1;                      // the chunk function is fastest for multiples of so many passes
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes the state after `first` passes to `out`
   uint64_t header = 0;
+  int64_t callee_stack = 0;           // bytes below the program's rsp that belong to the pass alone
   std::string ir;                     // optimised LLVM IR when asked for, else empty
   CompileTimes times;
 };

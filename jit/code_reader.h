@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace tracelift::jit {
@@ -28,6 +29,8 @@ class CodeReader {
   virtual bool Read(uint64_t address, std::span<uint8_t> out) const = 0;
   /// True when [address, address+size) lies in memory that can never change (a read-only segment of a module).
   virtual bool IsConstant(uint64_t address, size_t size) const = 0;
+  /// The widest known range around `address` that is constant; empty when not even that byte is.
+  virtual AddressRange ConstantAround(uint64_t address) const { return {address, address + (IsConstant(address, 1) ? 1u : 0u)}; }
   /// What a call to `address` ends up in, linkage tables followed.
   virtual KnownCallee CalleeAt(uint64_t address) const {
     (void)address;
@@ -37,6 +40,22 @@ class CodeReader {
   virtual KnownCallee CalleeThrough(uint64_t address) const {
     (void)address;
     return KnownCallee::kNone;
+  }
+  /// The function that the pointer at `entry`, part of a linkage table (GOT), is bound to; nullopt when it is none, not
+  /// bound yet, or not known.
+  virtual std::optional<uint64_t> LinkedFunction(uint64_t entry) const {
+    (void)entry;
+    return std::nullopt;
+  }
+  /// Calls of `address`, linkage tables followed, never come back: abort, a function that throws. May be false for such.
+  virtual bool NeverReturns(uint64_t address) const {
+    (void)address;
+    return false;
+  }
+  /// Bounds of the function around `address`, as the unwind tables of its module tell; nullopt when they do not.
+  virtual std::optional<AddressRange> FunctionAround(uint64_t address) const {
+    (void)address;
+    return std::nullopt;
   }
 };
 

@@ -25,6 +25,10 @@ struct CompileOptions {
 std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
                                                const MachineState& observed, const CompileOptions& options);
 
+/// The function with what `loop` calls spliced into the loop, as far as it can be lifted; loops keep their ids. Previews,
+/// images and artifacts of one region must come from the same function.
+std::shared_ptr<const FunctionCode> WithCallees(const CodeReader& reader, const FunctionCode& function, LoopId loop);
+
 /// The slots and registers CompileLoop will want to see; also the cheap static checks (control flow, instructions).
 struct LoopPreview {
   std::vector<Slot> slots;

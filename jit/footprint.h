@@ -30,7 +30,7 @@ inline constexpr int kMaxAccesses = 128;
 enum class ExprOp : uint8_t {
   kConst,  // imm (signed)
   kGpr,    // register number imm at entry, 64 bits, signed
-  kSlot,   // slot number imm, its low `width` bits, signed
+  kSlot,   // `width` bits from byte imm of all slots, laid out kSlotBytes apart, signed
   kIv,     // iteration number of loop imm, counted from 0
   kAdd,
   kMul,
@@ -61,6 +61,7 @@ struct ExprNode {
 struct LoopDim {
   int parent = -1;                // enclosing dimension, -1 for loop 0
   ExprId backedge_taken = kNoExpr;  // times the header is reached again; kNoExpr: not known before it runs
+  bool body_only = false;           // the last time, the header leaves the loop before any access
   bool must_divide = false;         // compiled code relies on backedge_taken: an entry where it fails is declined
 };
 

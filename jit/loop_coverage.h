@@ -28,12 +28,14 @@ struct LoopCoverage {
   bool is_innermost = true;
   int instruction_count = 0;
   FloatUse float_use = FloatUse::kNone;
+  bool uses_x87 = false;  // long double, whose 80 bits nothing but x87 computes
   std::optional<Rejection> rejection;  // none: it can be lifted
   /// With kUnsupportedInstruction: the forms of instruction that are not lifted, each once: "vaddpd", "lock add".
   std::vector<std::string> unlifted;
 };
 
-/// In the order of FunctionCode::loops. Thread rule: any number of threads may ask, also about the same function.
-std::vector<LoopCoverage> CoverLoops(const FunctionCode& function, bool innermost_only);
+/// In the order of FunctionCode::loops. Functions that a loop calls are looked for through `reader`, which `function` was
+/// decoded from. Thread rule: any number of threads may ask, also about the same function.
+std::vector<LoopCoverage> CoverLoops(const CodeReader& reader, const FunctionCode& function, bool innermost_only);
 
 }  // namespace tracelift::jit

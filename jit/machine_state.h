@@ -15,7 +15,9 @@ enum Gpr : uint8_t { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8, kR9, k
 
 inline constexpr int kGprCount = 16;
 inline constexpr int kVectorCount = 32;
-inline constexpr int kMaxSlots = 48;
+inline constexpr int kMaskCount = 8;
+inline constexpr int kMaxSlots = 96;
+inline constexpr int kSlotBytes = 64;
 
 /// One vector register, widest form; SSE code uses the low 16 bytes and leaves the rest as it found them, AVX code the
 /// low 32 or 16 and clears the rest.
@@ -23,9 +25,9 @@ struct alignas(64) VectorRegister {
   std::array<uint8_t, 64> bytes;
 };
 
-/// A memory scalar at an address that does not change inside the region, kept as if it were a register.
+/// Memory at an address that does not change inside the region (jit/slot.h), kept as if it were a register.
 struct alignas(16) SlotValue {
-  std::array<uint8_t, 16> bytes;
+  std::array<uint8_t, kSlotBytes> bytes;
 };
 
 struct MachineState {
@@ -35,23 +37,26 @@ struct MachineState {
   uint32_t mxcsr;                                   // offset 144
   uint32_t reserved[11];                            // pads to 192
   std::array<VectorRegister, kVectorCount> vector;  // offset 192
-  std::array<SlotValue, kMaxSlots> slot;            // offset 2240
+  std::array<uint64_t, kMaskCount> mask;            // offset 2240: k0 to k7
+  std::array<SlotValue, kMaxSlots> slot;            // offset 2304
 };
 
 static_assert(offsetof(MachineState, rflags) == 128);
 static_assert(offsetof(MachineState, rip) == 136);
 static_assert(offsetof(MachineState, mxcsr) == 144);
 static_assert(offsetof(MachineState, vector) == 192);
-static_assert(offsetof(MachineState, slot) == 2240);
+static_assert(offsetof(MachineState, mask) == 2240);
+static_assert(offsetof(MachineState, slot) == 2304);
 
 /// A set of registers: general purpose ones, vector registers in two parts (the low 8 bytes, and what lies above: scalar
-/// code leaves garbage there), and the arithmetic flags (CF PF AF ZF SF OF) as one.
+/// code leaves garbage there), the arithmetic flags (CF PF AF ZF SF OF) as one, and the mask registers of AVX-512.
 class RegisterSet {
  public:
   static constexpr RegisterSet All() {
     RegisterSet all;
     for (int n = 0; n < kGprCount; ++n) all.AddGpr(n);
     for (int n = 0; n < kVectorCount; ++n) all.AddVector(n);
+    for (int n = 0; n < kMaskCount; ++n) all.AddMask(n);
     all.AddFlags();
     return all;
   }
@@ -64,7 +69,9 @@ class RegisterSet {
   }
   constexpr void AddVectorLow(int n) { low_ |= uint32_t{1} << n; }
   constexpr void AddFlags() { scalar_ |= kFlags; }
-  constexpr void RemoveGprs() { scalar_ &= kFlags; }
+  constexpr void AddMask(int n) { scalar_ |= kFirstMask << n; }
+  constexpr void RemoveGpr(int n) { scalar_ &= ~(uint64_t{1} << n); }
+  constexpr void RemoveGprs() { scalar_ &= ~(kFlags - 1); }
   constexpr void RemoveVectorUpper(int n) { upper_ &= ~(uint32_t{1} << n); }
   constexpr void RemoveVectorLow(int n) { low_ &= ~(uint32_t{1} << n); }
   constexpr void RemoveVector(int n) {
@@ -75,6 +82,7 @@ class RegisterSet {
   constexpr bool HasVector(int n) const { return (low_ | upper_) >> n & 1; }
   constexpr bool HasVectorUpper(int n) const { return upper_ >> n & 1; }
   constexpr bool HasFlags() const { return (scalar_ & kFlags) != 0; }
+  constexpr bool HasMask(int n) const { return (scalar_ & kFirstMask << n) != 0; }
   constexpr RegisterSet operator|(RegisterSet o) const {
     return {scalar_ | o.scalar_, low_ | o.low_, upper_ | o.upper_};
   }
@@ -88,9 +96,10 @@ class RegisterSet {
 
  private:
   static constexpr uint64_t kFlags = uint64_t{1} << kGprCount;
+  static constexpr uint64_t kFirstMask = kFlags << 1;
   constexpr RegisterSet(uint64_t scalar, uint32_t low, uint32_t upper) : scalar_(scalar), low_(low), upper_(upper) {}
 
-  uint64_t scalar_ = 0;  // bit n: gpr n; bit 16: flags
+  uint64_t scalar_ = 0;  // bit n: gpr n; bit 16: flags; bit 17 + n: mask n
   uint32_t low_ = 0, upper_ = 0;
 };
 

@@ -123,8 +123,10 @@ class Patcher {
   std::expected<void, Rejection> Install(const RegionImage& image);
   std::expected<void, Rejection> Remove(const RegionImage& image);
   /// For a SIGTRAP handler: if `rip` follows an int3 of ours, the address to continue at, else 0.
-  /// Async-signal-safe.
+  /// Async-signal-safe. The handler must block all signals: the handler of another could meet an int3 meanwhile.
   uint64_t HandleTrap(uint64_t rip) const;
+  /// Undoes our changes in a copy of the code at `address`.
+  void ShowOriginal(uint64_t address, std::span<uint8_t> code) const;
   /// In a forked child: puts back the original bytes everywhere without locks or allocation.
   void RestoreAll();
 

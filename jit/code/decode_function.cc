@@ -41,7 +41,7 @@ std::vector<Instruction> DecodeInstructions(std::span<const uint8_t> code, uint6
 
 void FinishBlock(const Instruction& last, BasicBlock* block) {
   block->end = last.next();
-  if (!last.valid) {
+  if (!last.valid || last.never_returns) {
     block->end_kind = BlockEnd::kStop;
     return;
   }
@@ -61,6 +61,8 @@ void FinishBlock(const Instruction& last, BasicBlock* block) {
     case BlockEnd::kReturn:
     case BlockEnd::kIndirect:
     case BlockEnd::kTable:
+    case BlockEnd::kEnter:
+    case BlockEnd::kLeave:
     case BlockEnd::kStop:
       break;
   }
@@ -102,6 +104,77 @@ void ApplyTables(DecodedFunction* function) {
   }
 }
 
+KnownCallee CalleeOf(const CodeReader& reader, const Instruction& call) {
+  const ZydisDecodedOperand& target = call.operands[0];
+  ZyanU64 address = 0;
+  if (ZYAN_FAILED(ZydisCalcAbsoluteAddress(&call.info, &target, call.address, &address))) return KnownCallee::kNone;
+  if (target.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return reader.CalleeAt(address);
+  return target.mem.base == ZYDIS_REGISTER_RIP ? reader.CalleeThrough(address) : KnownCallee::kNone;
+}
+
+/// Keeps the bytes of a RIP-relative operand that never changes.
+void KeepConstant(const CodeReader& reader, Instruction* instruction, std::vector<ConstantBytes>* constants) {
+  for (int i = 0; i < instruction->info.operand_count_visible; ++i) {
+    const ZydisDecodedOperand& operand = instruction->operands[i];
+    const size_t bytes = operand.size / 8;
+    ZyanU64 address = 0;
+    if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type != ZYDIS_MEMOP_TYPE_MEM ||
+        operand.mem.base != ZYDIS_REGISTER_RIP || operand.actions != ZYDIS_OPERAND_ACTION_READ || bytes == 0 ||
+        bytes > sizeof(ConstantBytes) ||
+        ZYAN_FAILED(ZydisCalcAbsoluteAddress(&instruction->info, &operand, instruction->address, &address)) ||
+        !reader.IsConstant(address, bytes)) {
+      continue;
+    }
+    ConstantBytes value{};
+    if (!reader.Read(address, {value.data(), bytes})) continue;
+    instruction->constant = static_cast<int32_t>(constants->size());
+    constants->push_back(value);
+    return;
+  }
+}
+
+/// Instructions, blocks and edges, as far as the tables known lead.
+std::unique_ptr<DecodedFunction> MakeBlocks(const CodeReader& reader, std::span<const uint8_t> code, AddressRange bounds,
+                                            const ReachableCode& reachable, std::vector<JumpTable> tables) {
+  auto function = std::make_unique<DecodedFunction>();
+  function->bounds = bounds;
+  function->jump_tables = std::move(tables);
+  function->instructions = DecodeInstructions(code, bounds.begin, reachable);
+  for (Instruction& instruction : function->instructions) {
+    if (!instruction.valid) continue;
+    if (instruction.info.meta.category == ZYDIS_CATEGORY_CALL) {
+      instruction.callee = CalleeOf(reader, instruction);
+      instruction.never_returns = CallNeverReturns(reader, instruction.info, instruction.next());
+    }
+    KeepConstant(reader, &instruction, &function->constants);
+  }
+  BuildBlocks(reachable, function.get());
+  ApplyTables(function.get());
+  LinkBlocks(function.get());
+  return function;
+}
+
+constexpr int kMostRounds = 50;  // of finding jump tables: each table leads to further ones
+
+/// The end of a block that leads where no program can be; such addresses would be taken for copies of callees. Damaged
+/// code jumps so far, and code at low addresses.
+const Instruction* JumpOutOfUserSpace(const DecodedFunction& function) {
+  for (const BasicBlock& block : function.blocks) {
+    if (std::ranges::any_of(block.targets, IsInCopy)) return &function.instructions[block.first + block.count - 1];
+  }
+  return nullptr;
+}
+
+uint64_t HashOf(std::span<const uint8_t> code, const std::vector<JumpTable>& tables) {
+  uint64_t hash = XXH3_64bits(code.data(), code.size());
+  for (const JumpTable& table : tables) {
+    hash = XXH3_64bits_withSeed(table.targets.data(), table.targets.size() * sizeof(uint64_t), hash);
+  }
+  return hash;
+}
+
+}  // namespace
+
 void LinkBlocks(DecodedFunction* function) {
   for (size_t b = 0; b < function->blocks.size(); ++b) {
     BasicBlock& block = function->blocks[b];
@@ -118,48 +191,13 @@ void LinkBlocks(DecodedFunction* function) {
   }
 }
 
-KnownCallee CalleeOf(const CodeReader& reader, const Instruction& call) {
-  const ZydisDecodedOperand& target = call.operands[0];
-  ZyanU64 address = 0;
-  if (ZYAN_FAILED(ZydisCalcAbsoluteAddress(&call.info, &target, call.address, &address))) return KnownCallee::kNone;
-  if (target.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return reader.CalleeAt(address);
-  return target.mem.base == ZYDIS_REGISTER_RIP ? reader.CalleeThrough(address) : KnownCallee::kNone;
-}
-
-/// Instructions, blocks and edges, as far as the tables known lead.
-std::unique_ptr<DecodedFunction> MakeBlocks(const CodeReader& reader, std::span<const uint8_t> code, AddressRange bounds,
-                                            const ReachableCode& reachable, std::vector<JumpTable> tables) {
-  auto function = std::make_unique<DecodedFunction>();
-  function->bounds = bounds;
-  function->jump_tables = std::move(tables);
-  function->instructions = DecodeInstructions(code, bounds.begin, reachable);
-  for (Instruction& instruction : function->instructions) {
-    if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL) {
-      instruction.callee = CalleeOf(reader, instruction);
-    }
-  }
-  BuildBlocks(reachable, function.get());
-  ApplyTables(function.get());
-  LinkBlocks(function.get());
-  return function;
-}
-
-constexpr int kMostRounds = 50;  // of finding jump tables: each table leads to further ones
-
-uint64_t HashOf(std::span<const uint8_t> code, const std::vector<JumpTable>& tables) {
-  uint64_t hash = XXH3_64bits(code.data(), code.size());
-  for (const JumpTable& table : tables) {
-    hash = XXH3_64bits_withSeed(table.targets.data(), table.targets.size() * sizeof(uint64_t), hash);
-  }
-  return hash;
-}
-
-}  // namespace
-
 std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(const CodeReader& reader,
                                                                              AddressRange bounds) {
   if (bounds.end <= bounds.begin) {
     return std::unexpected(Rejection{RejectionReason::kUnreadableCode, bounds.begin, "an empty range"});
+  }
+  if (IsInCopy(bounds.end - 1)) {
+    return std::unexpected(Rejection{RejectionReason::kUnreadableCode, bounds.begin, "outside of user space"});
   }
   if (bounds.size() > kMaxFunctionBytes) {
     return std::unexpected(Rejection{RejectionReason::kFunctionTooLarge, bounds.begin,
@@ -179,7 +217,7 @@ std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(con
   std::unique_ptr<DecodedFunction> function;
   int round = 0;
   for (Guesses guesses = Guesses::kByIndirectJumps;; ++round) {
-    reachable = FindReachableCode(code, bounds.begin, tables);
+    reachable = FindReachableCode(code, bounds.begin, tables, &reader);
     if (!reachable.has_value()) return std::unexpected(std::move(reachable.error()));
     function = MakeBlocks(reader, code, bounds, *reachable, tables);
     std::vector<JumpTable> proven = FindJumpTables(reader, *function, *reachable, guesses);
@@ -194,6 +232,9 @@ std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(con
     tables = std::move(proven);
   }
   function->code_hash = HashOf(code, tables);
+  if (const Instruction* jump = JumpOutOfUserSpace(*function)) {
+    return std::unexpected(Rejection{RejectionReason::kUnsupportedInstruction, jump->address, Disassemble(*jump)});
+  }
   // Blocks are final from here on; what follows only adds facts about them.
 
   const FlowGraph graph = MakeFlowGraph(*function, *reachable);
@@ -202,6 +243,8 @@ std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(con
     function->blocks[b].immediate_dominator =
         dominators[b] < static_cast<int>(function->blocks.size()) ? dominators[b] : -1;
   }
+  for (uint32_t offset : reachable->entered_inside) function->entered_inside.push_back(bounds.begin + offset);
+  std::ranges::sort(function->entered_inside);
   FindLoops(graph, dominators, *reachable, function.get());
   function->live_in = LiveIn(*function);
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,16 +37,32 @@ class InstructionBytes {
   uint8_t size_ = 0;
 };
 
+/// Copies of callees that are spliced into a function (jit/code/callees.h) have addresses of their own: the bits above
+/// those of user space count the copies.
+inline constexpr int kUserAddressBits = 48;
+constexpr bool IsInCopy(uint64_t address) { return address >> kUserAddressBits != 0; }
+constexpr uint64_t OriginalAddress(uint64_t address) { return address & ((uint64_t{1} << kUserAddressBits) - 1); }
+
+/// What becomes of a call and of the return that answers it when the callee is spliced in: a push and a pop. After a call
+/// through a linkage table nothing is left but what the ABI promises, because anybody might have been called: results, and
+/// the registers that callees keep.
+enum class Linkage : uint8_t { kNone, kEnter, kLeave, kLeaveLinked };
+
 struct Instruction {
   uint64_t address = 0;
   bool valid = false;  // false: bytes not decodable; length is then 1
   bool jumps_by_table = false;              // an indirect jump whose targets are known
+  bool never_returns = false;               // a call that control does not come back from: nothing follows it
+  Linkage linkage = Linkage::kNone;         // of a call whose callee follows, or of a return from it
   KnownCallee callee = KnownCallee::kNone;  // of a call
+  int32_t constant = -1;                    // its memory operand never changes: index in DecodedFunction::constants
   InstructionBytes bytes;
   ZydisDecodedInstruction info{};
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT]{};  // info.operand_count of them, implicit ones included
 
   uint64_t next() const { return address + bytes.size(); }
+  /// What rip holds while it runs, which relative operands count from.
+  uint64_t rip() const { return OriginalAddress(next()); }
 };
 
 /// "addsd xmm0, qword ptr [rax+rcx*8]": Intel syntax with absolute addresses.
@@ -60,6 +77,8 @@ enum class BlockEnd : uint8_t {
   kIndirect,     // jmp reg/mem: successors unknown
   kStop,         // ud2, hlt, undecodable bytes, or end of the function's bytes
   kTable,        // an indirect jump through a proven jump table; targets are its distinct entries, ascending
+  kEnter,        // a call of a function that is spliced in; target[0] is where its copy begins
+  kLeave,        // a return from such a copy; target[0] is where its caller goes on
 };
 
 /// A switch: an indirect jump of which it is proven where it goes.
@@ -80,7 +99,12 @@ struct BasicBlock {
   std::vector<int> predecessors;
   int immediate_dominator = -1;  // -1 for entries and unreachable blocks
   int innermost_loop = -1;       // index in loops, -1 outside
+  bool passable = true;          // every instruction is lifted
+  int64_t stack_after = 0;       // bytes that copies of callees have taken from the stack at its end
 };
+
+/// A memory operand of at most 64 bytes that never changes.
+using ConstantBytes = std::array<uint8_t, 64>;
 
 struct DecodedFunction {
   AddressRange bounds;
@@ -88,21 +112,40 @@ struct DecodedFunction {
   std::vector<BasicBlock> blocks;         // ascending by address
   std::vector<LoopInfo> loops;
   std::vector<bool> loop_irreducible;  // per loop: entered elsewhere than at the header
+  std::vector<uint64_t> entered_inside;  // targets of branches that lie inside another instruction, ascending
   std::vector<JumpTable> jump_tables;  // ascending by address of the jump
   uint64_t code_hash = 0;              // of the bytes, and of the tables
   std::vector<RegisterSet> live_in;  // per block: registers live at its first instruction
+  std::vector<ConstantBytes> constants;
+  // What functions outside read when control goes there, where that is known: by address of the call, or of the place that
+  // a jump leads to.
+  std::map<uint64_t, RegisterSet> read_beyond;
+  int64_t callee_stack = 0;  // most bytes of stack that copies of callees take, return addresses included
+  std::map<uint64_t, std::string> opaque_calls;  // by address of the call: why its callee was not spliced in
 
   int BlockAt(uint64_t address) const;  // the block that begins at `address`, or -1
   const Instruction* InstructionAt(uint64_t address) const;
+  /// Instructions as lines of debug locations, counted from 1.
+  unsigned LineOf(uint64_t address) const;
+  const Instruction* InstructionOnLine(unsigned line) const;  // null: there is no such line
   /// The table of a block that ends in kTable, null for others.
   const JumpTable* TableOf(const BasicBlock& block) const;
+  /// Some branch of the function leads into the middle of one of its instructions.
+  bool IsEnteredInside(const BasicBlock& block) const;
   /// Block indices of a loop, header first.
   std::vector<int> LoopBlocks(LoopId loop) const;
-  /// Those without detours: blocks that end in an unknown call or an indirect jump and need not be passed on every way
-  /// round (the error path of sqrt, an assertion), and what only they lead to. Going there leaves the region. When no
-  /// way round is free of them, all blocks of the loop.
+  /// Those without detours: blocks that end in an unknown call or an indirect jump, or hold an instruction that is not
+  /// lifted, and need not be passed on every way round (the error path of sqrt, an assertion), and what only they lead
+  /// to. Going there leaves the region. When no way round is free of them, all blocks of the loop.
   std::vector<int> LiftedBlocks(LoopId loop) const;
+  /// The block can be part of a region: it does not end in an unknown call or an indirect jump, and is not marked.
+  bool CanPass(const BasicBlock& block) const;
+  /// The blocks of a loop that cannot be part of a region although every way round leads through them.
+  std::vector<int> Obstacles(LoopId loop) const;
 };
+
+/// Successors and predecessors of all blocks, from their targets.
+void LinkBlocks(DecodedFunction* function);
 
 /// Explicit and implicit registers of one instruction (xmm/ymm/zmm are the same vector register; partial writes
 /// count as read and write). An instruction that zeroes a register (xor r,r; pxor x,x) does not read it.
@@ -110,16 +153,20 @@ struct RegisterUse {
   RegisterSet reads, writes;
 };
 RegisterUse UseOf(const Instruction& instruction);
+/// Registers that nobody may rely on after a call of any function; those of results are not among them.
+RegisterSet LostByLinkedCall();
 
 /// What the lifter needs to know about one loop before it starts.
 struct LoopFacts {
   LoopId loop = LoopId::kNone;
   uint64_t header = 0;
   RegisterSet written;          // by any instruction of the loop
+  RegisterSet clobbered;        // of those, without what callees restore before they return
   RegisterSet live_at_header;   // registers that matter when the header is reached (loop and what follows it)
   std::vector<Slot> slots;      // memory scalars that can live in registers
   std::vector<uint64_t> exits;  // addresses outside the lifted blocks that they branch to, ascending, unique
   std::vector<bool> is_detour;       // per exit: inside the loop, but not lifted
+  std::vector<int64_t> exit_stack;   // per exit: bytes that copies of callees have taken from the stack there
 };
 
 /// Checks that the loop is liftable as far as control flow goes: rejects irreducible loops, calls, indirect branches,

@@ -67,6 +67,24 @@ FlowGraph MakeFlowGraph(const DecodedFunction& function, const ReachableCode& re
   return graph;
 }
 
+FlowGraph MakeFlowGraph(const DecodedFunction& function, std::span<const int> blocks) {
+  FlowGraph graph;
+  graph.successors.resize(blocks.size());
+  graph.predecessors.resize(blocks.size());
+  graph.dispatcher = -1;
+  std::vector<int> node_of(function.blocks.size(), -1);
+  for (size_t i = 0; i < blocks.size(); ++i) node_of[blocks[i]] = static_cast<int>(i);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    for (int successor : function.blocks[blocks[i]].successors) {
+      if (node_of[successor] < 0) continue;
+      graph.successors[i].push_back(node_of[successor]);
+      graph.predecessors[node_of[successor]].push_back(static_cast<int>(i));
+    }
+  }
+  Number(&graph);
+  return graph;
+}
+
 std::vector<int> ImmediateDominators(const FlowGraph& graph) {
   // Works on places in reverse post order, where a dominator always has the smaller number.
   std::vector<int> dominator(graph.reverse_post_order.size(), -1);

@@ -1,6 +1,7 @@
 // The control flow graph as numbers, and dominators over it.
 #pragma once
 
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,8 @@ struct FlowGraph {
 };
 
 FlowGraph MakeFlowGraph(const DecodedFunction& function, const ReachableCode& reachable);
+/// Of some of its blocks only, entered at the first of them; node i is blocks[i]. Without a dispatcher (-1).
+FlowGraph MakeFlowGraph(const DecodedFunction& function, std::span<const int> blocks);
 
 /// Per node its immediate dominator, -1 for the entry and for unreachable nodes. Cooper, Harvey, Kennedy: A Simple,
 /// Fast Dominance Algorithm (2001).

@@ -11,6 +11,9 @@
 #include <cstring>
 #include <string_view>
 
+#include "jit/code/elf_dynamic.h"
+#include "jit/code/never_returns.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -101,6 +104,10 @@ std::optional<uint64_t> LinkageSlot(const CodeReader& reader, uint64_t address) 
 
 }  // namespace
 
+ElfFile::ElfFile(ElfFile&&) noexcept = default;
+ElfFile& ElfFile::operator=(ElfFile&&) noexcept = default;
+ElfFile::~ElfFile() = default;
+
 std::expected<ElfFile, std::string> ElfFile::Open(const std::string& path) {
   auto bytes = ReadWhole(path);
   if (!bytes) return std::unexpected(std::move(bytes.error()));
@@ -136,6 +143,7 @@ std::expected<void, std::string> ElfFile::ParseHeaders() {
       return Damaged(fmt::format("segment {} has no sensible size", i));
     }
     segments_.push_back({{segment->p_vaddr, segment->p_vaddr + segment->p_filesz},
+                         segment->p_vaddr + segment->p_memsz,
                          segment->p_offset,
                          (segment->p_flags & PF_W) != 0,
                          (segment->p_flags & PF_X) != 0});
@@ -144,7 +152,9 @@ std::expected<void, std::string> ElfFile::ParseHeaders() {
     return std::unexpected("there is no code in it; a file of debug information only?");
   }
   if (eh_frame_hdr_ == 0) FindFrames(header->e_shoff, header->e_shnum, header->e_shstrndx);
-  if (dynamic != 0) BindLinkage(dynamic);
+  if (eh_frame_hdr_ == 0 && eh_frame_.size() != 0) without_index_ = FindAllFunctions(*this, eh_frame_).functions;
+  dynamic_ = dynamic != 0 ? std::make_unique<ElfDynamic>(*this, dynamic) : std::make_unique<ElfDynamic>();
+  if (header->e_type == ET_EXEC) dynamic_->MarkProgram();
   return {};
 }
 
@@ -195,61 +205,58 @@ bool ElfFile::ReadObject(uint64_t address, T* object) const {
   return Read(address, {reinterpret_cast<uint8_t*>(object), sizeof(T)});
 }
 
-void ElfFile::BindLinkage(uint64_t dynamic) {
-  uint64_t symbols = 0, strings = 0, plt = 0, plt_bytes = 0, rela = 0, rela_bytes = 0;
-  Elf64_Dyn entry;
-  for (uint64_t at = dynamic; ReadObject(at, &entry) && entry.d_tag != DT_NULL; at += sizeof(entry)) {
-    switch (entry.d_tag) {
-      case DT_SYMTAB:
-        symbols = entry.d_un.d_ptr;
-        break;
-      case DT_STRTAB:
-        strings = entry.d_un.d_ptr;
-        break;
-      case DT_JMPREL:
-        plt = entry.d_un.d_ptr;
-        break;
-      case DT_PLTRELSZ:
-        plt_bytes = entry.d_un.d_val;
-        break;
-      case DT_RELA:
-        rela = entry.d_un.d_ptr;
-        break;
-      case DT_RELASZ:
-        rela_bytes = entry.d_un.d_val;
-        break;
-      default:
-        break;
-    }
-  }
-  BindRelocations(plt, plt_bytes, symbols, strings);
-  BindRelocations(rela, rela_bytes, symbols, strings);
-}
-
-void ElfFile::BindRelocations(uint64_t table, uint64_t bytes, uint64_t symbols, uint64_t strings) {
-  // A size that is wrong ends where nothing is mapped.
-  Elf64_Rela relocation;
-  for (uint64_t done = 0; done + sizeof(relocation) <= bytes && ReadObject(table + done, &relocation);
-       done += sizeof(relocation)) {
-    const uint64_t type = ELF64_R_TYPE(relocation.r_info);
-    if (type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT) continue;
-    Elf64_Sym symbol;
-    if (!ReadObject(symbols + ELF64_R_SYM(relocation.r_info) * sizeof(symbol), &symbol)) continue;
-    char name[8];  // the longest that matters is "memmove"
-    if (!ReadObject(strings + symbol.st_name, &name)) continue;
-    const KnownCallee callee = CalleeNamed({name, strnlen(name, sizeof(name))});
-    if (callee != KnownCallee::kNone) linkage_[relocation.r_offset] = callee;
-  }
-}
-
 KnownCallee ElfFile::CalleeThrough(uint64_t address) const {
-  const auto found = linkage_.find(address);
-  return found == linkage_.end() ? KnownCallee::kNone : found->second;
+  const std::optional<ElfFunctionName> linkage = LinkageAt(address);
+  return linkage ? CalleeNamed(linkage->name) : KnownCallee::kNone;
 }
 
 KnownCallee ElfFile::CalleeAt(uint64_t address) const {
   const std::optional<uint64_t> slot = LinkageSlot(*this, address);
   return slot ? CalleeThrough(*slot) : KnownCallee::kNone;
+}
+
+std::optional<uint64_t> ElfFile::EntryBehind(uint64_t stub) const { return LinkageSlot(*this, stub); }
+
+bool ElfFile::NeverReturns(uint64_t address) const {
+  const std::optional<uint64_t> entry = EntryBehind(address);
+  const std::optional<ElfFunctionName> linkage = entry ? LinkageAt(*entry) : std::nullopt;
+  return linkage && IsKnownNotToReturn(linkage->name);
+}
+
+const ElfNeeds& ElfFile::needs() const { return dynamic_->needs(); }
+
+std::optional<ElfFunctionName> ElfFile::LinkageAt(uint64_t entry) const { return dynamic_->NameAt(*this, entry); }
+
+std::optional<ElfFunction> ElfFile::ExportedFunction(const ElfFunctionName& name) const {
+  return dynamic_->Find(*this, name);
+}
+
+std::optional<uint64_t> ElfFile::LinkedFunction(uint64_t entry) const {
+  const std::optional<ElfFunctionName> linkage = LinkageAt(entry);
+  if (!linkage || linkage->resolver != 0) return std::nullopt;
+  const std::optional<ElfFunction> function = ExportedFunction(*linkage);
+  return function && !function->is_indirect ? std::optional(function->address) : std::nullopt;
+}
+
+std::optional<AddressRange> ElfFile::FunctionAround(uint64_t address) const {
+  std::optional<AddressRange> found;
+  if (eh_frame_hdr_ != 0) {
+    found = FindFunctionBounds(*this, eh_frame_hdr_, address);
+  } else {
+    const auto after = std::ranges::upper_bound(without_index_, address, {}, &AddressRange::begin);
+    if (after != without_index_.begin() && std::prev(after)->Contains(address)) found = *std::prev(after);
+  }
+  if (!found || IsLinkageTable(*found)) return std::nullopt;
+  const Segment* segment = SegmentOf(found->begin, found->size());
+  return segment != nullptr && segment->executable ? found : std::nullopt;
+}
+
+AddressRange ElfFile::extent() const {
+  AddressRange range = segments_.front().addresses;
+  for (const Segment& segment : segments_) {
+    range = {std::min(range.begin, segment.addresses.begin), std::max(range.end, segment.end)};
+  }
+  return range;
 }
 
 /// A linkage table has unwind information as a function has. It begins with a stub, or with

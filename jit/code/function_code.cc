@@ -55,10 +55,23 @@ const Instruction* DecodedFunction::InstructionAt(uint64_t address) const {
   return i >= 0 && instructions[i].address == address ? &instructions[i] : nullptr;
 }
 
+unsigned DecodedFunction::LineOf(uint64_t address) const {
+  return static_cast<unsigned>(InstructionAt(address) - instructions.data()) + 1;
+}
+
+const Instruction* DecodedFunction::InstructionOnLine(unsigned line) const {
+  return line == 0 || line > instructions.size() ? nullptr : &instructions[line - 1];
+}
+
 const JumpTable* DecodedFunction::TableOf(const BasicBlock& block) const {
   if (block.end_kind != BlockEnd::kTable) return nullptr;
   const uint64_t jump = instructions[block.first + block.count - 1].address;
   return &*std::ranges::find(jump_tables, jump, &JumpTable::jump);
+}
+
+bool DecodedFunction::IsEnteredInside(const BasicBlock& block) const {
+  const auto inside = std::ranges::lower_bound(entered_inside, OriginalAddress(block.begin));
+  return inside != entered_inside.end() && *inside < OriginalAddress(block.end);
 }
 
 std::vector<int> DecodedFunction::LoopBlocks(LoopId loop) const {
@@ -70,15 +83,17 @@ std::vector<int> DecodedFunction::LoopBlocks(LoopId loop) const {
   return all;
 }
 
+bool DecodedFunction::CanPass(const BasicBlock& block) const {
+  const Instruction& last = instructions[block.first + block.count - 1];
+  return block.passable && block.end_kind != BlockEnd::kIndirect &&
+         (block.end_kind != BlockEnd::kCall || last.callee != KnownCallee::kNone);
+}
+
 std::vector<int> DecodedFunction::LiftedBlocks(LoopId loop) const {
   std::vector<int> all = LoopBlocks(loop);
   const int header = all[0];
   std::vector<bool> passable(blocks.size(), false);
-  for (int b : all) {
-    const BlockEnd end = blocks[b].end_kind;
-    const Instruction& last = instructions[blocks[b].first + blocks[b].count - 1];
-    passable[b] = end != BlockEnd::kIndirect && (end != BlockEnd::kCall || last.callee != KnownCallee::kNone);
-  }
+  for (int b : all) passable[b] = CanPass(blocks[b]);
   // Ways round: from the header, and back to it.
   const std::vector<bool> reached = Reach(*this, passable, header, &BasicBlock::successors);
   const std::vector<bool> returning = Reach(*this, reached, header, &BasicBlock::predecessors);
@@ -87,6 +102,22 @@ std::vector<int> DecodedFunction::LiftedBlocks(LoopId loop) const {
   if (!passable[header] || !way_round) return all;
   std::erase_if(all, [&](int b) { return !returning[b]; });
   return all;
+}
+
+std::vector<int> DecodedFunction::Obstacles(LoopId loop) const {
+  const std::vector<int> all = LoopBlocks(loop);
+  std::vector<bool> inside(blocks.size(), false);
+  for (int b : all) inside[b] = true;
+  std::vector<int> obstacles;
+  for (int b : all) {
+    if (CanPass(blocks[b])) continue;
+    std::vector<bool> others = inside;
+    others[b] = false;
+    const std::vector<bool> reached = Reach(*this, others, all[0], &BasicBlock::successors);
+    const std::vector<int>& before = blocks[all[0]].predecessors;
+    if (std::none_of(before.begin(), before.end(), [&](int p) { return reached[p]; })) obstacles.push_back(b);
+  }
+  return obstacles;
 }
 
 std::string Disassemble(const Instruction& instruction) {
@@ -102,7 +133,8 @@ std::string Disassemble(const Instruction& instruction) {
   ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
   std::array<char, 256> text{};
   ZydisFormatterFormatInstruction(&formatter, &instruction.info, instruction.operands,
-                                  instruction.info.operand_count_visible, text.data(), text.size(), instruction.address,
+                                  instruction.info.operand_count_visible, text.data(), text.size(),
+                                  OriginalAddress(instruction.address),
                                   nullptr);
   return text.data();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 
 namespace tracelift::jit {
@@ -137,14 +138,11 @@ ScalarKind ScalarKindOf(ZydisMnemonic form) {
   }
 }
 
-bool IsEvex(const ZydisDecodedInstruction& info) {
-  return info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && info.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX;
-}
-
 void NarrowScalarFloats(const Instruction& instruction, Effect* effect) {
   const ZydisDecodedInstruction& info = instruction.info;
   const ZydisDecodedOperand* operands = instruction.operands;
-  if (IsEvex(info)) return;  // masks
+  if (IsMasked(info)) return;
+  if (IsEvex(info) && HasMaskOperand(instruction)) return NarrowScalarFloats(WithoutMaskOperand(instruction), effect);
   const auto vector_at = [&](int index) {
     const bool named = index < info.operand_count_visible && VectorBits(operands[index]) != 0;
     return named ? static_cast<int>(ZydisRegisterGetId(operands[index].reg.value)) : -1;
@@ -193,20 +191,25 @@ void KeepAbove(const Instruction& instruction, Effect* effect) {
   for (int vector = 0; vector < kVectorCount; ++vector) effect->writes.whole.RemoveVectorUpper(vector);
 }
 
-bool UsesVex(const DecodedFunction& function) {
+/// Some instruction reads or writes more than 128 bits of a register. Where none does, nobody looks at what lies above.
+bool UsesWideVectors(const DecodedFunction& function) {
   return std::any_of(function.instructions.begin(), function.instructions.end(), [](const Instruction& instruction) {
-    return instruction.valid && ClearsUpperBits(instruction.info);
+    return std::any_of(instruction.operands, instruction.operands + instruction.info.operand_count,
+                       [](const ZydisDecodedOperand& operand) { return VectorBits(operand) > 128; });
   });
 }
 
 /// UseOf, made precise for scalar floats, and for 8- and 16-bit registers that are named once, read or written only.
-Effect EffectOf(const Instruction& instruction, bool uses_vex) {
+Effect EffectOf(const Instruction& instruction, bool uses_wide) {
   const RegisterUse use = UseOf(instruction);
   Effect effect{Split(use.reads), Split(use.writes)};
-  if (!instruction.valid || instruction.callee != KnownCallee::kNone || use.writes == RegisterSet::All()) return effect;
+  if (!instruction.valid || instruction.callee != KnownCallee::kNone || instruction.linkage != Linkage::kNone ||
+      use.writes == RegisterSet::All()) {
+    return effect;
+  }
   NarrowScalarFloats(instruction, &effect);
   PassThroughZeroing(instruction, &effect);
-  if (uses_vex) KeepAbove(instruction, &effect);
+  if (uses_wide) KeepAbove(instruction, &effect);
   int mentions[kGprCount] = {};
   for (int i = 0; i < instruction.info.operand_count; ++i) {
     const ZydisDecodedOperand& operand = instruction.operands[i];
@@ -240,14 +243,15 @@ struct Transfer {
   PartSet gen, kill;
 };
 
-Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block, bool uses_vex) {
+Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block, bool uses_wide) {
   Transfer transfer;
   for (int i = block.first + block.count - 1; i >= block.first; --i) {
     const Instruction& instruction = function.instructions[i];
-    Effect effect = EffectOf(instruction, uses_vex);
+    Effect effect = EffectOf(instruction, uses_wide);
     if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL &&
-        instruction.callee == KnownCallee::kNone) {
-      effect.reads = effect.reads | Split(ReadByCall());
+        instruction.callee == KnownCallee::kNone && instruction.linkage == Linkage::kNone) {
+      const auto known = function.read_beyond.find(instruction.address);
+      effect.reads = effect.reads | Split(known != function.read_beyond.end() ? known->second | CalleeSaved() : ReadByCall());
     }
     transfer.gen = (transfer.gen - effect.writes) | effect.reads;
     transfer.kill = transfer.kill | effect.writes;
@@ -268,20 +272,31 @@ RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block)
     default:
       break;
   }
-  const bool leaves = std::any_of(block.targets.begin(), block.targets.end(),
-                                  [&](uint64_t target) { return function.BlockAt(target) < 0; });
-  return leaves ? RegisterSet::All() : RegisterSet();
+  RegisterSet read_beyond;
+  bool leaves = false;  // to a place of which nothing is known
+  for (uint64_t target : block.targets) {
+    if (function.BlockAt(target) >= 0) continue;
+    const auto known = function.read_beyond.find(target);
+    leaves |= known == function.read_beyond.end();
+    if (known != function.read_beyond.end()) read_beyond = read_beyond | known->second | CalleeSaved();
+  }
+  // A callee that goes on in another function calls it, and comes back.
+  if (leaves && IsInCopy(block.begin)) return ReadByCall() | ReadByReturn();
+  return leaves ? RegisterSet::All() : read_beyond;
 }
 
 }  // namespace
 
+RegisterSet ReadByAnyCall() { return ReadByCall(); }
+RegisterSet KeptByAnyCall() { return CalleeSaved(); }
+
 std::vector<RegisterSet> LiveIn(const DecodedFunction& function) {
   const size_t count = function.blocks.size();
-  const bool uses_vex = UsesVex(function);
+  const bool uses_wide = UsesWideVectors(function);
   std::vector<Transfer> transfers;
   std::vector<PartSet> beyond;
   for (const BasicBlock& block : function.blocks) {
-    transfers.push_back(TransferOf(function, block, uses_vex));
+    transfers.push_back(TransferOf(function, block, uses_wide));
     beyond.push_back(Split(LiveBeyond(function, block)));
   }
   std::vector<PartSet> live_in(count);

@@ -17,6 +17,12 @@ namespace tracelift::jit {
 /// - everything is live at indirect jumps, at undecodable bytes, and where a direct jump leaves the function: that may
 ///   be a tail call, but also the function's own cold part, which gcc gives an FDE of its own;
 /// - nothing is live at ud2 and hlt.
+/// What is known better of a function called is in DecodedFunction::read_beyond.
 std::vector<RegisterSet> LiveIn(const DecodedFunction& function);
+
+/// What any function may read of its caller's registers, those included that it must give back.
+RegisterSet ReadByAnyCall();
+/// Those of them that are given back.
+RegisterSet KeptByAnyCall();
 
 }  // namespace tracelift::jit

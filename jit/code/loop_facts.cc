@@ -1,16 +1,18 @@
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "jit/code/decoded_function.h"
+#include "jit/code/natural_loops.h"
 #include "jit/code/slots.h"
 
 namespace tracelift::jit {
 namespace {
 
 Rejection Reject(RejectionReason reason, const Instruction& instruction) {
-  return {reason, instruction.address, Disassemble(instruction)};
+  return {reason, OriginalAddress(instruction.address), Disassemble(instruction)};
 }
 
 const Instruction& LastOf(const DecodedFunction& function, const BasicBlock& block) {
@@ -70,25 +72,72 @@ std::optional<Rejection> CheckControlFlow(const DecodedFunction& function, LoopI
   }
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
-    if (block.end_kind == BlockEnd::kCall && LastOf(function, block).callee == KnownCallee::kNone) return Reject(RejectionReason::kCallInLoop, LastOf(function, block));
+    const Instruction& last = LastOf(function, block);
+    if (block.end_kind != BlockEnd::kCall || last.callee != KnownCallee::kNone) continue;
+    Rejection rejection = Reject(RejectionReason::kCallInLoop, last);
+    const auto why = function.opaque_calls.find(last.address);
+    if (why != function.opaque_calls.end()) rejection.detail += ": " + why->second;
+    return rejection;
   }
-  if (function.loop_irreducible[static_cast<size_t>(loop)]) {
+  const bool entered_inside = std::ranges::any_of(blocks, [&](int b) { return function.IsEnteredInside(function.blocks[b]); });
+  if (function.loop_irreducible[static_cast<size_t>(loop)] && (entered_inside || !IsReducible(function, blocks))) {
     return Reject(RejectionReason::kIrreducibleLoop, function.instructions[function.blocks[blocks[0]].first]);
   }
   return std::nullopt;
 }
 
-std::vector<uint64_t> ExitsOf(const DecodedFunction& function, std::span<const int> blocks) {
-  std::vector<uint64_t> exits;
+/// By address, with the bytes pushed there.
+std::map<uint64_t, int64_t> ExitsOf(const DecodedFunction& function, std::span<const int> blocks) {
+  std::map<uint64_t, int64_t> exits;
   for (int b : blocks) {
     for (uint64_t target : function.blocks[b].targets) {
       const int to = function.BlockAt(target);
-      if (to < 0 || std::find(blocks.begin(), blocks.end(), to) == blocks.end()) exits.push_back(target);
+      if (to >= 0 && std::find(blocks.begin(), blocks.end(), to) != blocks.end()) continue;
+      exits[target] = function.blocks[b].stack_after;
     }
   }
-  std::sort(exits.begin(), exits.end());
-  exits.erase(std::unique(exits.begin(), exits.end()), exits.end());
   return exits;
+}
+
+/// What `instruction` changes of the loop's own registers. A callee gives back those that the ABI tells it to keep
+/// (lifted code checks that), whatever it does with them meanwhile.
+RegisterSet ClobberedBy(const Instruction& instruction, RegisterSet writes) {
+  if (!IsInCopy(instruction.address)) return instruction.linkage == Linkage::kNone ? writes : RegisterSet();
+  for (int gpr : {kRbx, kRsp, kRbp, kR12, kR13, kR14, kR15}) writes.RemoveGpr(gpr);
+  return writes;
+}
+
+/// Registers that hold nothing anybody may rely on whenever the header is reached again: lost to a call through a linkage
+/// table, and not written since. A forward data flow over one pass.
+RegisterSet LostAtEnd(const DecodedFunction& function, std::span<const int> blocks) {
+  const int header = blocks[0];
+  std::map<int, RegisterSet> lost;  // at the begin of a block; those not in it were not reached yet
+  lost[header] = RegisterSet();
+  std::optional<RegisterSet> at_end;
+  std::vector<int> pending = {header};
+  while (!pending.empty()) {
+    const int b = pending.back();
+    pending.pop_back();
+    RegisterSet now = lost[b];
+    const BasicBlock& block = function.blocks[b];
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const Instruction& instruction = function.instructions[i];
+      now = instruction.linkage == Linkage::kLeaveLinked ? now | LostByLinkedCall() : now - UseOf(instruction).writes;
+    }
+    for (int successor : block.successors) {
+      if (successor == header) {
+        at_end = at_end.value_or(now) & now;
+        continue;
+      }
+      if (std::find(blocks.begin(), blocks.end(), successor) == blocks.end()) continue;
+      const auto [known, is_new] = lost.try_emplace(successor, now);
+      const RegisterSet met = known->second & now;
+      if (!is_new && met == known->second) continue;
+      known->second = met;
+      pending.push_back(successor);
+    }
+  }
+  return at_end.value_or(RegisterSet());
 }
 
 }  // namespace
@@ -109,20 +158,23 @@ std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function,
       if (writes == RegisterSet::All()) {  // system calls and the like
         return std::unexpected(Reject(RejectionReason::kUnsupportedInstruction, instruction));
       }
-      if (writes.HasGpr(kRsp)) {
+      if (writes.HasGpr(kRsp) && !IsInCopy(instruction.address) && instruction.linkage == Linkage::kNone) {
         return std::unexpected(Reject(RejectionReason::kStackPointerChanges, instruction));
       }
       facts.written = facts.written | writes;
+      facts.clobbered = facts.clobbered | ClobberedBy(instruction, writes);
     }
   }
-  facts.live_at_header = function.live_in[blocks[0]];
-  facts.exits = ExitsOf(function, blocks);
+  facts.live_at_header = function.live_in[blocks[0]] - LostAtEnd(function, blocks);
   const LoopInfo& info = function.loops[static_cast<size_t>(loop)];
-  for (uint64_t exit : facts.exits) {
-    facts.is_detour.push_back(std::any_of(info.blocks.begin(), info.blocks.end(),
-                                          [exit](const AddressRange& range) { return range.Contains(exit); }));
+  for (const auto& [exit, pushed] : ExitsOf(function, blocks)) {
+    facts.exits.push_back(exit);
+    facts.exit_stack.push_back(pushed);
+    const bool inside = std::any_of(info.blocks.begin(), info.blocks.end(),
+                                    [&](const AddressRange& range) { return range.Contains(exit); });
+    facts.is_detour.push_back(inside || IsInCopy(exit));
   }
-  facts.slots = FindSlots(function, blocks, facts.written);
+  facts.slots = FindSlots(function, blocks, facts.clobbered);
   return facts;
 }
 

@@ -128,6 +128,13 @@ LoopInfo Describe(const LoopBody& body, const DecodedFunction& function) {
 
 }  // namespace
 
+bool IsReducible(const DecodedFunction& function, std::span<const int> blocks) {
+  const FlowGraph graph = MakeFlowGraph(function, blocks);
+  const DominatorTree tree(graph, ImmediateDominators(graph));
+  return std::ranges::all_of(graph.retreating,
+                             [&](const auto& edge) { return tree.Dominates(edge.second, edge.first); });
+}
+
 void FindLoops(const FlowGraph& graph, const std::vector<int>& immediate_dominators, const ReachableCode& reachable,
                DecodedFunction* function) {
   const DominatorTree tree(graph, immediate_dominators);

@@ -1,6 +1,7 @@
 // Loops of a function: natural loops, their nesting, and cycles that are none.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "jit/code/dominators.h"
@@ -16,5 +17,9 @@ namespace tracelift::jit {
 /// that lies inside an irreducible one keeps its single entry and is not marked.
 void FindLoops(const FlowGraph& graph, const std::vector<int>& immediate_dominators, const ReachableCode& reachable,
                DecodedFunction* function);
+
+/// Entered at the first of them only, `blocks` have no cycle that is entered at two places. A cycle with several entries
+/// is one from the view of a region that begins at its header: the other entries belong to the code around it.
+bool IsReducible(const DecodedFunction& function, std::span<const int> blocks);
 
 }  // namespace tracelift::jit

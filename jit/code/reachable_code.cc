@@ -7,8 +7,8 @@ namespace {
 
 class Explorer {
  public:
-  Explorer(std::span<const uint8_t> code, uint64_t begin, std::span<const JumpTable> tables)
-      : code_(code), begin_(begin), tables_(tables), decoder_(MakeDecoder()) {
+  Explorer(std::span<const uint8_t> code, uint64_t begin, std::span<const JumpTable> tables, const CodeReader* reader)
+      : code_(code), begin_(begin), tables_(tables), reader_(reader), decoder_(MakeDecoder()) {
     found_.bytes.assign(code.size(), ByteKind::kUnknown);
     found_.leader.assign(code.size(), false);
   }
@@ -83,6 +83,10 @@ class Explorer {
           AddTarget(static_cast<int64_t>(next));
           break;
         case BlockEnd::kCall:
+          if (reader_ != nullptr && CallNeverReturns(*reader_, info, begin_ + next)) {
+            terminator_ends_.push_back(static_cast<uint32_t>(next));
+            return true;
+          }
           AddTarget(static_cast<int64_t>(next));
           break;
         case BlockEnd::kJump:
@@ -95,6 +99,8 @@ class Explorer {
           return true;
         case BlockEnd::kReturn:
         case BlockEnd::kTable:
+        case BlockEnd::kEnter:
+        case BlockEnd::kLeave:
         case BlockEnd::kStop:
           terminator_ends_.push_back(static_cast<uint32_t>(next));
           return true;
@@ -137,6 +143,7 @@ class Explorer {
   std::span<const uint8_t> code_;
   const uint64_t begin_;
   std::span<const JumpTable> tables_;
+  const CodeReader* reader_;
   ZydisDecoder decoder_;
   ReachableCode found_;
   std::vector<uint32_t> pending_;
@@ -149,6 +156,14 @@ class Explorer {
 
 bool IsMisread(const ZydisDecodedInstruction& info) {
   return info.mnemonic == ZYDIS_MNEMONIC_PAUSE && info.raw.rex.B != 0;
+}
+
+bool CallNeverReturns(const CodeReader& reader, const ZydisDecodedInstruction& info, uint64_t next) {
+  if (info.raw.imm[0].is_relative) return reader.NeverReturns(next + static_cast<uint64_t>(info.raw.imm[0].value.s));
+  const bool is_rip_relative = info.raw.modrm.mod == 0 && info.raw.modrm.rm == 5 && info.address_width == 64;
+  if (!is_rip_relative) return false;
+  const auto callee = reader.LinkedFunction(next + static_cast<uint64_t>(info.raw.disp.value));
+  return callee.has_value() && reader.NeverReturns(*callee);
 }
 
 ZydisDecoder MakeDecoder() {
@@ -189,8 +204,9 @@ BlockEnd ControlFlowOf(const ZydisDecodedInstruction& info) {
 }
 
 std::expected<ReachableCode, Rejection> FindReachableCode(std::span<const uint8_t> code, uint64_t begin,
-                                                          std::span<const JumpTable> tables) {
-  Explorer explorer(code, begin, tables);
+                                                          std::span<const JumpTable> tables,
+                                                          const CodeReader* reader) {
+  Explorer explorer(code, begin, tables, reader);
   if (!explorer.Run()) {
     return std::unexpected(Rejection{RejectionReason::kFunctionTooLarge, begin,
                                      fmt::format("more than {} instructions", kMaxInstructions)});

@@ -35,10 +35,14 @@ struct ReachableCode {
   bool has_undecodable = false;  // at a place reached by direct control flow
 };
 
-/// `code` holds the function's bytes, `tables` the jump tables known so far. Rejects (kFunctionTooLarge) more than
-/// kMaxInstructions.
+/// `code` holds the function's bytes, `tables` the jump tables known so far. `reader` knows which calls return; without it
+/// all do. Rejects (kFunctionTooLarge) more than kMaxInstructions.
 std::expected<ReachableCode, Rejection> FindReachableCode(std::span<const uint8_t> code, uint64_t begin,
-                                                          std::span<const JumpTable> tables);
+                                                          std::span<const JumpTable> tables,
+                                                          const CodeReader* reader = nullptr);
+
+/// `info` calls, directly or through a linkage table, a function that never returns; `next` is what follows it.
+bool CallNeverReturns(const CodeReader& reader, const ZydisDecodedInstruction& info, uint64_t next);
 
 /// How control leaves `info`; kFallThrough for everything that is not a branch.
 BlockEnd ControlFlowOf(const ZydisDecodedInstruction& info);

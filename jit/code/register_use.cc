@@ -3,6 +3,7 @@
 // `reads` may be too large but never too small, and `writes` likewise, with one more duty: a register in `writes` and
 // not in `reads` is overwritten completely. tests/jit/code/register_use_test.cc holds all of it against the real CPU.
 #include "jit/code/decoded_function.h"
+#include "jit/code/evex_operands.h"
 
 namespace tracelift::jit {
 namespace {
@@ -24,6 +25,9 @@ RegisterSet Tracked(ZydisRegister reg) {
     case ZYDIS_REGCLASS_YMM:
     case ZYDIS_REGCLASS_ZMM:
       set.AddVector(ZydisRegisterGetId(reg));
+      break;
+    case ZYDIS_REGCLASS_MASK:
+      set.AddMask(ZydisRegisterGetId(reg));
       break;
     default:
       break;
@@ -50,8 +54,15 @@ bool KeepsPart(const ZydisDecodedInstruction& info, const ZydisDecodedOperand& o
 /// x op x whose result does not depend on x: zero, or all ones for comparisons, or minus carry for sbb.
 bool IgnoresItsSource(const Instruction& instruction) {
   const ZydisDecodedInstruction& info = instruction.info;
-  if (info.avx.mask.mode > ZYDIS_MASK_MODE_DISABLED) return false;
+  if (IsMasked(info)) return false;
+  if (IsEvex(info) && HasMaskOperand(instruction)) return IgnoresItsSource(WithoutMaskOperand(instruction));
   switch (info.mnemonic) {
+    case ZYDIS_MNEMONIC_VPTERNLOGD:
+    case ZYDIS_MNEMONIC_VPTERNLOGQ: {  // always zero, always one
+      const uint64_t table = instruction.operands[info.operand_count_visible - 1].imm.value.u & 0xff;
+      return table == 0 || table == 0xff;
+    }
+
     case ZYDIS_MNEMONIC_XOR:
     case ZYDIS_MNEMONIC_SUB:
     case ZYDIS_MNEMONIC_SBB:
@@ -90,6 +101,14 @@ bool IgnoresItsSource(const Instruction& instruction) {
     case ZYDIS_MNEMONIC_VPCMPGTW:
     case ZYDIS_MNEMONIC_VPCMPGTD:
     case ZYDIS_MNEMONIC_VPCMPGTQ:
+    case ZYDIS_MNEMONIC_KXORB:
+    case ZYDIS_MNEMONIC_KXORW:
+    case ZYDIS_MNEMONIC_KXORD:
+    case ZYDIS_MNEMONIC_KXORQ:
+    case ZYDIS_MNEMONIC_KXNORB:
+    case ZYDIS_MNEMONIC_KXNORW:
+    case ZYDIS_MNEMONIC_KXNORD:
+    case ZYDIS_MNEMONIC_KXNORQ:
       return info.operand_count_visible == 3 && instruction.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
              instruction.operands[2].type == ZYDIS_OPERAND_TYPE_REGISTER &&
              instruction.operands[1].reg.value == instruction.operands[2].reg.value;
@@ -151,16 +170,32 @@ RegisterUse UseOfKnownCall() {
   for (int gpr : {kRdi, kRsi, kRdx, kRsp}) use.reads.AddGpr(gpr);
   for (int gpr : {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11}) use.writes.AddGpr(gpr);
   for (int vector = 0; vector < kVectorCount; ++vector) use.writes.AddVector(vector);
+  for (int mask = 0; mask < kMaskCount; ++mask) use.writes.AddMask(mask);
   use.writes.AddFlags();
   return use;
 }
 
 }  // namespace
 
+RegisterSet LostByLinkedCall() {
+  RegisterSet lost;
+  for (int gpr : {kRcx, kRsi, kRdi, kR8, kR9, kR10, kR11}) lost.AddGpr(gpr);
+  for (int vector = 2; vector < kVectorCount; ++vector) lost.AddVector(vector);
+  for (int mask = 0; mask < kMaskCount; ++mask) lost.AddMask(mask);
+  lost.AddFlags();
+  return lost;
+}
+
 RegisterUse UseOf(const Instruction& instruction) {
   const ZydisDecodedInstruction& info = instruction.info;
   RegisterUse use;
   if (instruction.callee != KnownCallee::kNone) return UseOfKnownCall();
+  if (instruction.linkage != Linkage::kNone) {  // a push, a pop
+    use.reads.AddGpr(kRsp);
+    use.writes.AddGpr(kRsp);
+    if (instruction.linkage == Linkage::kLeaveLinked) use.writes = use.writes | LostByLinkedCall();
+    return use;
+  }
   if (!instruction.valid || TouchesEverything(info)) return {RegisterSet::All(), RegisterSet::All()};
   if (info.mnemonic == ZYDIS_MNEMONIC_NOP) return use;  // its operands are decoration
 
@@ -175,7 +210,7 @@ RegisterUse UseOf(const Instruction& instruction) {
       }
       continue;
     }
-    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
+    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER || IsNoMask(operand)) continue;
     const RegisterSet reg = Tracked(operand.reg.value);
     if ((operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0 && !ignores_source) use.reads = use.reads | reg;
     if ((operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0) {

@@ -8,7 +8,7 @@ namespace {
 
 /// A memory operand at `base` + constant.
 struct FixedOperand {
-  Slot where;  // read, written: by this operand
+  Slot where;
   bool can_be_slot = true;
 };
 
@@ -56,41 +56,50 @@ std::optional<FixedOperand> FixedOperandOf(const Instruction& instruction, int o
   const ZydisDecodedOperandMem& mem = operand.mem;
   if (mem.index != ZYDIS_REGISTER_NONE) return std::nullopt;
   if (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS) return std::nullopt;
+  if (instruction.constant >= 0 || instruction.linkage != Linkage::kNone) return std::nullopt;
+  // In a callee a register has what the callee put there; on its stack nothing is the loop's.
+  if (IsInCopy(instruction.address) && mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE) return std::nullopt;
 
   FixedOperand result;
   result.where.displacement = mem.disp.value;
   if (mem.base == ZYDIS_REGISTER_RIP) {
-    result.where.displacement += static_cast<int64_t>(instruction.next());
+    result.where.displacement += static_cast<int64_t>(instruction.rip());
   } else if (mem.base != ZYDIS_REGISTER_NONE) {
     if (ZydisRegisterGetClass(mem.base) != ZYDIS_REGCLASS_GPR64) return std::nullopt;
     result.where.base = ZydisRegisterGetId(mem.base);
   }
   // A width beyond 255 bytes only has to overlap its neighbours and be refused as a slot.
-  const int bytes = operand.size / 8;
-  result.where.bytes = static_cast<uint8_t>(std::min(bytes, 255));
+  const int bytes = std::min<int>(operand.size / 8, 255);
+  result.where.bytes = static_cast<uint8_t>(bytes);
   result.where.read = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
   result.where.written = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+  if (result.where.written) result.where.stored = SlotByteMask(bytes);
   result.where.instruction = instruction.address;
-  const bool good_size = bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16;
-  result.can_be_slot = good_size && !IsIrregular(instruction, operand);
+  result.can_be_slot = bytes >= 1 && bytes <= kSlotBytes && operand.size % 8 == 0 && !IsIrregular(instruction, operand);
   return result;
 }
 
-bool SameBytes(const Slot& a, const Slot& b) {
-  return a.base == b.base && a.displacement == b.displacement && a.bytes == b.bytes;
-}
-
-/// Of operands with the same base. Subtraction wraps, as addresses do.
-bool Overlaps(const Slot& a, const Slot& b) {
-  const auto distance =
-      static_cast<int64_t>(static_cast<uint64_t>(b.displacement) - static_cast<uint64_t>(a.displacement));
-  return distance < int64_t{a.bytes} && distance > -int64_t{b.bytes};
+/// From `a` to `b`, of operands with the same base. Subtraction wraps, as addresses do.
+int64_t Distance(const Slot& a, const Slot& b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(b.displacement) - static_cast<uint64_t>(a.displacement));
 }
 
 bool ByPlace(const Slot& a, const Slot& b) {
   if (a.base != b.base) return a.base < b.base;
-  if (a.displacement != b.displacement) return a.displacement < b.displacement;
-  return a.bytes < b.bytes;
+  return a.displacement < b.displacement;
+}
+
+/// Makes `area` cover `place`, which begins in it.
+void Extend(FixedOperand* area, const FixedOperand& place) {
+  Slot& slot = area->where;
+  const int64_t offset = Distance(slot, place.where);
+  const int64_t end = std::max<int64_t>(slot.bytes, offset + place.where.bytes);
+  area->can_be_slot = area->can_be_slot && place.can_be_slot && end <= kSlotBytes;
+  slot.bytes = static_cast<uint8_t>(std::min<int64_t>(end, 255));
+  slot.read |= place.where.read;
+  slot.written |= place.where.written;
+  if (offset < kSlotBytes) slot.stored |= place.where.stored << offset;
+  slot.instruction = std::min(slot.instruction, place.where.instruction);
 }
 
 int Worth(const Slot& slot) { return slot.read && slot.written ? 2 : slot.written ? 1 : 0; }
@@ -98,7 +107,7 @@ int Worth(const Slot& slot) { return slot.read && slot.written ? 2 : slot.writte
 }  // namespace
 
 std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int> blocks, RegisterSet written) {
-  std::vector<FixedOperand> places;  // one per distinct (base, displacement, size)
+  std::vector<FixedOperand> places;
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
@@ -106,33 +115,30 @@ std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int
       for (int operand = 0; operand < instruction.info.operand_count; ++operand) {
         const std::optional<FixedOperand> found = FixedOperandOf(instruction, operand);
         if (!found.has_value() || (found->where.base >= 0 && written.HasGpr(found->where.base))) continue;
-        const auto same = std::find_if(places.begin(), places.end(),
-                                       [&](const FixedOperand& place) { return SameBytes(place.where, found->where); });
-        if (same == places.end()) {
-          places.push_back(*found);
-          continue;
-        }
-        same->where.read |= found->where.read;
-        same->where.written |= found->where.written;
-        same->where.instruction = std::min(same->where.instruction, found->where.instruction);
-        same->can_be_slot &= found->can_be_slot;
+        places.push_back(*found);
       }
     }
   }
 
-  // In this order the places that overlap one follow it directly.
-  std::sort(places.begin(), places.end(),
-            [](const FixedOperand& a, const FixedOperand& b) { return ByPlace(a.where, b.where); });
-  for (size_t i = 0; i < places.size(); ++i) {
-    for (size_t j = i + 1; j < places.size() && places[j].where.base == places[i].where.base; ++j) {
-      if (!Overlaps(places[i].where, places[j].where)) break;
-      places[i].can_be_slot = places[j].can_be_slot = false;
+  // In this order a place that overlaps an earlier one overlaps the area that ends last.
+  std::stable_sort(places.begin(), places.end(),
+                   [](const FixedOperand& a, const FixedOperand& b) { return ByPlace(a.where, b.where); });
+  std::vector<FixedOperand> areas;
+  for (const FixedOperand& place : places) {
+    const auto begins_in = [&](const Slot& area) {
+      const int64_t offset = Distance(area, place.where);
+      return area.base == place.where.base && offset >= 0 && offset < area.bytes;
+    };
+    if (!areas.empty() && begins_in(areas.back().where)) {
+      Extend(&areas.back(), place);
+    } else {
+      areas.push_back(place);
     }
   }
 
   std::vector<Slot> slots;
-  for (const FixedOperand& place : places) {
-    if (place.can_be_slot) slots.push_back(place.where);
+  for (const FixedOperand& area : areas) {
+    if (area.can_be_slot) slots.push_back(area.where);
   }
   if (slots.size() > kMaxSlots) {
     std::stable_sort(slots.begin(), slots.end(), [](const Slot& a, const Slot& b) { return Worth(a) > Worth(b); });
@@ -145,9 +151,16 @@ std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int
 int SlotIndexOf(const LoopFacts& facts, const Instruction& instruction, int operand_index) {
   const std::optional<FixedOperand> place = FixedOperandOf(instruction, operand_index);
   if (!place.has_value()) return -1;
-  const auto slot = std::find_if(facts.slots.begin(), facts.slots.end(),
-                                 [&](const Slot& candidate) { return SameBytes(candidate, place->where); });
+  const auto slot = std::find_if(facts.slots.begin(), facts.slots.end(), [&](const Slot& candidate) {
+    if (candidate.base != place->where.base) return false;
+    const int64_t offset = Distance(candidate, place->where);
+    return offset >= 0 && offset + place->where.bytes <= candidate.bytes;
+  });
   return slot == facts.slots.end() ? -1 : static_cast<int>(slot - facts.slots.begin());
+}
+
+int OffsetInSlot(const Slot& slot, const Instruction& instruction, int operand_index) {
+  return static_cast<int>(Distance(slot, FixedOperandOf(instruction, operand_index)->where));
 }
 
 }  // namespace tracelift::jit

@@ -10,7 +10,8 @@
 
 namespace tracelift::jit {
 
-/// ADDPD for VADDPD; instructions without a legacy form, and legacy ones, are their own.
+/// ADDPD for VADDPD; instructions without a legacy form, and legacy ones, are their own. VPANDD and VPANDQ differ from
+/// VPAND in what their masks count, and have its legacy form.
 ZydisMnemonic LegacyForm(ZydisMnemonic mnemonic);
 
 /// VFMADD132PS and its relatives: three operands, the first also the destination; of scalars only the lowest element

@@ -45,11 +45,14 @@ llvm::Value* FloatBehind(llvm::Value* value) {
   return value->getType()->isFPOrFPVectorTy() ? value : nullptr;
 }
 
-// LLVM folds arithmetic on constants; what comes out may be a NaN of another sign than the machine's.
+// LLVM folds arithmetic on constants; what comes out may be a NaN of another sign than the machine's. That is the NaN
+// without payload. Others are masks, as fabs and copysign have them in their tables, or all ones: bits of the program.
 bool IsNaNConstant(const llvm::Value* value) {
   const auto is_nan = [](const llvm::Constant* constant) {
     const auto* number = llvm::dyn_cast_or_null<llvm::ConstantFP>(constant);
-    return number && number->isNaN();
+    if (!number || !number->isNaN()) return false;
+    const llvm::APFloat& nan = number->getValueAPF();
+    return nan.bitwiseIsEqual(llvm::APFloat::getQNaN(nan.getSemantics(), nan.isNegative()));
   };
   const auto* constant = llvm::dyn_cast<llvm::Constant>(value);
   if (!constant) return false;
@@ -270,15 +273,18 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
 
 }  // namespace
 
-ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution) {
+ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
+                              const std::vector<TableRead>& table_reads) {
   ChunkTraits traits;
   const auto may_flag = [&](bool may, uint32_t flag) { traits.may_flag |= may ? flag : 0; };
   const auto stores_flags = [](const llvm::User* user) { return llvm::isa<llvm::StoreInst>(user); };
-  may_flag(llvm::any_of(function.getArg(kFlags)->users(), stores_flags), kFlagDivideFault);
+  may_flag(llvm::any_of(function.getArg(kFlags)->users(), stores_flags), kFlagDivideFault | kFlagDetour);
 
   llvm::IRBuilder<> entry(&function.getEntryBlock(), function.getEntryBlock().getFirstInsertionPt());
   llvm::AllocaInst* nan_seen = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "nan");
   entry.CreateStore(entry.getFalse(), nan_seen);
+  llvm::AllocaInst* strayed = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "strayed");
+  entry.CreateStore(entry.getFalse(), strayed);
 
   const std::vector<llvm::Value*> must_be_set = TraceKeptValues(shape);
   may_flag(!must_be_set.empty(), kFlagStale);
@@ -289,6 +295,8 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
   may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);
+  GuardTableReads(table_reads, strayed);
+  may_flag(llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; }), kFlagDetour);
   may_flag(FlagDetours(function), kFlagDetour);
   GuardStateStores(function, must_be_set);
   may_flag(CheckFacts(function, shape.loop->getLoopPreheader()->getTerminator()), kFlagUnlike);
@@ -297,8 +305,10 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
     if (!ret) continue;
     llvm::IRBuilder<> builder(ret);
     llvm::Value* pointer = function.getArg(kFlags);
-    llvm::Value* bit = builder.CreateSelect(builder.CreateLoad(builder.getInt1Ty(), nan_seen),
-                                            builder.getInt32(kFlagNaN), builder.getInt32(0));
+    const auto flag_if = [&](llvm::AllocaInst* condition, uint32_t flag) {
+      return builder.CreateSelect(builder.CreateLoad(builder.getInt1Ty(), condition), builder.getInt32(flag), builder.getInt32(0));
+    };
+    llvm::Value* bit = builder.CreateOr(flag_if(nan_seen, kFlagNaN), flag_if(strayed, kFlagDetour));
     builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt32Ty(), pointer), bit), pointer);
   }
   llvm::removeUnreachableBlocks(function);

@@ -5,6 +5,7 @@
 #include <llvm/IR/Function.h>
 
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/table_reads.h"
 
 namespace tracelift::jit {
 
@@ -22,6 +23,7 @@ struct ChunkTraits {
 ///   kept values that no pass of the chunk set are reported with the state (kFlagStale),
 ///   the facts relied on are checked first (kFlagUnlike).
 /// The result returns i32 but is called as a ChunkFunction (the value is ignored).
-ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution);
+ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
+                              const std::vector<TableRead>& table_reads);
 
 }  // namespace tracelift::jit

@@ -11,15 +11,20 @@
 #include <chrono>
 #include <cstring>
 
+#include "jit/code/callees.h"
 #include "jit/code/decoded_function.h"
 #include "jit/compiler.h"
+#include "jit/emit/callee_frame.h"
 #include "jit/emit/chunk_function.h"
 #include "jit/emit/counted_exits.h"
 #include "jit/emit/entry_facts.h"
+#include "jit/emit/entry_loads.h"
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/strict_bounds.h"
+#include "jit/lift/float_audit.h"
 #include "jit/lift/lifter.h"
 
 namespace tracelift::jit {
@@ -70,7 +75,7 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
     KnownValue known{.slot = static_cast<int16_t>(i)};
-    if (slot.base < 0 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
+    if (slot.base < 0 && slot.bytes <= 16 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
       std::array<uint8_t, 16> bytes{};
       if (!reader.Read(static_cast<uint64_t>(slot.displacement), {bytes.data(), slot.bytes})) continue;
       std::memcpy(&known.low, bytes.data(), 8);
@@ -83,7 +88,7 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
       result.guards.push_back({.slot = static_cast<int16_t>(i), .value = known.low});
     }
   }
-  const RegisterSet sizes = ReadBy(code, facts.loop) - facts.written;
+  const RegisterSet sizes = ReadBy(code, facts.loop) - facts.clobbered;
   for (int i = 0; i < kGprCount; ++i) {
     if (i == kRsp || !sizes.HasGpr(i) || !is_steady(i, -1)) continue;
     if (!LooksLikeSize(observed.gpr[i])) continue;
@@ -93,11 +98,14 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
   return result;
 }
 
-void SetAttributes(llvm::Function& function) {
+void SetAttributes(llvm::Function& function, FloatControl float_control) {
   function.addFnAttr("target-cpu", HostCpuName());
   function.addFnAttr("target-features", HostCpuFeatures());
   function.addFnAttr("prefer-vector-width", "512");
   function.addFnAttr("frame-pointer", "all");
+  if (float_control != kDefaultFloatControl) {  // nothing is to be concluded from how denormals compare
+    function.addFnAttr("denormal-fp-math", "dynamic,dynamic");
+  }
   function.setDoesNotThrow();
   function.setUnnamedAddr(llvm::GlobalValue::UnnamedAddr::None);
   for (unsigned argument : {0u, 1u, 4u}) {
@@ -118,39 +126,58 @@ struct AnalysedLoop {
   LoopShape shape;
   FootprintProgram footprint;
   std::vector<llvm::Loop*> dividing;  // see FootprintOf
+  std::vector<TableRead> table_reads;
   llvm::ScalarEvolution* evolution = nullptr;
 };
 
 std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                                   const LoopFacts& facts) {
+                                                   const CodeReader& reader, const LoopFacts& facts) {
+  if (UsesUnknownValues(chunk)) return std::unexpected(Rejection{RejectionReason::kUnknownValue, facts.header, ""});
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
+  MakeBoundsStrict(loops, evolution);
   auto shape = AnalyseShape(chunk, loops, evolution, code);
   if (!shape) {
     if (shape.error().address == 0) shape.error().address = facts.header;
     return std::unexpected(shape.error());
   }
-  AnalysedLoop result{std::move(*shape), {}, {}, &evolution};
-  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, &result.dividing);
+  AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution};
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, &result.dividing, &result.table_reads);
   if (!footprint) return std::unexpected(footprint.error());
   result.footprint = std::move(*footprint);
   return result;
 }
 
-// Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen.
+// Without a bound for an inner loop every entry will be declined.
+bool KnowsAllTrips(const std::expected<AnalysedLoop, Rejection>& analysed) {
+  const auto is_known = [](const LoopDim& loop) { return loop.backedge_taken != kNoExpr; };
+  return analysed.has_value() && std::ranges::all_of(analysed->footprint.loops, is_known);
+}
+
+// Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen. Finds more slots.
 std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                               const LoopFacts& facts, const MachineState& observed) {
-  constexpr int kRounds = 3;  // a branch decided may make a register constant, which decides another
+                                               const CodeReader& reader, LoopFacts& facts, const MachineState& observed) {
+  MachineState seen = observed;
+  constexpr int kRounds = 5;  // a branch decided may make a register constant, which decides another
   SimplifyForAnalysis(chunk, analyses);
-  auto result = AnalyseAsIs(chunk, analyses, code, facts);
-  for (int round = 0; !result && round < kRounds; ++round) {
+  if (code.callee_stack > 0) {
+    PromoteCalleeFrame(chunk, code.callee_stack, analyses);
+    SimplifyForAnalysis(chunk, analyses);
+  }
+  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts);
+  for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
-    if (loops.empty() || !RelyOnObservedState(**loops.begin(), observed)) break;
+    if (loops.empty()) break;
+    llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
+    const bool found = MakeEntryLoadsSlots(**loops.begin(), evolution, reader, &facts.slots, &seen);
+    const bool relies = !result && RelyOnObservedState(**loops.begin(), seen);
+    if (!found && !relies) break;
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
-    if (auto closer = AnalyseAsIs(chunk, analyses, code, facts)) return closer;
+    auto closer = AnalyseAsIs(chunk, analyses, code, reader, facts);
+    if (closer || result) result = std::move(closer);
   }
-  return result;  // the reason against the loop as it is written
+  return result;  // or the reason against the loop as it is written
 }
 
 }  // namespace
@@ -173,35 +200,43 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.target_features = HostCpuFeatures();
   artifact.live_at_header = facts->live_at_header;
   artifact.written = facts->written;
+  artifact.callee_stack = code.callee_stack;
   artifact.symbol = fmt::format("tl_{:x}_{}", facts->header, serial++);
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
   const Specialisation special = Specialise(reader, code, *facts, observed, options.unsteady);
   artifact.guards = special.guards;
+  const FloatControl float_control = FloatControlOf(observed.mxcsr);
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
   module.setDataLayout((*machine)->createDataLayout());
-  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header},
+  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .float_control = float_control},
                          artifact.symbol);
   if (!lifted) return std::unexpected(lifted.error());
   llvm::Function& chunk = **lifted;
+  if (DependsOnFloatEnvironment(chunk)) {
+    if (TrapsFloats(observed.mxcsr)) {
+      return std::unexpected(Rejection{RejectionReason::kFloatEnvironment, facts->header, DescribeFloatEnvironment(observed.mxcsr)});
+    }
+    artifact.float_control = float_control;
+  }
   artifact.times.lift_ns = watch.Lap();
 
   // Analyse: trip count, carried values, footprint.
   MarkEnds(chunk, *facts);
-  SetAttributes(chunk);
+  SetAttributes(chunk, float_control);
   {
     Analyses analyses(machine->get());
-    auto analysed = Analyse(chunk, analyses, code, *facts, observed);
+    auto analysed = Analyse(chunk, analyses, code, reader, *facts, observed);
     if (!analysed) return std::unexpected(analysed.error());
     artifact.footprint = std::move(analysed->footprint);
     artifact.times.analyse_ns = watch.Lap();
 
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(analysed->dividing, *analysed->evolution);
-    const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution);
+    const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     if (JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
@@ -219,6 +254,10 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.object = std::move(*object);
   artifact.times.emit_ns = watch.Lap();
   return artifact;
+}
+
+std::shared_ptr<const FunctionCode> WithCallees(const CodeReader& reader, const FunctionCode& function, LoopId loop) {
+  return SpliceCallees(reader, function, loop, &IsSupported);
 }
 
 std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop) {

@@ -12,6 +12,7 @@
 
 #include "jit/artifact.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/lift/float_calls.h"
 
 namespace tracelift::jit {
 namespace {
@@ -35,9 +36,11 @@ class Evaluator {
     return values_[instruction];
   }
 
-  // An entry value or a constant, nothing computed: its bits are the machine's.
+  // An entry value, the low part of one, or a constant, nothing computed: its bits are the machine's.
   llvm::Constant* BitsOf(llvm::Value* value) {
-    return llvm::isa<llvm::LoadInst>(value) || llvm::isa<llvm::Constant>(value) ? ValueOf(value) : nullptr;
+    const auto* part = llvm::dyn_cast<llvm::TruncInst>(value);
+    const llvm::Value* source = part ? part->getOperand(0) : value;
+    return llvm::isa<llvm::LoadInst>(source) || llvm::isa<llvm::Constant>(source) ? ValueOf(value) : nullptr;
   }
 
  private:
@@ -49,6 +52,10 @@ class Evaluator {
       llvm::Constant* constant = llvm::isa<llvm::BasicBlock>(operand) ? nullptr : ValueOf(operand);
       if (!constant) return nullptr;
       operands.push_back(constant);
+    }
+    if (IsFloatCall(instruction)) {
+      const auto& call = *llvm::cast<llvm::CallInst>(instruction);
+      return FoldFloatCompare(call, llvm::ArrayRef(operands).take_front(call.arg_size()), FloatControlOf(observed_.mxcsr));
     }
     return llvm::ConstantFoldInstOperands(instruction, operands, layout_);
   }

@@ -86,12 +86,15 @@ class Rewriter {
   void MergeArms(llvm::BasicBlock* block) {
     for (llvm::PHINode& phi : llvm::make_early_inc_range(block->phis())) {
       if (!phi.getType()->isIntegerTy() || phi.getNumIncomingValues() < 2) continue;
+      if (phi.hasConstantValue()) continue;  // no arms, but one value behind a loop with several exits (LCSSA form)
       const llvm::SCEV* all = evolution_.getSCEV(phi.getIncomingValue(0));
       const auto differs = [&](const llvm::Use& value) { return evolution_.getSCEV(value) != all; };
       if (llvm::any_of(phi.incoming_values(), differs)) continue;
       llvm::Instruction* at = &*block->getFirstInsertionPt();
       if (!evolution_.dominates(all, block) || !expander_.isSafeToExpandAt(all, at)) continue;
-      phi.replaceAllUsesWith(expander_.expandCodeFor(all, phi.getType(), at));
+      llvm::Value* merged = expander_.expandCodeFor(all, phi.getType(), at);
+      if (merged == &phi) continue;  // also a phi that the expander made, to keep LCSSA form
+      phi.replaceAllUsesWith(merged);
       evolution_.forgetValue(&phi);
       changed_ = true;
     }

@@ -8,6 +8,8 @@
 #include <map>
 #include <optional>
 
+#include "jit/emit/masked_access.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -99,9 +101,9 @@ class Serialiser {
       if (bits == 64) return whole;
       return Push({.op = ExprOp::kTrunc, .width = static_cast<uint8_t>(bits), .from = 64, .a = whole});
     }
-    if (at >= offsetof(MachineState, slot) && (at - offsetof(MachineState, slot)) % sizeof(SlotValue) == 0) {
-      const int64_t slot = static_cast<int64_t>((at - offsetof(MachineState, slot)) / sizeof(SlotValue));
-      return Push({.op = ExprOp::kSlot, .width = static_cast<uint8_t>(bits), .imm = slot});
+    if (at >= offsetof(MachineState, slot) && bits <= 64) {
+      const auto byte = static_cast<int64_t>(at - offsetof(MachineState, slot));
+      return Push({.op = ExprOp::kSlot, .width = static_cast<uint8_t>(bits), .imm = byte});
     }
     return kNoExpr;
   }
@@ -199,6 +201,8 @@ bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
     if (auto* transfer = llvm::dyn_cast<llvm::MemTransferInst>(block)) {
       touches->push_back({transfer->getRawSource(), KnownLength(block->getLength()), false});
     }
+  } else if (const std::optional<MaskedAccess> masked = MaskedAccessOf(instruction)) {
+    touches->push_back({masked->pointer->get(), size(masked->type), masked->write});
   } else {
     return false;
   }
@@ -214,6 +218,13 @@ std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
     for (const llvm::Loop* inner : *nest[i]) nest.push_back(inner);
   }
   return nest;
+}
+
+// As loops are written, and as unoptimised code leaves them: tested at the top, so that the test runs once more than the
+// body.
+bool ExitsAheadOfAccesses(const llvm::Loop* loop) {
+  if (!loop->isLoopExiting(loop->getHeader()) || loop->getHeader() == loop->getLoopLatch()) return false;
+  return llvm::none_of(*loop->getHeader(), [](const llvm::Instruction& instruction) { return instruction.mayReadOrWriteMemory(); });
 }
 
 // The lanes of a vector, the fields of a structure: an access that continues another, or lies in it, is part of it.
@@ -237,8 +248,9 @@ bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<co
 
 std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
                                                        llvm::ScalarEvolution& evolution, const LoopFacts& facts,
-                                                       const DecodedFunction& code,
-                                                       std::vector<llvm::Loop*>* dividing) {
+                                                       const DecodedFunction& code, const CodeReader& reader,
+                                                       std::vector<llvm::Loop*>* dividing,
+                                                       std::vector<TableRead>* table_reads) {
   const auto reject = [&](RejectionReason reason, const llvm::Value* where) {
     const uint64_t address = where ? InstructionAddress(where, code) : 0;
     return std::unexpected(Rejection{reason, address, InstructionText(address, code)});
@@ -269,6 +281,7 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       // An upper bound serves: footprints may be larger than what is touched, never smaller.
       const llvm::SCEV* count = evolution.getSymbolicMaxBackedgeTakenCount(loop);
       if (!llvm::isa<llvm::SCEVCouldNotCompute>(count)) {
+        dim.body_only = ExitsAheadOfAccesses(loop) && evolution.getExitCount(loop, loop->getHeader()) == count;
         dim.backedge_taken = serialiser.Write(evolution.applyLoopGuards(count, loop));
       } else {
         const std::vector<ExitCount> counts = CountsOf(loop, evolution);
@@ -289,6 +302,10 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       for (const Touch& touch : touches) {
         if (touch.pointer == function.getArg(kFlagsArgument)) continue;  // a fault that the lifter reports
         const llvm::SCEV* address = evolution.getSCEV(touch.pointer);
+        const auto* base = llvm::dyn_cast<llvm::SCEVUnknown>(evolution.getPointerBase(address));
+        if (base && llvm::isa<llvm::AllocaInst>(base->getValue())) {  // a slot that could not be split into scalars
+          return reject(RejectionReason::kIndirectAddress, &instruction);
+        }
         address = evolution.getMinusSCEV(address, evolution.getPointerBase(address));
         Access access;
         access.bytes = touch.bytes;
@@ -297,6 +314,13 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
         access.instruction = InstructionAddress(&instruction, code);
         if (access.bytes != 0 && Joins(access, address, addresses, program.accesses, evolution)) continue;
         access.address = serialiser.Write(address);
+        auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction);
+        if (access.address == kNoExpr && load != nullptr) {
+          if (const auto read = TableReadOf(load, address, evolution, reader)) {
+            table_reads->push_back(*read);
+            continue;
+          }
+        }
         if (access.address == kNoExpr || access.bytes == 0) {
           return reject(RejectionReason::kIndirectAddress, &instruction);
         }

@@ -3,6 +3,7 @@
 #include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/Analysis/TargetLibraryInfo.h>
 #include <llvm/ExecutionEngine/Orc/CompileUtils.h>
+#include <llvm/MC/MCSubtargetInfo.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Passes/PassBuilder.h>
 #include <llvm/Support/MemoryBuffer.h>
@@ -20,7 +21,9 @@
 #include "jit/compiler.h"
 #include "jit/emit/exit_values.h"
 #include "jit/emit/narrow_phis.h"
+#include "jit/emit/partial_writes.h"
 #include "jit/lift/codegen_options.h"
+#include "jit/lift/float_calls.h"
 
 namespace tracelift::jit {
 namespace {
@@ -37,6 +40,11 @@ void RegisterLibraryInfo(llvm::FunctionAnalysisManager& manager) {
     }
     return llvm::TargetLibraryAnalysis(known);
   });
+}
+
+int WidestVectorBits(const llvm::TargetMachine& machine) {
+  const llvm::MCSubtargetInfo& features = *machine.getMCSubtargetInfo();
+  return features.checkFeatures("+avx512f") ? 512 : features.checkFeatures("+avx") ? 256 : 128;
 }
 
 }  // namespace
@@ -110,6 +118,13 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
     analyses.function.clear();
   };
   make_canonical();
+  if (ReadUnwrittenPartsFromStart(analyses.function.getResult<llvm::LoopAnalysis>(function))) {
+    analyses.function.clear();
+    llvm::FunctionPassManager again;
+    clean(again);
+    again.run(function, analyses.function);
+    make_canonical();
+  }
   if (RewriteExitValues(function, analyses.function.getResult<llvm::LoopAnalysis>(function),
                         analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function),
                         analyses.function.getResult<llvm::DominatorTreeAnalysis>(function))) {
@@ -122,6 +137,7 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
 }
 
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
+  OfferVectorForms(module);
   Analyses analyses(&machine);
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = true;
@@ -130,6 +146,7 @@ void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   llvm::PassBuilder builder(&machine, tuning);
   llvm::ModulePassManager passes = builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3);
   passes.run(module, analyses.module);
+  LowerFloatCalls(module, WidestVectorBits(machine));
 }
 
 std::expected<std::vector<uint8_t>, std::string> EmitObject(llvm::Module& module, llvm::TargetMachine& machine) {

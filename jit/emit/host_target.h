@@ -28,7 +28,7 @@ std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachi
 /// Registers to SSA, lazily computed flags away, canonical loops: what analysis needs, nothing that moves memory.
 void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses);
 
-/// The full -O3 pipeline for `machine`, without passes that swap float operands needlessly.
+/// The full -O3 pipeline for `machine`. Float calls (jit/lift/float_calls.h) are vectorised and become instructions.
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine);
 
 /// Relocatable ELF object of the module.

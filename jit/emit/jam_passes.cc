@@ -156,7 +156,8 @@ class Jammer {
         const bool varies = varying_.contains(&instruction);
         if (!varies && instruction.mayWriteToMemory()) return false;
         if (!varies && llvm::isa<llvm::LoadInst>(instruction) && EvolvesInside(instruction)) shares_a_read = true;
-        if (llvm::isa<llvm::CallInst>(instruction) && !llvm::isa<llvm::IntrinsicInst>(instruction)) return false;
+        const auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+        if (call && !llvm::isa<llvm::IntrinsicInst>(call) && !call->doesNotAccessMemory()) return false;
       }
     }
     return shares_a_read && instructions <= kMostInstructions;

@@ -9,6 +9,7 @@
 #include <llvm/IR/PatternMatch.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
+#include <algorithm>
 #include <set>
 
 #include "jit/emit/entry_facts.h"
@@ -121,13 +122,15 @@ std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop)
 uint64_t InstructionAddress(const llvm::Value* value, const DecodedFunction& code) {
   const auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
   if (!instruction || !instruction->getDebugLoc()) return 0;
-  const unsigned line = instruction->getDebugLoc().getLine();
-  return line == 0 ? 0 : code.bounds.begin + line - 1;
+  const Instruction* machine = code.InstructionOnLine(instruction->getDebugLoc().getLine());
+  return machine == nullptr ? 0 : OriginalAddress(machine->address);
 }
 
 std::string InstructionText(uint64_t address, const DecodedFunction& code) {
-  const Instruction* instruction = code.InstructionAt(address);
-  return instruction ? Disassemble(*instruction) : "";
+  const auto instruction = std::ranges::find(code.instructions, address, [](const Instruction& candidate) {
+    return OriginalAddress(candidate.address);
+  });
+  return instruction != code.instructions.end() ? Disassemble(*instruction) : "";
 }
 
 ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolution& evolution) {

@@ -38,13 +38,16 @@ std::string GprName(int64_t gpr) {
 
 std::string PrintSlot(const Slot& slot) {
   std::string line = "slot ";
-  if (slot.base < 0) {
+  if (slot.through >= 0) {
+    line += fmt::format("*{}{:+}", slot.through, slot.displacement);
+  } else if (slot.base < 0) {
     line += fmt::format("[{:#x}]", static_cast<uint64_t>(slot.displacement));
   } else {
     line += fmt::format("{}{:+}", GprName(slot.base), slot.displacement);
   }
   line += fmt::format(" bytes {} {}{}", slot.bytes, slot.read ? "r" : "", slot.written ? "w" : "");
   if (!slot.read && !slot.written) line += "-";
+  if (slot.written && slot.stored != SlotByteMask(slot.bytes)) line += fmt::format(" stored {:#x}", slot.stored);
   if (slot.instruction != 0) line += fmt::format(" instruction {:#x}", slot.instruction);
   return line;
 }
@@ -52,6 +55,10 @@ std::string PrintSlot(const Slot& slot) {
 std::string PrintNode(const ExprNode& node) {
   std::string line = fmt::format("i{} {}", node.width, NameOf(node.op));
   if (node.op == ExprOp::kGpr) return line + " " + GprName(node.imm);
+  if (node.op == ExprOp::kSlot) {
+    line += fmt::format(" {}", node.imm / kSlotBytes);
+    return node.imm % kSlotBytes == 0 ? line : line + fmt::format("+{}", node.imm % kSlotBytes);
+  }
   if (IsLeaf(node.op)) return line + fmt::format(" {}", node.imm);
   if (IsCast(node.op)) return line + fmt::format(" %{} from i{}", node.a, node.from);
   return line + fmt::format(" %{} %{}", node.a, node.b);
@@ -180,7 +187,9 @@ class Parser {
     if (op == std::end(kOps)) return "unknown operation";
     node.op = op->op;
     if (IsLeaf(node.op)) {
-      const auto imm = node.op == ExprOp::kGpr ? GprNamed(line.Word()) : line.Number();
+      const auto imm = node.op == ExprOp::kGpr    ? GprNamed(line.Word())
+                       : node.op == ExprOp::kSlot ? SlotByte(line.Word())
+                                                  : line.Number();
       if (!imm) return "expected a number or register";
       node.imm = *imm;
     } else {
@@ -199,6 +208,15 @@ class Parser {
     return {};
   }
 
+  /// "3" or, in the middle of a slot, "3+4".
+  static std::optional<int64_t> SlotByte(std::string_view text) {
+    const size_t plus = text.find('+');
+    const auto slot = Line::ParseNumber(text.substr(0, plus));
+    const auto byte = plus == text.npos ? 0 : Line::ParseNumber(text.substr(plus + 1));
+    if (!slot || !byte || *slot < 0 || *slot >= kMaxSlots || *byte < 0 || *byte >= kSlotBytes) return std::nullopt;
+    return *slot * kSlotBytes + *byte;
+  }
+
   bool ParseOperand(Line& line, ExprId* out) {
     const auto id = line.Prefixed('%');
     if (!id || *id < 0 || *id >= static_cast<int64_t>(program_.nodes.size())) return false;
@@ -211,6 +229,14 @@ class Parser {
     std::string_view where = line.Word();
     if (where.starts_with('[') && where.ends_with(']')) {
       where = where.substr(1, where.size() - 2);
+    } else if (where.starts_with('*')) {
+      const size_t sign = where.find_first_of("+-");
+      const auto through = Line::ParseNumber(where.substr(1, sign - 1));
+      if (sign == where.npos || !through || *through < 0 || *through >= static_cast<int64_t>(program_.slots.size())) {
+        return "expected an earlier slot";
+      }
+      slot.through = static_cast<int16_t>(*through);
+      where.remove_prefix(sign);
     } else {
       const size_t sign = where.find_first_of("+-");
       const auto base = GprNamed(where.substr(0, sign));
@@ -223,12 +249,18 @@ class Parser {
     slot.displacement = *displacement;
     if (!line.Accept("bytes")) return "expected 'bytes'";
     const auto bytes = line.Number();
-    if (!bytes || *bytes < 1 || *bytes > 16) return "a slot has 1 to 16 bytes";
+    if (!bytes || *bytes < 1 || *bytes > kSlotBytes) return "a slot has 1 to 64 bytes";
     slot.bytes = static_cast<uint8_t>(*bytes);
     const std::string_view use = line.Word();
     slot.read = use == "r" || use == "rw";
     slot.written = use == "w" || use == "rw";
     if (!slot.read && !slot.written && use != "-") return "expected r, w, rw or -";
+    if (slot.written) slot.stored = SlotByteMask(slot.bytes);
+    if (line.Accept("stored")) {
+      const auto stored = line.Number();
+      if (!stored) return "expected a set of bytes";
+      slot.stored = static_cast<uint64_t>(*stored);
+    }
     const auto instruction = line.InstructionToEnd();
     if (!instruction) return "expected 'instruction ADDRESS' or nothing";
     slot.instruction = *instruction;
@@ -247,6 +279,7 @@ class Parser {
     if (!line.Accept("backedge")) return "expected 'backedge'";
     const auto taken = line.Id();
     if (!taken) return "expected a node or 'unknown'";
+    loop.body_only = line.Accept("body");
     loop.must_divide = line.Accept("must-divide");
     if (!line.AtEnd()) return "expected the end of the line";
     loop.backedge_taken = *taken;
@@ -289,7 +322,8 @@ std::string Print(const FootprintProgram& program) {
     const LoopDim& loop = program.loops[k];
     text += fmt::format("loop {}", k);
     if (loop.parent >= 0) text += fmt::format(" in {}", loop.parent);
-    text += fmt::format(" backedge {}{}\n", PrintId(loop.backedge_taken), loop.must_divide ? " must-divide" : "");
+    text += fmt::format(" backedge {}{}{}\n", PrintId(loop.backedge_taken), loop.body_only ? " body" : "",
+                        loop.must_divide ? " must-divide" : "");
   }
   for (const Access& access : program.accesses) {
     text += fmt::format("{} {} at {} in loop {}", access.write ? "write" : "read", access.bytes,

@@ -1,7 +1,11 @@
 #include "jit/lift/allow_list.h"
 
+#include <string_view>
+
+#include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 #include "jit/lift/lifter.h"
+#include "jit/lift/stack_guard.h"
 
 namespace tracelift::jit {
 namespace {
@@ -14,6 +18,8 @@ bool IsLiftedRegister(ZydisRegister reg) {
     case ZYDIS_REGCLASS_GPR64:
     case ZYDIS_REGCLASS_XMM:
     case ZYDIS_REGCLASS_YMM:
+    case ZYDIS_REGCLASS_ZMM:
+    case ZYDIS_REGCLASS_MASK:
       return true;
     default:
       return false;  // MMX, x87, segment and control registers
@@ -21,12 +27,19 @@ bool IsLiftedRegister(ZydisRegister reg) {
 }
 
 bool IsLiftedMemory(const ZydisDecodedInstruction& info, const ZydisDecodedOperandMem& mem) {
-  if (mem.type != ZYDIS_MEMOP_TYPE_MEM && mem.type != ZYDIS_MEMOP_TYPE_AGEN) return false;
+  if (mem.type != ZYDIS_MEMOP_TYPE_MEM && mem.type != ZYDIS_MEMOP_TYPE_AGEN && mem.type != ZYDIS_MEMOP_TYPE_VSIB) return false;
   if (info.address_width != 64) return false;
   if (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS) return false;
   const bool base_ok = mem.base == ZYDIS_REGISTER_NONE || mem.base == ZYDIS_REGISTER_RIP ||
                        ZydisRegisterGetClass(mem.base) == ZYDIS_REGCLASS_GPR64;
+  if (mem.type == ZYDIS_MEMOP_TYPE_VSIB) return base_ok;
   return base_ok && (mem.index == ZYDIS_REGISTER_NONE || ZydisRegisterGetClass(mem.index) == ZYDIS_REGCLASS_GPR64);
+}
+
+/// The instructions that compilers use the stack guard in.
+bool MayUseStackGuard(ZydisMnemonic mnemonic) {
+  return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_SUB || mnemonic == ZYDIS_MNEMONIC_XOR ||
+         mnemonic == ZYDIS_MNEMONIC_CMP;
 }
 
 bool HasMemoryOperand(const Instruction& instruction) {
@@ -36,11 +49,33 @@ bool HasMemoryOperand(const Instruction& instruction) {
   return false;
 }
 
+/// AVX-512 comes in parts; F, BW, DQ, CD and VL are taken together.
+bool ProcessorRunsAvx512(ZydisISASet set) {
+  static const bool has_base = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd") &&
+                               __builtin_cpu_supports("avx512vl");
+  if (!has_base) return false;
+  const std::string_view name = ZydisISASetGetString(set);
+  for (const std::string_view part : {"AVX512F_", "AVX512BW_", "AVX512DQ_", "AVX512CD_"}) {
+    if (name.starts_with(part)) return true;
+  }
+  if (name.starts_with("AVX512_VBMI2_")) return __builtin_cpu_supports("avx512vbmi2") != 0;
+  if (name.starts_with("AVX512_VBMI_")) return __builtin_cpu_supports("avx512vbmi") != 0;
+  if (name.starts_with("AVX512_VNNI_")) return __builtin_cpu_supports("avx512vnni") != 0;
+  if (name.starts_with("AVX512_IFMA_")) return __builtin_cpu_supports("avx512ifma") != 0;
+  if (name.starts_with("AVX512_BITALG_")) return __builtin_cpu_supports("avx512bitalg") != 0;
+  if (name.starts_with("AVX512_VPOPCNTDQ_")) return __builtin_cpu_supports("avx512vpopcntdq") != 0;
+  return false;
+}
+
 // F3 0F BC is TZCNT on processors that know it, and BSF, with other results, on older ones. Same for LZCNT and BSR.
 // PDEP, PEXT and CRC32 are lifted to themselves. __builtin_cpu_supports also asks whether the operating system keeps the registers.
 bool ProcessorRuns(const ZydisDecodedInstruction& info) {
   switch (info.meta.isa_ext) {
     case ZYDIS_ISA_EXT_AVX: return __builtin_cpu_supports("avx") != 0;
+    case ZYDIS_ISA_EXT_AVX512EVEX:
+    case ZYDIS_ISA_EXT_AVX512VEX: return ProcessorRunsAvx512(info.meta.isa_set);
+    case ZYDIS_ISA_EXT_AVX2GATHER:
     case ZYDIS_ISA_EXT_AVX2: return __builtin_cpu_supports("avx2") != 0;
     case ZYDIS_ISA_EXT_FMA: return __builtin_cpu_supports("fma") != 0;
     case ZYDIS_ISA_EXT_F16C: return __builtin_cpu_supports("f16c") != 0;
@@ -63,6 +98,11 @@ bool ProcessorRuns(const ZydisDecodedInstruction& info) {
 bool IsBitManipulation(const ZydisDecodedInstruction& info) {
   const bool has_legacy_form = info.mnemonic == ZYDIS_MNEMONIC_TZCNT;
   return !has_legacy_form && (info.meta.isa_set == ZYDIS_ISA_SET_BMI1 || info.meta.isa_set == ZYDIS_ISA_SET_BMI2);
+}
+
+bool AccessesMxcsr(const ZydisDecodedInstruction& info) {
+  const ZydisMnemonic form = LegacyForm(info.mnemonic);
+  return form == ZYDIS_MNEMONIC_LDMXCSR || form == ZYDIS_MNEMONIC_STMXCSR;
 }
 
 /// movs and stos with or without rep, lods without. With repne they do what no manual defines.
@@ -112,12 +152,14 @@ InstructionFamily FamilyOf(ZydisMnemonic mnemonic) {
 
 bool IsSupported(const Instruction& instruction) {
   if (!instruction.valid) return false;
-  if (instruction.callee != KnownCallee::kNone || instruction.jumps_by_table) return true;
+  if (instruction.callee != KnownCallee::kNone || instruction.jumps_by_table || instruction.linkage != Linkage::kNone) return true;
   const ZydisDecodedInstruction& info = instruction.info;
   if (FamilyOf(info.mnemonic) == InstructionFamily::kNone || !ProcessorRuns(info)) return false;
   const bool is_vex = info.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
-  if (!is_vex && info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return false;
-  if (is_vex && FamilyOf(info.mnemonic) == InstructionFamily::kInteger && !IsBitManipulation(info)) return false;
+  if (!is_vex && !IsEvex(info) && info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) return false;
+  if (IsEvex(info) && FamilyOf(info.mnemonic) == InstructionFamily::kInteger) return false;
+  const bool is_integer = FamilyOf(info.mnemonic) == InstructionFamily::kInteger;
+  if (is_vex && is_integer && !IsBitManipulation(info) && !AccessesMxcsr(info)) return false;
   if ((info.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) return false;
   if (info.meta.category == ZYDIS_CATEGORY_STRINGOP) return IsLiftedString(instruction);  // movsd is two instructions
   if (info.mnemonic == ZYDIS_MNEMONIC_NOP || info.meta.category == ZYDIS_CATEGORY_PREFETCH) return true;
@@ -129,6 +171,7 @@ bool IsSupported(const Instruction& instruction) {
         if (!IsLiftedRegister(operand.reg.value)) return false;
         break;
       case ZYDIS_OPERAND_TYPE_MEMORY:
+        if (IsStackGuard(operand) && info.address_width == 64 && MayUseStackGuard(info.mnemonic)) break;
         if (!IsLiftedMemory(info, operand.mem)) return false;
         break;
       case ZYDIS_OPERAND_TYPE_IMMEDIATE:
@@ -153,7 +196,15 @@ bool IsSupported(const Instruction& instruction) {
     case ZYDIS_MNEMONIC_LOOPNE:
       return info.address_width == 64;
     case ZYDIS_MNEMONIC_VCVTPS2PH:  // to nearest only, by itself or as MXCSR has it
-      return (instruction.operands[2].imm.value.u & 7) == 0 || (instruction.operands[2].imm.value.u & 4) != 0;
+      return (instruction.operands[info.operand_count_visible - 1].imm.value.u & 7) == 0 ||
+             (instruction.operands[info.operand_count_visible - 1].imm.value.u & 4) != 0;
+    case ZYDIS_MNEMONIC_PUSH:
+      return info.operand_width == 64;
+    case ZYDIS_MNEMONIC_POP:  // into memory: its address may count from the new rsp
+      return info.operand_width == 64 && instruction.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+             instruction.operands[0].reg.value != ZYDIS_REGISTER_RSP;
+    case ZYDIS_MNEMONIC_LEAVE:
+      return info.operand_width == 64;
     case ZYDIS_MNEMONIC_JMP:  // through registers or memory: successors unknown
       return instruction.operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     default:

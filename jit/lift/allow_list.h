@@ -19,6 +19,10 @@ enum class InstructionFamily : uint8_t {
   kVexFloat,    // these three have no legacy encoding: fused arithmetic, half precision
   kVexMove,     // broadcasts, moves between the halves of 256 bits, masked moves
   kVexInteger,  // shifts by element
+  kMask,        // mask registers of AVX-512
+  kEvexFloat,   // these three have neither a legacy nor a VEX encoding
+  kEvexMove,
+  kEvexInteger,
 };
 
 InstructionFamily FamilyOf(ZydisMnemonic mnemonic);

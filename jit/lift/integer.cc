@@ -105,7 +105,7 @@ bool Translator::TranslateInteger() {
       SetCombinedFlags();
       return true;
     default:
-      return TranslateArithmetic() || TranslateShift() || TranslateBits();
+      return TranslateArithmetic() || TranslateShift() || TranslateBits() || TranslateStack();
   }
 }
 

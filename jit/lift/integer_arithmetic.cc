@@ -241,8 +241,8 @@ void Translator::MultiplyTruncated() {
   Write(0, product);
 }
 
-/// Ors kFlagDivideFault into *flags when `fault` holds: the caller then discards what was computed.
-void Translator::FlagFault(Value* fault) {
+/// Ors `flag` into *flags when `fault` holds: the caller then discards what was computed.
+void Translator::FlagFault(Value* fault, uint32_t flag) {
   if (const auto* known = llvm::dyn_cast<llvm::ConstantInt>(fault); known != nullptr && known->isZero()) return;
   llvm::BasicBlock* here = ir_.GetInsertBlock();
   llvm::BasicBlock* raise = llvm::BasicBlock::Create(context_, "fault_" + llvm::Twine::utohexstr(at_->address),
@@ -252,7 +252,7 @@ void Translator::FlagFault(Value* fault) {
   ir_.SetInsertPoint(raise);
   Value* flags = function_.getArg(4);
   Value* old = ir_.CreateAlignedLoad(ir_.getInt32Ty(), flags, llvm::Align(4));
-  ir_.CreateAlignedStore(ir_.CreateOr(old, kFlagDivideFault), flags, llvm::Align(4));
+  ir_.CreateAlignedStore(ir_.CreateOr(old, flag), flags, llvm::Align(4));
   ir_.CreateBr(rest);
   ir_.SetInsertPoint(rest);
 }
@@ -298,7 +298,7 @@ void Translator::Divide(bool is_signed) {
   WantSources();
   for (StatusFlag flag : {kCarry, kParity, kAdjust, kZero, kSign, kOverflow}) SetFlag(flag, ir_.getFalse());
   SetCombinedFlags();
-  FlagFault(fault);
+  FlagFault(fault, kFlagDivideFault);
 }
 
 }  // namespace tracelift::jit

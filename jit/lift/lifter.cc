@@ -5,7 +5,9 @@
 
 #include <map>
 
+#include "jit/code/vex_forms.h"
 #include "jit/lift/allow_list.h"
+#include "jit/lift/float_audit.h"
 #include "jit/lift/translator.h"
 
 namespace tracelift::jit {
@@ -57,9 +59,14 @@ class LoopLifter {
     CreateBlocks();
     Translator translator(*function_, code_, facts_, entry_);
     translator.SetUpperZero(options_.upper_zero);
+    translator.SetFloatControl(options_.float_control);
     for (const KnownValue& known : options_.known) {
       if (known.gpr >= 0) translator.SetKnownGpr(known.gpr, known.low);
       if (known.slot >= 0) translator.SetKnownSlot(known.slot, known.low, known.high);
+    }
+    if (UsesMxcsr()) {
+      translator.UseExceptionFlags();
+      MarkFloatUse(*function_);
     }
     for (int block : blocks_) {
       if (std::optional<Rejection> rejection = LiftBlock(translator, code_.blocks[block])) {
@@ -69,12 +76,17 @@ class LoopLifter {
     }
     FinishNext(translator);
     FinishEnds(translator);
+    translator.SettleAreas();
+    if (std::optional<Rejection> rejection = AuditFloats()) {
+      function_->eraseFromParent();
+      return std::unexpected(std::move(*rejection));
+    }
     return function_;
   }
 
  private:
   llvm::DebugLoc LocationOf(uint64_t address) const {
-    return llvm::DILocation::get(context_, static_cast<unsigned>(address - code_.bounds.begin + 1), 0, subprogram_);
+    return llvm::DILocation::get(context_, code_.LineOf(address), 0, subprogram_);
   }
 
   llvm::BasicBlock* NewBlock(const llvm::Twine& name) { return llvm::BasicBlock::Create(context_, name, function_); }
@@ -93,6 +105,16 @@ class LoopLifter {
     pass_ = builder.CreateAlloca(builder.getInt64Ty(), nullptr, "pass");
     builder.CreateStore(builder.getInt64(0), pass_);
     builder.CreateBr(begins_[facts_.header]);
+  }
+
+  bool UsesMxcsr() const {
+    return std::ranges::any_of(blocks_, [&](int b) {
+      const BasicBlock& block = code_.blocks[b];
+      return std::ranges::any_of(std::span(code_.instructions).subspan(block.first, block.count), [](const Instruction& instruction) {
+        const ZydisMnemonic form = LegacyForm(instruction.info.mnemonic);
+        return form == ZYDIS_MNEMONIC_STMXCSR || form == ZYDIS_MNEMONIC_LDMXCSR;
+      });
+    });
   }
 
   /// Where a branch of the loop to `address` goes.
@@ -159,9 +181,24 @@ class LoopLifter {
     return longest;
   }
 
+  Rejection OnlyInDefaultEnvironment(const Instruction& instruction) const {
+    return {RejectionReason::kUnsupportedInstruction, OriginalAddress(instruction.address),
+            Disassemble(instruction) + " with " + DescribeFloatEnvironment(MxcsrFor(options_.float_control))};
+  }
+
+  /// Float operations that no instruction of the lifted code may have made.
+  std::optional<Rejection> AuditFloats() const {
+    if (options_.float_control == kDefaultFloatControl) return std::nullopt;
+    const llvm::Instruction* found = FirstOfDefaultEnvironment(*function_);
+    if (found == nullptr) return std::nullopt;
+    const Instruction* instruction = found->getDebugLoc() ? code_.InstructionOnLine(found->getDebugLoc().getLine()) : nullptr;
+    return OnlyInDefaultEnvironment(instruction != nullptr ? *instruction : *code_.InstructionAt(facts_.header));
+  }
+
   std::optional<Rejection> LiftBlock(Translator& translator, const BasicBlock& block) {
     llvm::IRBuilder<>& builder = translator.builder();
     builder.SetInsertPoint(begins_.at(block.begin));
+    if (block.begin == facts_.header) translator.StartPass();
     const std::vector<FlagMask> live_flags = LiveFlagsAfter(code_, block, FlagsMatterAfter(block));
     const BasicBlock* tail = SharedTailOf(block);
     const JumpTable* table = code_.TableOf(block);
@@ -172,8 +209,22 @@ class LoopLifter {
       builder.SetCurrentDebugLocation(LocationOf(instruction.address));
       if (table != nullptr && instruction.address == table->read_at) index = translator.TableIndex(instruction);
       const bool is_branch = FamilyOf(instruction.info.mnemonic) == InstructionFamily::kBranch;
+      if (instruction.linkage == Linkage::kEnter) {
+        translator.EnterCallee(instruction);
+        continue;
+      }
+      if (instruction.linkage != Linkage::kNone) {
+        translator.LeaveCallee(instruction, block.targets[0]);
+        continue;
+      }
+      const uint64_t float_operations = translator.floats().count();
       if (!IsSupported(instruction) || (!is_branch && !translator.Translate(instruction, live_flags[i]))) {
-        return Rejection{RejectionReason::kUnsupportedInstruction, instruction.address, Disassemble(instruction)};
+        return Rejection{RejectionReason::kUnsupportedInstruction, OriginalAddress(instruction.address), Disassemble(instruction)};
+      }
+      if (RaisesFloatExceptions(instruction)) {
+        MarkFloatUse(*function_);
+        const bool obeys_mxcsr = translator.floats().is_default() || translator.floats().count() > float_operations;
+        if (!obeys_mxcsr) return OnlyInDefaultEnvironment(instruction);
       }
     }
     if (tail != nullptr) {
@@ -197,6 +248,7 @@ class LoopLifter {
     llvm::IRBuilder<>& builder = translator.builder();
     builder.SetInsertPoint(next_);
     builder.SetCurrentDebugLocation(LocationOf(facts_.header));
+    translator.FinishPass();
     llvm::Value* passes = builder.CreateAdd(builder.CreateLoad(builder.getInt64Ty(), pass_), builder.getInt64(1));
     builder.CreateStore(passes, pass_);
     builder.CreateCondBr(builder.CreateICmpEQ(passes, function_->getArg(kCount)), pause_, begins_.at(facts_.header));

@@ -16,7 +16,7 @@
 //   exit_<k>: stores of all written registers and slots to `out`; ret k
 // Every memory access of the program is a load/store through `getelementptr i8, ptr %mem, i64 address` where %mem is
 // one opaque pointer equal to null, loaded in the entry block so that LLVM cannot see that it is null. Slots never touch memory; they are allocas.
-// Every IR instruction carries a debug location whose line is (instruction address - function begin + 1).
+// Every IR instruction carries a debug location whose line is DecodedFunction::LineOf its machine instruction.
 #pragma once
 
 #include <expected>
@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "jit/code/decoded_function.h"
+#include "jit/float_environment.h"
 #include "jit/rejection.h"
 
 namespace llvm {
@@ -47,10 +48,13 @@ struct LiftOptions {
   // General purpose registers whose upper 32 bits are zero at entry. 32-bit counters used in addresses are affine then.
   // The caller must check it at each entry.
   RegisterSet upper_zero = {};
+  // The function must only be called under an MXCSR with these control bits. Under others than the default ones it
+  // contains float calls (float_calls.h), to be lowered after optimisation.
+  FloatControl float_control = kDefaultFloatControl;
 };
 
 /// Lifts blocks of `facts.loop` into `module`. Rejects with kUnsupportedInstruction (address and disassembly) when an
-/// instruction is not on the allow-list.
+/// instruction is not on the allow-list, or not under `options.float_control`.
 std::expected<llvm::Function*, Rejection> LiftLoop(llvm::Module& module, const DecodedFunction& function,
                                                    const LoopFacts& facts, const LiftOptions& options,
                                                    const std::string& name);

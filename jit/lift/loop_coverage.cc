@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "jit/code/callees.h"
 #include "jit/code/float_use.h"
 #include "jit/lift/lifter.h"
 
@@ -53,9 +54,34 @@ std::vector<std::string> UnliftedForms(const DecodedFunction& code, LoopId loop,
   return {forms.begin(), forms.end()};
 }
 
+/// What stands in every way round says more than what comes first: an error message may call anything.
+Rejection MostTelling(const DecodedFunction& code, LoopId loop, const Rejection& first) {
+  for (int b : code.Obstacles(loop)) {
+    const BasicBlock& block = code.blocks[b];
+    const Instruction& last = code.instructions[block.first + block.count - 1];
+    for (int i = block.first; i < block.first + block.count - 1; ++i) {
+      const Instruction& instruction = code.instructions[i];
+      if (IsSupported(instruction)) continue;
+      return {RejectionReason::kUnsupportedInstruction, OriginalAddress(instruction.address), Disassemble(instruction)};
+    }
+    if (block.end_kind == BlockEnd::kCall && last.callee == KnownCallee::kNone) {
+      const auto why = code.opaque_calls.find(last.address);
+      return {RejectionReason::kCallInLoop, OriginalAddress(last.address),
+              Disassemble(last) + (why != code.opaque_calls.end() ? ": " + why->second : "")};
+    }
+    if (block.end_kind == BlockEnd::kIndirect) {
+      return {RejectionReason::kIndirectBranch, OriginalAddress(last.address), Disassemble(last)};
+    }
+    if (!IsSupported(last)) {
+      return {RejectionReason::kUnsupportedInstruction, OriginalAddress(last.address), Disassemble(last)};
+    }
+  }
+  return first;
+}
+
 std::optional<Rejection> WhyNot(const DecodedFunction& code, LoopId loop, Workshop* workshop) {
   const auto facts = AnalyseLoop(code, loop);
-  if (!facts) return facts.error();
+  if (!facts) return MostTelling(code, loop, facts.error());
   // LLVM is bothered only with loops that have a chance.
   std::optional<Rejection> rejection;
   ForEachInstruction(code, code.LiftedBlocks(loop), [&](const Instruction& instruction) {
@@ -72,9 +98,17 @@ FloatUse FloatUseOfLoop(const DecodedFunction& code, LoopId loop) {
   return use;
 }
 
+bool UsesX87(const DecodedFunction& code, LoopId loop) {
+  bool uses = false;
+  ForEachInstruction(code, code.LoopBlocks(loop), [&](const Instruction& instruction) {
+    uses |= instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_X87_ALU;
+  });
+  return uses;
+}
+
 }  // namespace
 
-std::vector<LoopCoverage> CoverLoops(const FunctionCode& function, bool innermost_only) {
+std::vector<LoopCoverage> CoverLoops(const CodeReader& reader, const FunctionCode& function, bool innermost_only) {
   const DecodedFunction& code = function.decoded();
   std::vector<bool> is_innermost(code.loops.size(), true);
   for (const LoopInfo& loop : code.loops) {
@@ -92,9 +126,14 @@ std::vector<LoopCoverage> CoverLoops(const FunctionCode& function, bool innermos
     loop.is_innermost = is_innermost[i];
     loop.instruction_count = code.loops[i].instruction_count;
     loop.float_use = FloatUseOfLoop(code, id);
+    loop.uses_x87 = UsesX87(code, id);
     loop.rejection = WhyNot(code, id, &workshop);
+    if (!loop.rejection.has_value()) continue;
+    // With what it calls, and without what it need not pass.
+    const auto spliced = SpliceCallees(reader, function, id, &IsSupported);
+    loop.rejection = WhyNot(spliced->decoded(), id, &workshop);
     if (loop.rejection.has_value() && loop.rejection->reason == RejectionReason::kUnsupportedInstruction) {
-      loop.unlifted = UnliftedForms(code, id, *loop.rejection);
+      loop.unlifted = UnliftedForms(spliced->decoded(), id, *loop.rejection);
     }
   }
   return covered;

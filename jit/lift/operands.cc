@@ -1,5 +1,9 @@
 // Registers, slots, flags and memory as LLVM values.
 
+#include <llvm/IR/ValueSymbolTable.h>
+
+#include "jit/code/slots.h"
+#include "jit/lift/stack_guard.h"
 #include "jit/lift/translator.h"
 
 namespace tracelift::jit {
@@ -18,6 +22,15 @@ constexpr const char* kGprNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "
                                      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 constexpr const char* kFlagNames[] = {"cf", "pf", "af", "zf", "sf", "of", "less", "less_equal", "below_equal"};
 
+/// Loaded once, before the loop. Address space 257 is the segment fs.
+llvm::Value* StackGuard(llvm::Function& function, llvm::IRBuilder<>& entry) {
+  constexpr const char* kName = "stack_guard";
+  constexpr unsigned kSegmentFs = 257;
+  if (llvm::Value* known = function.getValueSymbolTable()->lookup(kName)) return known;
+  auto* address = llvm::ConstantExpr::getIntToPtr(entry.getInt64(0x28), entry.getPtrTy(kSegmentFs));
+  return entry.CreateAlignedLoad(entry.getInt64Ty(), address, llvm::Align(8), kName);
+}
+
 }  // namespace
 
 Translator::Translator(llvm::Function& function, const DecodedFunction& code, const LoopFacts& facts,
@@ -25,14 +38,18 @@ Translator::Translator(llvm::Function& function, const DecodedFunction& code, co
     : function_(function),
       context_(function.getContext()),
       facts_(facts),
+      constants_(code.constants),
       entry_(entry),
       ir_(context_),
       entry_ir_(entry->getTerminator()),
       kinds_(ChooseLanes(code, facts)),
       slot_(facts.slots.size()),
+      slot_is_area_(facts.slots.size()),
       known_slot_(facts.slots.size()) {
   FindNarrowGprs(code);
   FindVectorWidths(code);
+  FindMaskWidths(code);
+  FindAreas(code);
   entry_ir_.SetCurrentDebugLocation(entry->getTerminator()->getDebugLoc());
   // A volatile round trip: LLVM must not learn that the base is null, whose dereference it takes for undefined.
   llvm::AllocaInst* null = entry_ir_.CreateAlloca(entry_ir_.getPtrTy(), nullptr, "null");
@@ -120,16 +137,6 @@ Place Translator::MakePlace(const llvm::Twine& name, size_t offset, int bytes, L
   return place;
 }
 
-Place& Translator::SlotPlace(int slot) {
-  Place& place = slot_[slot];
-  if (place.lanes.empty()) {
-    const size_t offset = offsetof(MachineState, slot) + slot * sizeof(SlotValue);
-    place = MakePlace("slot" + llvm::Twine(slot), offset, facts_.slots[slot].bytes, kinds_.slot[slot],
-                      known_slot_[slot].known ? known_slot_[slot].value : nullptr);
-  }
-  return place;
-}
-
 llvm::AllocaInst* Translator::FlagAlloca(StatusFlag flag) {
   if (flag_[flag] != nullptr) return flag_[flag];
   Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0),
@@ -150,6 +157,7 @@ llvm::AllocaInst* Translator::FlagAlloca(StatusFlag flag) {
 }
 
 llvm::Value* Translator::ReadPlace(const Place& place, int bit, Type* type) {
+  if (place.area != nullptr) return ReadArea(place, bit, type);
   const int bits = static_cast<int>(type->getPrimitiveSizeInBits());
   const int first = bit / place.lane_bits;
   const auto load = [&](int lane) {
@@ -171,6 +179,7 @@ llvm::Value* Translator::ReadPlace(const Place& place, int bit, Type* type) {
 }
 
 void Translator::WritePlace(Place& place, int bit, Value* value) {
+  if (place.area != nullptr) return WriteArea(place, bit, value);
   place.written = true;
   const int bits = static_cast<int>(value->getType()->getPrimitiveSizeInBits());
   const int first = bit / place.lane_bits;
@@ -216,9 +225,17 @@ void Translator::StoreState(Value* out, RegisterSet wanted) {
   for (int i = 0; i < kVectorCount; ++i) {
     if (vector_[i].written && wanted.HasVector(i)) StoreVector(i, out, wanted.HasVectorUpper(i));
   }
+  for (int i = 0; i < kMaskCount; ++i) {
+    if (mask_[i].written && wanted.HasMask(i)) StoreMask(i, out);
+  }
   for (size_t i = 0; i < slot_.size(); ++i) {
     if (!slot_[i].written) continue;
-    StorePlace(slot_[i], out, offsetof(MachineState, slot) + i * sizeof(SlotValue), sizeof(SlotValue));
+    const size_t offset = offsetof(MachineState, slot) + i * sizeof(SlotValue);
+    if (slot_[i].area != nullptr) {
+      StoreArea(slot_[i], out, offset);
+    } else {
+      StorePlace(slot_[i], out, offset, sizeof(SlotValue));
+    }
   }
   if (flags_written_ && wanted.HasFlags()) {
     Value* in = ir_.CreateConstInBoundsGEP1_64(ir_.getInt8Ty(), function_.getArg(0), offsetof(MachineState, rflags));
@@ -255,7 +272,7 @@ llvm::Value* Translator::AsFloat(Value* value) {
 llvm::Value* Translator::Address(int index, int bits) {
   const ZydisDecodedOperandMem& mem = Operand(index).mem;
   uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
-  if (mem.base == ZYDIS_REGISTER_RIP) displacement += at_->next();
+  if (mem.base == ZYDIS_REGISTER_RIP) displacement += at_->rip();
   const auto read = [&](ZydisRegister reg) { return ReadWhole(static_cast<Gpr>(GprNumber(reg)), bits); };
   Value* address = nullptr;
   if (mem.base != ZYDIS_REGISTER_NONE && mem.base != ZYDIS_REGISTER_RIP) address = read(mem.base);
@@ -313,8 +330,16 @@ void Translator::WriteGpr(ZydisRegister reg, Value* value) {
 }
 
 llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {
+  if (IsStackGuard(Operand(index))) return StackGuard(function_, entry_ir_);
+  if (at_->constant >= 0) {
+    const ConstantBytes& bytes = constants_[static_cast<size_t>(at_->constant)];
+    llvm::APInt value(8 * sizeof(bytes), 0);
+    llvm::LoadIntFromMemory(value, bytes.data(), sizeof(bytes));
+    const auto bits = static_cast<unsigned>(type->getPrimitiveSizeInBits());
+    return ir_.CreateBitCast(ir_.getInt(value.extractBits(bits, static_cast<unsigned>(bit))), type);
+  }
   const int slot = SlotIndexOf(facts_, *at_, index);
-  if (slot >= 0) return ReadPlace(SlotPlace(slot), bit, type);
+  if (slot >= 0) return ReadPlace(SlotPlace(slot), 8 * OffsetInSlot(facts_.slots[slot], *at_, index) + bit, type);
   Value* address = Address(index);
   if (bit != 0) address = ir_.CreateAdd(address, ir_.getInt64(bit / 8));
   return ir_.CreateAlignedLoad(type, ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address), llvm::Align(1));
@@ -322,7 +347,7 @@ llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {
 
 void Translator::StoreAt(int index, int bit, Value* value) {
   const int slot = SlotIndexOf(facts_, *at_, index);
-  if (slot >= 0) return WritePlace(SlotPlace(slot), bit, value);
+  if (slot >= 0) return WritePlace(SlotPlace(slot), 8 * OffsetInSlot(facts_.slots[slot], *at_, index) + bit, value);
   Value* address = Address(index);
   if (bit != 0) address = ir_.CreateAdd(address, ir_.getInt64(bit / 8));
   ir_.CreateAlignedStore(value, ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address), llvm::Align(1));

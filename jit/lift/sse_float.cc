@@ -1,5 +1,5 @@
 // Float arithmetic, lane by lane, in both encodings. No fast-math flags anywhere: each operation is the machine's, in
-// the machine's operand order.
+// the machine's operand order and under the rules that MXCSR sets (float_operations.h).
 
 #include "jit/code/vex_forms.h"
 #include "jit/lift/translator.h"
@@ -9,14 +9,13 @@ namespace tracelift::jit {
 using llvm::CmpInst;
 
 bool Translator::TranslateSseFloat() {
-  const auto add = [this](Value* a, Value* b) { return ir_.CreateFAdd(a, b); };
-  const auto sub = [this](Value* a, Value* b) { return ir_.CreateFSub(a, b); };
-  const auto mul = [this](Value* a, Value* b) { return ir_.CreateFMul(a, b); };
-  const auto div = [this](Value* a, Value* b) { return ir_.CreateFDiv(a, b); };
-  // Of unordered or equal operands (two zeros) the second is the result.
-  const auto min = [this](Value* a, Value* b) { return ir_.CreateSelect(ir_.CreateFCmpOLT(a, b), a, b); };
-  const auto max = [this](Value* a, Value* b) { return ir_.CreateSelect(ir_.CreateFCmpOGT(a, b), a, b); };
-  const auto sqrt = [this](Value* a) -> Value* { return ir_.CreateUnaryIntrinsic(llvm::Intrinsic::sqrt, a); };
+  const auto add = [this](Value* a, Value* b) { return floats_.Add(a, b); };
+  const auto sub = [this](Value* a, Value* b) { return floats_.Subtract(a, b); };
+  const auto mul = [this](Value* a, Value* b) { return floats_.Multiply(a, b); };
+  const auto div = [this](Value* a, Value* b) { return floats_.Divide(a, b); };
+  const auto min = [this](Value* a, Value* b) { return floats_.Minimum(a, b); };
+  const auto max = [this](Value* a, Value* b) { return floats_.Maximum(a, b); };
+  const auto sqrt = [this](Value* a) { return floats_.SquareRoot(a); };
   switch (form_) {
 #define TL_BINARY(name, op)                                                  \
   case ZYDIS_MNEMONIC_##name##SS: FloatBinary(32, 1, op); return true;       \
@@ -52,27 +51,27 @@ bool Translator::TranslateSseFloat() {
     case ZYDIS_MNEMONIC_UCOMISS: FloatCompareFlags(32); return true;
     case ZYDIS_MNEMONIC_COMISD:
     case ZYDIS_MNEMONIC_UCOMISD: FloatCompareFlags(64); return true;
-    case ZYDIS_MNEMONIC_CVTSI2SS: WriteScalar(ir_.CreateSIToFP(Read(second_), FloatType(32))); return true;
-    case ZYDIS_MNEMONIC_CVTSI2SD: WriteScalar(ir_.CreateSIToFP(Read(second_), FloatType(64))); return true;
+    case ZYDIS_MNEMONIC_CVTSI2SS: WriteScalar(floats_.FromSigned(Read(second_), FloatType(32))); return true;
+    case ZYDIS_MNEMONIC_CVTSI2SD: WriteScalar(floats_.FromSigned(Read(second_), FloatType(64))); return true;
     case ZYDIS_MNEMONIC_CVTSS2SI: FloatToGpr(32, false); return true;
     case ZYDIS_MNEMONIC_CVTSD2SI: FloatToGpr(64, false); return true;
     case ZYDIS_MNEMONIC_CVTTSS2SI: FloatToGpr(32, true); return true;
     case ZYDIS_MNEMONIC_CVTTSD2SI: FloatToGpr(64, true); return true;
     case ZYDIS_MNEMONIC_CVTSS2SD:
-      WriteScalar(ir_.CreateFPExt(ReadLane(second_, 0, FloatType(32)), FloatType(64)));
+      WriteScalar(floats_.Widen(ReadLane(second_, 0, FloatType(32))));
       return true;
     case ZYDIS_MNEMONIC_CVTSD2SS:
-      WriteScalar(ir_.CreateFPTrunc(ReadLane(second_, 0, FloatType(64)), FloatType(32)));
+      WriteScalar(floats_.Narrow(ReadLane(second_, 0, FloatType(64))));
       return true;
     case ZYDIS_MNEMONIC_CVTPS2PD: {
       std::vector<Value*> values = ReadLanes(1, VectorBits(Operand(0)) / 64, FloatType(32));
-      for (Value*& value : values) value = ir_.CreateFPExt(value, FloatType(64));
+      for (Value*& value : values) value = floats_.Widen(value);
       WriteLanes(0, values);
       return true;
     }
     case ZYDIS_MNEMONIC_CVTPD2PS: {
       std::vector<Value*> values = ReadLanes(1, SourceBits(1) / 64, FloatType(64));
-      for (Value*& value : values) value = ir_.CreateFPTrunc(value, FloatType(32));
+      for (Value*& value : values) value = floats_.Narrow(value);
       WriteLanes(0, values);
       WriteZeroAbove(0, SourceBits(1) / 2);
       return true;
@@ -81,7 +80,7 @@ bool Translator::TranslateSseFloat() {
     case ZYDIS_MNEMONIC_CVTDQ2PD: {
       const bool is_double = form_ == ZYDIS_MNEMONIC_CVTDQ2PD;
       std::vector<Value*> values = ReadLanes(1, is_double ? VectorBits(Operand(0)) / 64 : 4, IntType(32));
-      for (Value*& value : values) value = ir_.CreateSIToFP(value, FloatType(is_double ? 64 : 32));
+      for (Value*& value : values) value = floats_.FromSigned(value, FloatType(is_double ? 64 : 32));
       WriteLanes(0, values);
       return true;
     }
@@ -125,7 +124,7 @@ void Translator::FloatHorizontal(int bits, bool subtract) {
   for (int lane = 0; lane < lanes; ++lane) {
     Value* a = inputs[2 * lane];
     Value* b = inputs[2 * lane + 1];
-    results.push_back(subtract ? ir_.CreateFSub(a, b) : ir_.CreateFAdd(a, b));
+    results.push_back(subtract ? floats_.Subtract(a, b) : floats_.Add(a, b));
   }
   WriteLanes(0, results);
 }
@@ -135,23 +134,27 @@ void Translator::FloatAddSubtract(int bits) {
   std::vector<Value*> a = ReadLanes(first_, lanes, FloatType(bits));
   const std::vector<Value*> b = ReadLanes(second_, lanes, FloatType(bits));
   for (int lane = 0; lane < lanes; ++lane) {
-    a[lane] = lane % 2 == 0 ? ir_.CreateFSub(a[lane], b[lane]) : ir_.CreateFAdd(a[lane], b[lane]);
+    a[lane] = lane % 2 == 0 ? floats_.Subtract(a[lane], b[lane]) : floats_.Add(a[lane], b[lane]);
   }
   WriteLanes(0, a);
 }
 
-void Translator::FloatCompareMask(int bits, int lanes) {
+llvm::CmpInst::Predicate Translator::FloatPredicate() const {
   // Legacy encodings have the first eight. Bit 4 only chooses which of the NaNs raise exceptions.
   constexpr CmpInst::Predicate kPredicates[] = {
       CmpInst::FCMP_OEQ, CmpInst::FCMP_OLT, CmpInst::FCMP_OLE, CmpInst::FCMP_UNO,
       CmpInst::FCMP_UNE, CmpInst::FCMP_UGE, CmpInst::FCMP_UGT, CmpInst::FCMP_ORD,
       CmpInst::FCMP_UEQ, CmpInst::FCMP_ULT, CmpInst::FCMP_ULE, CmpInst::FCMP_FALSE,
       CmpInst::FCMP_ONE, CmpInst::FCMP_OGE, CmpInst::FCMP_OGT, CmpInst::FCMP_TRUE};
-  const CmpInst::Predicate predicate = kPredicates[Control() & (ClearsUpperBits(at_->info) ? 15 : 7)];
+  return kPredicates[Control() & (ClearsUpperBits(at_->info) ? 15 : 7)];
+}
+
+void Translator::FloatCompareMask(int bits, int lanes) {
+  const CmpInst::Predicate predicate = FloatPredicate();
   std::vector<Value*> a = ReadLanes(first_, lanes, FloatType(bits));
   const std::vector<Value*> b = ReadLanes(second_, lanes, FloatType(bits));
   for (int lane = 0; lane < lanes; ++lane) {
-    a[lane] = ir_.CreateSExt(ir_.CreateFCmp(predicate, a[lane], b[lane]), IntType(bits));
+    a[lane] = ir_.CreateSExt(floats_.Compare(predicate, a[lane], b[lane]), IntType(bits));
   }
   if (lanes == 1) return WriteScalar(a[0]);
   WriteLanes(0, a);
@@ -160,47 +163,29 @@ void Translator::FloatCompareMask(int bits, int lanes) {
 void Translator::FloatCompareFlags(int bits) {
   Value* a = ReadLane(0, 0, FloatType(bits));
   Value* b = ReadLane(1, 0, FloatType(bits));
-  if (Wants(kZero)) SetFlag(kZero, ir_.CreateFCmpUEQ(a, b));
-  if (Wants(kParity)) SetFlag(kParity, ir_.CreateFCmpUNO(a, b));
-  if (Wants(kCarry)) SetFlag(kCarry, ir_.CreateFCmpULT(a, b));
-  if (Wants(kBelowEqual)) SetFlag(kBelowEqual, ir_.CreateFCmpULE(a, b));
-  if (Wants(kLessEqual)) SetFlag(kLessEqual, ir_.CreateFCmpUEQ(a, b));
+  const auto compare = [&](CmpInst::Predicate predicate) { return floats_.Compare(predicate, a, b); };
+  Value* equal = compare(CmpInst::FCMP_UEQ);
+  if (Wants(kZero)) SetFlag(kZero, equal);
+  if (Wants(kParity)) SetFlag(kParity, compare(CmpInst::FCMP_UNO));
+  if (Wants(kCarry)) SetFlag(kCarry, compare(CmpInst::FCMP_ULT));
+  if (Wants(kBelowEqual)) SetFlag(kBelowEqual, compare(CmpInst::FCMP_ULE));
+  if (Wants(kLessEqual)) SetFlag(kLessEqual, equal);
   for (StatusFlag flag : {kOverflow, kSign, kAdjust, kLess}) SetFlag(flag, ir_.getFalse());
 }
 
 void Translator::FloatRound(int bits, int lanes) {
-  // Bit 2 chooses the mode of MXCSR, which is to nearest.
-  constexpr llvm::Intrinsic::ID kModes[] = {llvm::Intrinsic::roundeven, llvm::Intrinsic::floor, llvm::Intrinsic::ceil,
-                                            llvm::Intrinsic::trunc};
   const uint64_t control = Control();
-  const llvm::Intrinsic::ID mode = (control & 4) != 0 ? llvm::Intrinsic::roundeven : kModes[control & 3];
-  FloatUnary(bits, lanes, [this, mode](Value* a) -> Value* { return ir_.CreateUnaryIntrinsic(mode, a); });
-}
-
-/// What does not fit, NaN included, becomes the "integer indefinite" value: only the sign bit set.
-llvm::Value* Translator::ToInteger(Value* value, int bits) {
-  const bool exact_below = bits == 32 && value->getType()->isDoubleTy();  // doubles lie between -2^31 - 1 and -2^31
-  const double limit = bits == 64 ? 0x1p63 : 0x1p31;
-  Value* low = llvm::ConstantFP::get(value->getType(), exact_below ? -limit - 1 : -limit);
-  Value* above = exact_below ? ir_.CreateFCmpOGT(value, low) : ir_.CreateFCmpOGE(value, low);
-  Value* below = ir_.CreateFCmpOLT(value, llvm::ConstantFP::get(value->getType(), limit));
-  Value* indefinite = Constant(bits, uint64_t{1} << (bits - 1));
-  return ir_.CreateSelect(ir_.CreateAnd(above, below), ir_.CreateFPToSI(value, IntType(bits)), indefinite);
+  FloatUnary(bits, lanes, [this, control](Value* a) { return floats_.Round(a, control); });
 }
 
 void Translator::FloatToGpr(int bits, bool truncate) {
-  Value* value = ReadLane(1, 0, FloatType(bits));
-  if (!truncate) value = ir_.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, value);
-  Write(0, ToInteger(value, Bits(0)));
+  Write(0, floats_.ToInteger(ReadLane(1, 0, FloatType(bits)), Bits(0), truncate));
 }
 
 void Translator::FloatToLanes(int bits, bool truncate) {
   const int count = bits == 64 ? SourceBits(1) / 64 : 4;
   std::vector<Value*> values = ReadLanes(1, count, FloatType(bits));
-  for (Value*& value : values) {
-    if (!truncate) value = ir_.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, value);
-    value = ToInteger(value, 32);
-  }
+  for (Value*& value : values) value = floats_.ToInteger(value, 32, truncate);
   WriteLanes(0, values);
   if (bits == 64) WriteZeroAbove(0, 32 * count);
 }

@@ -438,8 +438,10 @@ void Translator::TestBits() {
     common = ir_.CreateOr(common, ir_.CreateAnd(a, b));
     lacking = ir_.CreateOr(lacking, ir_.CreateAnd(ir_.CreateNot(a), b));
   }
-  Value* zero = ir_.CreateICmpEQ(common, Constant(64, 0));
-  Value* carry = ir_.CreateICmpEQ(lacking, Constant(64, 0));
+  SetTestFlags(ir_.CreateICmpEQ(common, Constant(64, 0)), ir_.CreateICmpEQ(lacking, Constant(64, 0)));
+}
+
+void Translator::SetTestFlags(Value* zero, Value* carry) {
   SetFlag(kZero, zero);
   SetFlag(kCarry, carry);
   SetFlag(kLessEqual, zero);

@@ -2,8 +2,9 @@
 // Private to jit/lift; the only header here that includes LLVM.
 //
 // lifter.cc owns the shape of the function; operands.cc reads and writes registers and memory, vector_operands.cc
-// vector registers; integer*.cc, sse_*.cc (both encodings) and vex_*.cc know the instructions. Nothing here optimises:
-// mem2reg and instcombine do, and dead code costs only compile time. What must be right here are the bits.
+// vector registers, opmasks.cc mask registers; integer*.cc, sse_*.cc (all encodings), vex_*.cc and evex_*.cc know the
+// instructions. Nothing here optimises: mem2reg and instcombine do, and dead code costs only compile time. What must be
+// right here are the bits.
 #pragma once
 
 #include <llvm/IR/IRBuilder.h>
@@ -11,23 +12,40 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <utility>
 #include <vector>
 
 #include "jit/code/decoded_function.h"
 #include "jit/lift/allow_list.h"
 #include "jit/lift/flag_liveness.h"
+#include "jit/lift/float_operations.h"
 #include "jit/lift/vector_lanes.h"
 
 namespace tracelift::jit {
 
+/// Functions of a number whose calls stand for values that lifted code must not depend on: when one is left after
+/// simplification, the loop cannot be lifted.
+inline constexpr char kUnknownMarker[] = "tl.unknown";
+inline constexpr char kUnknownFlagsMarker[] = "tl.unknown.flags";
+
 /// Bytes held in scalar allocas of equal width, lowest first: a slot, or a vector register as far as the loop names it.
+/// Slots whose users disagree on the width are held in an array of bytes instead (slot_areas.cc).
 struct Place {
   int lane_bits = 0;
   std::vector<llvm::AllocaInst*> lanes;
   std::vector<llvm::AllocaInst*> above;  // i64s: the rest of a vector register, only ever zeroed
+  llvm::AllocaInst* area = nullptr;      // then there are no lanes
+  std::map<std::pair<int, int>, llvm::Type*> pieces;  // of an area, (byte, bytes): what was written, and as what
   bool written = false;
   int bits() const { return lane_bits * static_cast<int>(lanes.size()); }
+};
+
+/// A mask register as single bits, as many as the loop uses.
+struct MaskPlace {
+  std::vector<llvm::AllocaInst*> bits;
+  llvm::AllocaInst* above = nullptr;  // an i64: the other bits, in their place, only ever zeroed
+  bool written = false;
 };
 
 class Translator {
@@ -45,6 +63,15 @@ class Translator {
   /// A call of memset or memmove, as the intrinsic.
   void TranslateKnownCall();
 
+  /// A call whose callee follows, and a return from it to where it was called.
+  void EnterCallee(const Instruction& call);
+  void LeaveCallee(const Instruction& ret, uint64_t return_to);
+  /// The loop reads or sets MXCSR; before the first instruction.
+  void UseExceptionFlags();
+  /// At the begin of the header, and where a pass is complete.
+  void StartPass();
+  void FinishPass();
+
   llvm::IRBuilder<>& builder() { return ir_; }
   /// The address space of the program: address 0, but unknown to LLVM.
   llvm::Value* memory_base() const { return memory_base_; }
@@ -52,10 +79,18 @@ class Translator {
   /// Makes the start value of a place a constant. Before the first instruction.
   void SetKnownGpr(int gpr, uint64_t value) { known_gpr_[gpr] = {true, value}; }
   void SetUpperZero(RegisterSet gprs) { upper_zero_ = gprs; }
+  void SetFloatControl(FloatControl control) {
+    floats_.SetControl(control);
+    float_control_ = control;
+  }
+  const FloatOperations& floats() const { return floats_; }
   void SetKnownSlot(int slot, uint64_t low, uint64_t high) { known_slot_[slot] = {true, {low, high}}; }
 
   /// At the end of the region: stores to the MachineState `out` what the region writes; of registers, those in `wanted`.
   void StoreState(llvm::Value* out, RegisterSet wanted);
+
+  /// When all instructions and ends are there: gives slots whose users disagree the types that serve analyses best.
+  void SettleAreas();
 
  private:
   using Value = llvm::Value;
@@ -68,12 +103,22 @@ class Translator {
   Value* ReadFullGpr(int gpr);
   Value* ReadLowGpr(int gpr);          // 32 bits
   void WriteFullGpr(int gpr, Value* value);
-  Place& SlotPlace(int slot);
   llvm::AllocaInst* FlagAlloca(StatusFlag flag);
   Place MakePlace(const llvm::Twine& name, size_t offset, int bytes, LaneKind kind, const uint64_t* known);
   Value* ReadPlace(const Place& place, int bit, Type* type);
   void WritePlace(Place& place, int bit, Value* value);
   void StorePlace(const Place& place, Value* out, size_t offset, int bytes);
+
+  // slot_areas.cc
+  void FindAreas(const DecodedFunction& code);
+  Place& SlotPlace(int slot);
+  llvm::AllocaInst* MakeArea(const llvm::Twine& name, size_t offset, int bytes, const uint64_t* known);
+  Value* AreaAddress(const Place& place, int64_t byte);
+  Value* ReadArea(const Place& place, int bit, Type* type);
+  void WriteArea(Place& place, int bit, Value* value);
+  void MakeCutFloatsIntegers(Place& place);
+  void MakeWholePiecesIntegers(Place& place);
+  void StoreArea(const Place& place, Value* out, size_t offset);
 
   // operands.cc: operands of the current instruction
   const ZydisDecodedOperand& Operand(int index) const { return at_->operands[index]; }
@@ -108,6 +153,7 @@ class Translator {
 
   // vector_operands.cc: vector instructions, 128 bits at a time (CrossesParts: all at once), and their operands
   bool TranslateVector(InstructionFamily family);
+  bool TranslateParts(InstructionFamily family);
   bool TranslatePart(InstructionFamily family);
   bool IsVector(int index) const;
   int Width() const;                                 // of the widest vector operand, in bits
@@ -156,7 +202,16 @@ class Translator {
   void MultiplyTruncated();
   void SetMultiplyFlags(Value* overflow);
   void Divide(bool is_signed);
-  void FlagFault(Value* fault);
+  void FlagFault(Value* fault, uint32_t flag);
+
+  // linkage.cc
+  bool TranslateStack();
+  void Push(Value* value);
+  Value* Pop();
+  void ForgetLost();
+  void StoreMxcsr();
+  void LoadMxcsr();
+  Value* UnknownFlags();                             // of which nothing may be known
 
   // integer_shifts.cc
   bool TranslateShift();
@@ -185,6 +240,101 @@ class Translator {
   void StringElement();
   void RequireUpwards();
 
+  // opmasks.cc
+  void FindMaskWidths(const DecodedFunction& code);
+  MaskPlace& MaskPlaceOf(int number);
+  std::vector<Value*> ReadMask(int number, int count);          // i1s
+  void WriteMask(int number, const std::vector<Value*>& bits);  // clears the others
+  void StoreMask(int number, Value* out);
+  Value* BitVector(const std::vector<Value*>& bits);            // <n x i1>
+  Value* PackBits(const std::vector<Value*>& bits);             // an integer of n bits
+  std::vector<Value*> UnpackBits(Value* integer);
+  bool IsMask(int index) const;
+  int MaskNumberOf(int index) const;
+  bool TranslateMask();
+  void MoveMask(int width);
+  void ShiftMask(int width, int distance);
+  void TestMasks(int width, bool is_and);
+  void SetTestFlags(Value* zero, Value* carry);
+
+  // evex_masking.cc: around operations on all elements
+  struct Elements {
+    int bits = 0, count = 0;
+  };
+  bool TranslateEvex(InstructionFamily family);
+  Elements MaskedElements() const;
+  int OperandBits(int index) const;
+  Place NewPlace(int bits, int lane_bits, Type* type);
+  Value* OnlyIf(Value* condition, llvm::function_ref<Value*()> value);
+  Value* Pointer(int index);
+  Place LoadOperand(int index, Elements result);
+  void StoreOperand(const Place& operand, Elements elements);
+  std::vector<Value*> ReadKept(int index, Elements elements);
+  void Blend(const std::vector<Value*>& kept, Elements elements);
+  Value* ReadAll(int index, Type* element, int bits);
+  void WriteAll(int index, Value* vector);
+
+  // evex_compare.cc
+  bool TranslateToMask();
+  void WriteMaskResult(std::vector<Value*> bits);
+  void TestElements(int bits, int first, int second, const std::function<Value*(Value*, Value*)>& test);
+  void CompareElements(int bits, llvm::CmpInst::Predicate predicate);
+  void CompareFloats(int bits, int count);
+  void TestCommonBits(int bits, bool any);
+  void ClassifyFloats();
+  void MaskToElements(int bits);
+  void BroadcastMask(int mask_bits, int bits);
+
+  // evex_moves.cc
+  enum class Saturation : uint8_t { kNone, kSigned, kUnsigned };
+  bool TranslateEvexMove();
+  bool TranslateWiderMove();
+  bool BroadcastGpr(int bits);
+  std::vector<Value*> ReadRun(int index, int first_bit, int run_bits);
+  void RepeatPart(int part_bits);
+  void TakePart(int part_bits);
+  void PutPart(int part_bits);
+  void ShuffleParts();
+  void AlignElements(int bits);
+  void CopySecond();
+  void PermuteFours();
+  Value* CallX86(const std::string& name, llvm::ArrayRef<Value*> arguments, llvm::ArrayRef<Type*> types = {});
+  void PermuteAll(const std::string& kind, int bits);
+  void PermuteTwo(const std::string& kind, int bits, bool is_float);
+  Value* WholeMask(int count);
+  void Compress(int bits);
+  void Expand(int bits);
+  void NarrowElements(int from, int to, Saturation saturation);
+
+  // evex_gather.cc
+  Value* IndexedPointer(int index, int lane, int index_bits);
+  int IndexedCount(int memory, int data, int index_bits, int bits) const;
+  void Gather(int index_bits, int bits);
+  void Scatter(int index_bits, int bits);
+
+  // evex_integer.cc
+  bool TranslateEvexInteger();
+  void PackedUnary(int bits, llvm::Intrinsic::ID id, Value* option);
+  void RotateElements(int bits, llvm::Intrinsic::ID funnel);
+  void ShiftPairs(int bits, llvm::Intrinsic::ID funnel, bool by_vector);
+  void TernaryLogic();
+  Value* LogicOfThree(uint32_t table, Value* a, Value* b, Value* c);
+
+  // evex_float.cc, evex_intrinsics.cc
+  bool TranslateEvexFloat();
+  void ConvertToFloats(int from, int to, bool is_signed);
+  void ConvertToIntegers(int from, int to, bool is_signed, bool truncate);
+  Value* ConvertToInteger(Value* value, int bits, bool is_signed, bool truncate);
+  uint32_t RoundingArgument() const;
+  Value* ScalarInVector(int index, int bits);
+  bool TranslateRounded();
+  void RoundedPacked(const std::string& name, int bits);
+  void RoundedScalar(const std::string& name, int bits);
+  void RoundedFromInteger(const std::string& name, int bits);
+  bool RoundedFused();
+  bool TranslateOwnForm();
+  bool TranslateOwnInteger();
+
   // sse_float.cc
   bool TranslateSseFloat();
   void FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op);
@@ -192,10 +342,10 @@ class Translator {
   void WriteScalar(Value* value);
   void FloatHorizontal(int bits, bool subtract);
   void FloatAddSubtract(int bits);
+  llvm::CmpInst::Predicate FloatPredicate() const;
   void FloatCompareMask(int bits, int lanes);
   void FloatCompareFlags(int bits);
   void FloatRound(int bits, int lanes);
-  Value* ToInteger(Value* value, int bits);          // of an integral or truncating float, x86 indefinite included
   void FloatToGpr(int bits, bool truncate);
   void FloatToLanes(int bits, bool truncate);
   void MoveSignMask(int bits);
@@ -270,9 +420,11 @@ class Translator {
   llvm::Function& function_;
   llvm::LLVMContext& context_;
   const LoopFacts& facts_;
+  const std::vector<ConstantBytes>& constants_;
   llvm::BasicBlock* entry_;
   llvm::IRBuilder<> ir_;
   llvm::IRBuilder<> entry_ir_;  // inserts before the entry block's branch
+  FloatOperations floats_{ir_};
   Value* memory_base_;
   LaneKinds kinds_;
 
@@ -285,7 +437,10 @@ class Translator {
   std::array<Place, kVectorCount> vector_;
   std::array<int, kVectorCount> vector_bits_{};      // of the widest operand that names it
   std::array<bool, kVectorCount> vector_cleared_{};  // an instruction of the loop clears its upper part
+  std::array<MaskPlace, kMaskCount> mask_;
+  std::array<int, kMaskCount> mask_bits_{};          // as many as the loop uses
   std::vector<Place> slot_;
+  std::vector<bool> slot_is_area_;
   std::array<llvm::AllocaInst*, kStatusFlagCount> flag_{};
   bool flags_written_ = false;
   std::array<std::pair<bool, uint64_t>, kGprCount> known_gpr_{};
@@ -296,12 +451,18 @@ class Translator {
   };
   std::vector<KnownSlot> known_slot_;
 
+  FloatControl float_control_ = kDefaultFloatControl;
+  std::map<std::pair<uint64_t, Gpr>, llvm::AllocaInst*> kept_;  // by return address: what a callee must give back
+  llvm::AllocaInst* exception_flags_ = nullptr;
+  llvm::AllocaInst* exception_flags_at_start_ = nullptr;
+  uint64_t unknowns_ = 0;
   const Instruction* at_ = nullptr;  // the current instruction
   FlagMask wanted_ = kNoFlags;       // flags its result must provide
   bool requires_upwards_ = false;    // the direction flag is checked at entry
   // Of a vector instruction: `op a, b` computes a = a op b, `op a, b, c` a = b op c.
   ZydisMnemonic form_ = ZYDIS_MNEMONIC_INVALID;  // its legacy name, see vex_forms.h
   int first_ = 0, second_ = 1;                   // the operands b and c
+  Place* operand_ = nullptr;                     // stands for the memory operand: a masked or repeated one
   int part_bit_ = 0;                             // where the 128 bits begin that are computed now
 };
 

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string_view>
 
+#include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 
 namespace tracelift::jit {
@@ -100,6 +101,19 @@ Vote VoteOf(ZydisMnemonic mnemonic, int operand) {
   }
 }
 
+/// What instructions without a legacy or VEX form say about an operand themselves.
+Vote EvexVoteOf(const Instruction& instruction, int operand) {
+  const ZydisMnemonic mnemonic = instruction.info.mnemonic;
+  if (LegacyForm(mnemonic) != mnemonic) return {};
+  if (mnemonic == ZYDIS_MNEMONIC_VPTERNLOGD || mnemonic == ZYDIS_MNEMONIC_VPTERNLOGQ) return {};
+  const ZydisDecodedOperand& named = instruction.operands[operand];
+  if (named.element_size != 32 && named.element_size != 64) return {};
+  const bool is_double = named.element_size == 64;
+  const bool is_float = named.element_type == ZYDIS_ELEMENT_TYPE_FLOAT32 || named.element_type == ZYDIS_ELEMENT_TYPE_FLOAT64;
+  if (is_float) return {is_double ? LaneKind::kF64 : LaneKind::kF32, 2 * kWeak};
+  return {is_double ? LaneKind::kI64 : LaneKind::kI32, 2 * kWeak};
+}
+
 /// The last operand in `op a, b` and `op a, b, c`.
 bool IsLastSource(const Instruction& instruction, int operand) {
   return operand == (HasOwnDestination(instruction.info, instruction.operands) ? 2 : 1);
@@ -122,13 +136,17 @@ LaneKinds ChooseLanes(const DecodedFunction& function, const LoopFacts& facts) {
   for (int b : function.LiftedBlocks(facts.loop)) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
-      const Instruction& instruction = function.instructions[i];
+      const Instruction& named = function.instructions[i];
+      const bool is_evex = named.valid && IsEvex(named.info);
+      const Instruction plain = is_evex ? WithoutMaskOperand(named) : Instruction();
+      const Instruction& instruction = is_evex ? plain : named;
       const ZydisMnemonic form = LegacyForm(instruction.info.mnemonic);
       std::optional<size_t> destination;
       for (int operand = 0; operand < std::min<int>(3, instruction.info.operand_count_visible); ++operand) {
         const std::optional<size_t> place = place_of(instruction, operand);
         if (!place) continue;
-        const Vote vote = VoteOf(form, IsLastSource(instruction, operand) ? 1 : 0);
+        Vote vote = VoteOf(form, IsLastSource(instruction, operand) ? 1 : 0);
+        if (is_evex && vote.weight == 0) vote = EvexVoteOf(instruction, operand);
         if (vote.weight > 0) votes[*place].Add(vote.kind, vote.weight);
         if (operand == 0) destination = place;
         if (destination && *destination != *place) copies.emplace_back(*destination, *place);

@@ -3,6 +3,7 @@
 // A register's place is as wide as the widest operand that names it in the loop. Where a VEX instruction writes it,
 // everything above that, up to the full 64 bytes, is kept too: such instructions clear it.
 
+#include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 #include "jit/lift/translator.h"
 
@@ -82,6 +83,10 @@ void Translator::FindVectorWidths(const DecodedFunction& code) {
       }
       for (int n = 0; n < instruction.info.operand_count; ++n) {
         const ZydisDecodedOperand& operand = instruction.operands[n];
+        if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
+          int& bits = vector_bits_[ZydisRegisterGetId(operand.mem.index)];
+          bits = std::max<int>(bits, ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, operand.mem.index));
+        }
         const int bits = VectorBits(operand);
         if (bits == 0) continue;
         const int number = ZydisRegisterGetId(operand.reg.value);
@@ -141,13 +146,32 @@ void Translator::ZeroUpper(Place& place, int first_bit) {
 // --- operands --------------------------------------------------------------------------------------------------------
 
 bool Translator::TranslateVector(InstructionFamily family) {
-  const ZydisDecodedInstruction& info = at_->info;
-  const bool clears_upper = ClearsUpperBits(info);
-  form_ = LegacyForm(info.mnemonic);
-  const bool has_own_destination = HasOwnDestination(info, at_->operands);
+  const Instruction* const named = at_;
+  const bool is_evex = IsEvex(named->info);
+  const Instruction plain = is_evex ? WithoutMaskOperand(*named) : Instruction();
+  if (is_evex) at_ = &plain;
+  form_ = LegacyForm(at_->info.mnemonic);
+  const bool has_own_destination = HasOwnDestination(at_->info, at_->operands);
   first_ = has_own_destination ? 1 : 0;
   second_ = has_own_destination ? 2 : 1;
-  const int parts = CrossesParts(form_) ? 1 : Width() / 128;
+  const bool done = is_evex ? TranslateEvex(family) : TranslateParts(family);
+  const bool writes_vector = IsVector(0) && (Operand(0).actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+  if (done && writes_vector && ClearsUpperBits(at_->info)) ZeroUpper(VectorPlaceOf(0), VectorBits(Operand(0)));
+  at_ = named;
+  return done;
+}
+
+/// All of an operation, masks aside.
+bool Translator::TranslateParts(InstructionFamily family) {
+  const bool is_evex = IsEvex(at_->info);
+  if (family == InstructionFamily::kMask) return TranslateMask();
+  if (is_evex && at_->info.avx.rounding.mode != ZYDIS_ROUNDING_MODE_INVALID) {
+    if (TranslateRounded()) return true;
+    if (family != InstructionFamily::kEvexFloat) return false;  // those round by themselves
+  }
+  if (is_evex && TranslateWiderMove()) return true;
+  const bool is_whole = CrossesParts(form_) || family == InstructionFamily::kEvexMove || family == InstructionFamily::kEvexFloat;
+  const int parts = is_whole ? 1 : Width() / 128;
   bool done = true;
   // Highest first: a shift whose distance lies in the low part of its destination reads it before it is overwritten.
   for (int part = parts - 1; part >= 0; --part) {
@@ -155,8 +179,6 @@ bool Translator::TranslateVector(InstructionFamily family) {
     done = done && TranslatePart(family);
   }
   part_bit_ = 0;
-  const bool writes_vector = IsVector(0) && (Operand(0).actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-  if (done && clears_upper && writes_vector) ZeroUpper(VectorPlaceOf(0), VectorBits(Operand(0)));
   return done;
 }
 
@@ -168,6 +190,9 @@ bool Translator::TranslatePart(InstructionFamily family) {
     case InstructionFamily::kVexFloat: return TranslateVexFloat();
     case InstructionFamily::kVexMove: return TranslateVexMove();
     case InstructionFamily::kVexInteger: return TranslateVexInteger();
+    case InstructionFamily::kEvexFloat: return TranslateEvexFloat();
+    case InstructionFamily::kEvexMove: return TranslateEvexMove();
+    case InstructionFamily::kEvexInteger: return TranslateEvexInteger();
     default: return false;
   }
 }
@@ -180,7 +205,7 @@ int Translator::Width() const {
   return width;
 }
 
-int Translator::SourceBits(int index) const { return IsVector(index) ? VectorBits(Operand(index)) : Bits(index); }
+int Translator::SourceBits(int index) const { return OperandBits(index); }
 
 /// The last operand, when it is a constant that controls the operation.
 uint64_t Translator::Control() const {
@@ -191,7 +216,8 @@ uint64_t Translator::Control() const {
 Place& Translator::VectorPlaceOf(int index) { return VectorPlace(ZydisRegisterGetId(Operand(index).reg.value)); }
 
 llvm::Value* Translator::ReadAt(int index, int bit, Type* type) {
-  return IsMemory(index) ? LoadAt(index, bit, type) : ReadPlace(VectorPlaceOf(index), bit, type);
+  if (!IsMemory(index)) return ReadPlace(VectorPlaceOf(index), bit, type);
+  return operand_ != nullptr ? ReadPlace(*operand_, bit, type) : LoadAt(index, bit, type);
 }
 
 llvm::Value* Translator::ReadLane(int index, int lane, Type* type) {
@@ -200,8 +226,8 @@ llvm::Value* Translator::ReadLane(int index, int lane, Type* type) {
 
 void Translator::WriteLane(int index, int lane, Value* value) {
   const int bit = part_bit_ + lane * static_cast<int>(value->getType()->getPrimitiveSizeInBits());
-  if (IsMemory(index)) return StoreAt(index, bit, value);
-  WritePlace(VectorPlaceOf(index), bit, value);
+  if (!IsMemory(index)) return WritePlace(VectorPlaceOf(index), bit, value);
+  operand_ != nullptr ? WritePlace(*operand_, bit, value) : StoreAt(index, bit, value);
 }
 
 /// As instructions do whose result is shorter than the register: legacy ones leave what lies above 128 bits alone.
@@ -223,6 +249,7 @@ llvm::Type* Translator::LaneTypeOf(int index, int bits) {
   const auto type_in = [&](const Place& place) {
     return place.lane_bits == bits ? place.lanes[0]->getAllocatedType() : IntType(bits);
   };
+  if (IsMemory(index) && operand_ != nullptr) return type_in(*operand_);
   if (IsVector(index)) return type_in(VectorPlaceOf(index));
   const int slot = SlotIndexOf(facts_, *at_, index);
   return slot < 0 ? IntType(bits) : type_in(SlotPlace(slot));

@@ -1,4 +1,4 @@
-// Fused multiply-add and half precision. A fused operation rounds once, as llvm.fma does; where the machine negates the
+// Fused multiply-add and half precision. A fused operation rounds once, as FusedMultiplyAdd does; where the machine negates the
 // product or subtracts, the operand's sign is changed instead, which is exact.
 
 #include "jit/code/vex_forms.h"
@@ -51,20 +51,20 @@ void Translator::FusedMultiplyAdd(int bits, int lanes, int order, bool negate_pr
     Value* factor = negate_product ? ir_.CreateFNeg(x[lane]) : x[lane];
     const bool subtracts = (subtract >> (lane % 2) & 1) != 0;
     Value* addend = subtracts ? ir_.CreateFNeg(z[lane]) : z[lane];
-    results.push_back(ir_.CreateIntrinsic(llvm::Intrinsic::fma, {FloatType(bits)}, {factor, y[lane], addend}));
+    results.push_back(floats_.FusedMultiplyAdd(factor, y[lane], addend));
   }
   WriteLanes(0, results);
 }
 
 void Translator::HalfToFloat() {
   std::vector<Value*> values = ReadLanes(1, VectorBits(Operand(0)) / 32, IntType(16));
-  for (Value*& value : values) value = ir_.CreateFPExt(ir_.CreateBitCast(value, ir_.getHalfTy()), FloatType(32));
+  for (Value*& value : values) value = floats_.WidenHalf(value);
   WriteLanes(0, values);
 }
 
 void Translator::FloatToHalf() {
   std::vector<Value*> values = ReadLanes(1, VectorBits(Operand(1)) / 32, FloatType(32));
-  for (Value*& value : values) value = AsInt(ir_.CreateFPTrunc(value, ir_.getHalfTy()));
+  for (Value*& value : values) value = floats_.NarrowToHalf(value, Control());
   WriteLanes(0, values);
   if (IsVector(0)) WriteZeroAbove(0, VectorBits(Operand(1)) / 2);
 }

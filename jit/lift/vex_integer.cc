@@ -17,12 +17,13 @@ bool Translator::TranslateVexInteger() {
 
 /// Each element by its own distance; distances of the width and more shift everything out.
 void Translator::ShiftEach(int bits, Opcode opcode) {
-  LaneBinary(bits, [this, bits, opcode](Value* value, Value* by) {
+  PackedBinary(bits, [this, bits, opcode](Value* value, Value* by) {
     const bool is_arithmetic = opcode == llvm::Instruction::AShr;
-    Value* too_large = ir_.CreateICmpUGE(by, Constant(bits, static_cast<uint64_t>(bits)));
-    Value* limit = Constant(bits, is_arithmetic ? static_cast<uint64_t>(bits - 1) : 0);
+    const auto number = [&](int of) { return llvm::ConstantInt::get(by->getType(), static_cast<uint64_t>(of)); };
+    Value* too_large = ir_.CreateICmpUGE(by, number(bits));
+    Value* limit = number(is_arithmetic ? bits - 1 : 0);
     Value* shifted = ir_.CreateBinOp(opcode, value, ir_.CreateSelect(too_large, limit, by));
-    return is_arithmetic ? shifted : ir_.CreateSelect(too_large, Constant(bits, 0), shifted);
+    return is_arithmetic ? shifted : ir_.CreateSelect(too_large, number(0), shifted);
   });
 }
 

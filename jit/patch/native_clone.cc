@@ -50,7 +50,12 @@ class CloneWriter {
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function_.instructions[i];
       if (instruction.address == site_) writer_.Bind(site_label_);
-      if (!IsDirectJump(instruction) && !instruction.jumps_by_table) RelocateInstruction(instruction, &writer_);
+      if (IsDirectJump(instruction) || instruction.jumps_by_table) continue;
+      if (instruction.linkage != Linkage::kNone) {
+        WriteLinkage(instruction);
+      } else if (!IsInCopy(instruction.address) || !RelocateFar(instruction)) {
+        RelocateInstruction(instruction, &writer_);
+      }
     }
     if (block.end_kind == BlockEnd::kBranch) {
       WriteBranch(function_.instructions[block.first + block.count - 1], block.targets[0], block.targets[1], next);
@@ -59,6 +64,40 @@ class CloneWriter {
     } else {
       GoTo(block.targets[0], next);
     }
+  }
+
+  /// A call pushes the address that the original pushes: whoever looks at the stack, and exits in the midst of a callee,
+  /// find what they expect.
+  void WriteLinkage(const Instruction& instruction) {
+    if (instruction.linkage != Linkage::kEnter) {
+      writer_.Bytes({0x48, 0x8d, 0x64, 0x24, 0x08});  // lea rsp, [rsp+8]
+      return;
+    }
+    writer_.Bytes({0xff, 0x35});  // push [rip+x]
+    writer_.Rel32(numbers_.try_emplace(instruction.rip(), writer_.NewLabel()).first->second);
+  }
+
+  /// What a callee finds relative to rip may lie far from here: constants get a copy, addresses become immediate.
+  bool RelocateFar(const Instruction& instruction) {
+    if (instruction.constant >= 0) {
+      const size_t offset = instruction.info.raw.disp.offset;
+      const std::span<const uint8_t> bytes(instruction.bytes.data(), instruction.bytes.size());
+      const std::span<const uint8_t> rest = bytes.subspan(offset + 4);
+      writer_.Bytes(bytes.first(offset));
+      writer_.Rel32(constants_.try_emplace(instruction.constant, writer_.NewLabel()).first->second, static_cast<int>(rest.size()));
+      writer_.Bytes(rest);
+      return true;
+    }
+    if (instruction.info.mnemonic != ZYDIS_MNEMONIC_LEA || instruction.operands[1].mem.base != ZYDIS_REGISTER_RIP ||
+        instruction.operands[0].size != 64) {
+      return false;
+    }
+    const int reg = ZydisRegisterGetId(instruction.operands[0].reg.value);
+    const uint64_t address = instruction.rip() + static_cast<uint64_t>(instruction.operands[1].mem.disp.value);
+    writer_.Bytes({static_cast<uint8_t>(reg >= 8 ? 0x49 : 0x48), static_cast<uint8_t>(0xb8 | (reg & 7))});  // mov reg, imm64
+    writer_.Imm32(static_cast<uint32_t>(address));
+    writer_.Imm32(static_cast<uint32_t>(address >> 32));
+    return true;
   }
 
   /// The table holds addresses of the original, so the jump becomes comparisons. Flags are free here (AnalyseLoop).
@@ -169,24 +208,25 @@ class CloneWriter {
   /// Where runs end: the index is stored, then everything is saved where it came from.
   void WriteEnds() {
     const Label end = writer_.NewLabel();
-    const auto write_end = [&](Label label, int32_t index) {
+    const auto write_end = [&](Label label, int32_t index, int64_t pushed) {
       writer_.Bind(label);
+      if (pushed != 0) MoveRsp(pushed);
       const auto bits = static_cast<uint32_t>(index);
       writer_.RipRelative({0xc7, 0x05}, AddressOf(&block_.exit_index),
                           {static_cast<uint8_t>(bits), static_cast<uint8_t>(bits >> 8),
                            static_cast<uint8_t>(bits >> 16), static_cast<uint8_t>(bits >> 24)});
       writer_.Jump(end);
     };
-    write_end(pause_, kPaused);
+    write_end(pause_, kPaused, 0);
     for (size_t i = 0; i < facts_.exits.size(); ++i) {
-      write_end(exits_.at(facts_.exits[i]), static_cast<int32_t>(i));
+      write_end(exits_.at(facts_.exits[i]), static_cast<int32_t>(i), facts_.exit_stack[i]);
     }
     writer_.Bind(end);
     if (counter_ >= 0) {
       WriteMove(0x89, &block_.passes_left);
       WriteMove(0x8b, &block_.borrowed);
     }
-    writer_.Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                      // lea rsp, [rsp-128]
+    MoveRsp(-kRedZoneBytes - function_.callee_stack);
     writer_.RipRelative({0xff, 0x35}, AddressOf(&block_.self));         // push
     writer_.RipRelative({0xff, 0x25}, AddressOf(&block_.native_exit));  // jmp
     for (const auto& [number, label] : numbers_) {
@@ -194,12 +234,22 @@ class CloneWriter {
       writer_.Imm32(static_cast<uint32_t>(number));
       writer_.Imm32(static_cast<uint32_t>(number >> 32));
     }
+    writer_.PadTo(alignof(VectorRegister));
+    for (const auto& [constant, label] : constants_) {
+      writer_.Bind(label);
+      writer_.Bytes(function_.constants[static_cast<size_t>(constant)]);
+    }
+  }
+
+  /// lea rsp, [rsp+bytes]
+  void MoveRsp(int64_t bytes) {
+    writer_.Bytes({0x48, 0x8d, 0xa4, 0x24});
+    writer_.Imm32(static_cast<uint32_t>(bytes));
   }
 
   uint64_t WriteEntry(Label to) {
     const uint64_t address = writer_.here();
-    writer_.Bytes({0x48, 0x8d, 0xa4, 0x24});  // lea rsp, [rsp+disp32]
-    writer_.Imm32(kTailToProgramRsp);
+    MoveRsp(kTailToProgramRsp + function_.callee_stack);
     if (counter_ >= 0) WriteMove(0x8b, &block_.passes_left);
     writer_.Jump(to);
     return address;
@@ -221,6 +271,7 @@ class CloneWriter {
   int counter_ = -1;
   std::map<uint64_t, Label> copies_, exits_;  // by address of the original
   std::map<uint64_t, Label> numbers_;         // constants in memory, by value
+  std::map<int32_t, Label> constants_;        // copies of what callees read, by index in DecodedFunction::constants
   Label pause_{}, site_label_{};
 };
 

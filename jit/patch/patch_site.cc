@@ -112,11 +112,14 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
   std::vector<std::pair<Rank, PatchSite>> found;
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
-    if (block.innermost_loop != loop_index) continue;
+    if (block.innermost_loop != loop_index || IsInCopy(block.begin)) continue;
     const int depth = every_pass.Depth(b);
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
-      if (!CanRelocate(instruction) || instruction.callee != KnownCallee::kNone || instruction.jumps_by_table) continue;
+      if (!CanRelocate(instruction) || instruction.callee != KnownCallee::kNone || instruction.jumps_by_table ||
+          instruction.linkage != Linkage::kNone) {
+        continue;
+      }
       const bool is_header = instruction.address == header;
       const std::vector<uint8_t> own(instruction.bytes.begin(), instruction.bytes.end());
       const auto add = [&](int category, PatchKind kind, std::vector<uint8_t> expected, size_t written) {

@@ -310,6 +310,18 @@ uint64_t Patcher::HandleTrap(uint64_t rip) const {
   return 0;
 }
 
+void Patcher::ShowOriginal(uint64_t address, std::span<uint8_t> code) const {
+  const int count = impl_->site_count.load(std::memory_order_acquire);
+  for (int i = 0; i < count; ++i) {
+    const Site& site = impl_->sites[i];
+    if (site.state.load(std::memory_order_acquire) == SiteState::kOriginal) continue;
+    const uint64_t begin = site.address.load(std::memory_order_relaxed);
+    for (size_t k = 0; k < site.patched_bytes; ++k) {
+      if (begin + k >= address && begin + k < address + code.size()) code[begin + k - address] = site.original[k];
+    }
+  }
+}
+
 void Patcher::RestoreAll() {
   const int saved_errno = errno;
   const int count = impl_->site_count.load(std::memory_order_acquire);

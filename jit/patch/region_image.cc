@@ -37,12 +37,14 @@ size_t RoundUp(size_t bytes) { return (bytes + kPageBytes - 1) & ~(kPageBytes - 
 
 size_t CodeBytesBound(const DecodedFunction& function, const LoopFacts& facts) {
   const auto instructions = static_cast<size_t>(function.loops[static_cast<size_t>(facts.loop)].instruction_count);
-  size_t table_targets = 0;
+  size_t table_targets = 0, constants = 0;
   for (int b : function.LiftedBlocks(facts.loop)) {
-    if (function.blocks[b].end_kind == BlockEnd::kTable) table_targets += function.blocks[b].targets.size();
+    const BasicBlock& block = function.blocks[b];
+    if (block.end_kind == BlockEnd::kTable) table_targets += block.targets.size();
+    for (int i = block.first; i < block.first + block.count; ++i) constants += function.instructions[i].constant >= 0 ? 1 : 0;
   }
   return kFixedCodeBytes + instructions * kMostBytesPerInstruction + facts.exits.size() * kBytesPerExit +
-         table_targets * kBytesPerTableTarget;
+         table_targets * kBytesPerTableTarget + (constants + 1) * sizeof(ConstantBytes);
 }
 
 const Instruction* FindUnrelocatable(const DecodedFunction& function, LoopId loop) {
@@ -81,6 +83,12 @@ std::vector<uint8_t> PatchBytes(const PatchSite& site, uint64_t target) {
   return jump;
 }
 
+/// lea rsp, [rsp+bytes]: leaves the flags alone.
+void MoveRsp(int64_t bytes, CodeWriter* writer) {
+  writer->Bytes({0x48, 0x8d, 0xa4, 0x24});
+  writer->Imm32(static_cast<uint32_t>(bytes));
+}
+
 struct Stub {
   uint64_t entry = 0;
   Label displaced{};
@@ -88,13 +96,14 @@ struct Stub {
 
 /// All addresses are of fields of `block`. `add` and not `lock add`: a count lost between two threads only makes a
 /// region decline a little longer, and no thread ever writes the limit that it is compared with.
-Stub WriteStub(const Instruction& site, const EntryBlock& block, CodeWriter* writer) {
+Stub WriteStub(const Instruction& site, const EntryBlock& block, int64_t callee_stack, CodeWriter* writer) {
   const auto address = [](const auto& field) { return reinterpret_cast<uint64_t>(&field); };
+  const int64_t below = kRedZoneBytes + callee_stack;
   Stub stub;
   stub.entry = writer->here();
   stub.displaced = writer->NewLabel();
   const Label enter = writer->NewLabel();
-  writer->Bytes({0x48, 0x8d, 0x64, 0x24, 0x80});                          // lea rsp, [rsp-128]
+  MoveRsp(-below, writer);
   writer->Bytes({0x50, 0x9f, 0x0f, 0x90, 0xc0, 0x50});                    // push rax; lahf; seto al; push rax
   writer->RipRelative({0x48, 0x83, 0x05}, address(block.arrivals), {1});  // add arrivals, 1
   writer->RipRelative({0x48, 0x8b, 0x05}, address(block.arrivals));       // mov rax, arrivals
@@ -102,8 +111,7 @@ Stub WriteStub(const Instruction& site, const EntryBlock& block, CodeWriter* wri
   writer->Byte(0x58);                                                     // pop rax
   writer->JumpIf(kGreater, enter);
   writer->Bytes({0x04, 0x7f, 0x9e, 0x58});  // add al, 0x7f; sahf; pop rax
-  writer->Bytes({0x48, 0x8d, 0xa4, 0x24});  // lea rsp, [rsp+128]
-  writer->Imm32(128);
+  MoveRsp(below, writer);
 
   writer->Bind(stub.displaced);
   if (IsDirectJump(site)) {
@@ -120,11 +128,21 @@ Stub WriteStub(const Instruction& site, const EntryBlock& block, CodeWriter* wri
   return stub;
 }
 
-uint64_t WriteTail(Label to, CodeWriter* writer) {
+/// `above`: bytes of callees' stack that stay unused where it leads.
+uint64_t WriteTail(Label to, int64_t above, CodeWriter* writer) {
   const uint64_t address = writer->here();
-  writer->Bytes({0x48, 0x8d, 0xa4, 0x24});  // lea rsp, [rsp+disp32]
-  writer->Imm32(kTailToProgramRsp);
+  MoveRsp(kTailToProgramRsp + above, writer);
   writer->Jump(to);
+  return address;
+}
+
+/// The same to an address anywhere.
+uint64_t WriteFarTail(uint64_t to, int64_t above, CodeWriter* writer) {
+  const uint64_t address = writer->here();
+  MoveRsp(kTailToProgramRsp + above, writer);
+  writer->Bytes({0xff, 0x25, 0, 0, 0, 0});  // jmp [rip+0]
+  writer->Imm32(static_cast<uint32_t>(to));
+  writer->Imm32(static_cast<uint32_t>(to >> 32));
   return address;
 }
 
@@ -189,19 +207,23 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
   impl.expected = site->expected;
   impl.kind = site->kind;
   impl.header = facts->header;
-  impl.exits = facts->exits;
+  for (uint64_t exit : facts->exits) impl.exits.push_back(OriginalAddress(exit));
   impl.block = new (code + code_bytes) EntryBlock();
   auto* const tails = reinterpret_cast<uint64_t*>(impl.block + 1);
 
   CodeWriter writer(reinterpret_cast<uint64_t>(code));
-  const Stub stub = WriteStub(*site->instruction, *impl.block, &writer);
+  const Stub stub = WriteStub(*site->instruction, *impl.block, function.callee_stack, &writer);
   impl.stub = stub.entry;
   impl.code = {reinterpret_cast<uint64_t>(code), reinterpret_cast<uint64_t>(code) + code_bytes};
   impl.patch = PatchBytes(*site, landing_pad != nullptr ? reinterpret_cast<uint64_t>(landing_pad) : stub.entry);
   // Tails in the order of ResumeAt. The site itself must not be jumped to: that would lead here again at once.
-  tails[kDecline] = WriteTail(stub.displaced, &writer);
-  tails[kHeader] = WriteTail(image->site_is_header() ? stub.displaced : writer.LabelOf(impl.header), &writer);
-  for (size_t i = 0; i < impl.exits.size(); ++i) tails[kExit + i] = WriteTail(writer.LabelOf(impl.exits[i]), &writer);
+  tails[kDecline] = WriteTail(stub.displaced, function.callee_stack, &writer);
+  tails[kHeader] = WriteTail(image->site_is_header() ? stub.displaced : writer.LabelOf(impl.header), function.callee_stack, &writer);
+  for (size_t i = 0; i < impl.exits.size(); ++i) {
+    const int64_t above = function.callee_stack - facts->exit_stack[i];
+    tails[kExit + i] = IsInCopy(facts->exits[i]) ? WriteFarTail(impl.exits[i], above, &writer)
+                                                 : WriteTail(writer.LabelOf(impl.exits[i]), above, &writer);
+  }
   impl.clone = WriteNativeClone(function, *facts, impl.site, *impl.block, &writer);
   if (!writer.Finish() || writer.bytes().size() > code_bytes) {
     return std::unexpected(Rejection{RejectionReason::kNoNearMemory, facts->header, "its data is too far away"});
@@ -220,6 +242,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
                  .region_entry = &tl_region_entry,
                  .native_exit = &tl_native_exit,
                  .self = impl.block,
+                 .callee_stack = static_cast<uint64_t>(function.callee_stack),
                  .passes_left = 0,
                  .borrowed = 0,
                  .scratch = 0,

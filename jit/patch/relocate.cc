@@ -43,7 +43,7 @@ uint64_t DirectJumpTarget(const Instruction& instruction) {
 
 bool CanRelocate(const Instruction& instruction) {
   if (!instruction.valid) return false;
-  if (instruction.callee != KnownCallee::kNone) return true;
+  if (instruction.callee != KnownCallee::kNone || instruction.linkage != Linkage::kNone) return true;
   if (HasRelativeImmediate(instruction)) {
     return IsDirectJump(instruction) && !HasAttribute(instruction, ZYDIS_ATTRIB_HAS_OPERANDSIZE);
   }
@@ -56,7 +56,7 @@ void RelocateInstruction(const Instruction& instruction, CodeWriter* writer) {
   if (HasRelativeImmediate(instruction)) {  // a call of a known function
     constexpr uint8_t kCall = 0xe8;
     writer->Byte(kCall);
-    writer->Rel32(writer->LabelOf(DirectJumpTarget(instruction)));
+    writer->Rel32(writer->LabelOf(OriginalAddress(DirectJumpTarget(instruction))));
     return;
   }
   if (!IsRipRelative(instruction)) {
@@ -64,7 +64,7 @@ void RelocateInstruction(const Instruction& instruction, CodeWriter* writer) {
     return;
   }
   const size_t offset = instruction.info.raw.disp.offset;
-  const uint64_t target = instruction.next() + static_cast<uint64_t>(instruction.info.raw.disp.value);
+  const uint64_t target = instruction.rip() + static_cast<uint64_t>(instruction.info.raw.disp.value);
   const std::span<const uint8_t> rest = bytes.subspan(offset + 4);
   writer->Bytes(bytes.first(offset));
   writer->Rel32(writer->LabelOf(target), static_cast<int>(rest.size()));

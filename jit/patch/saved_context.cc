@@ -16,6 +16,8 @@ constexpr size_t kXstateBvOffset = 512;
 constexpr int kVectorsPerComponent = 16;
 constexpr int kSseBit = 1;
 
+constexpr int kMaskBit = 5;
+
 constexpr uint64_t kAvx = uint64_t{1} << 2;
 constexpr uint64_t kPkru = uint64_t{1} << 9;
 constexpr uint64_t kAmx = uint64_t{3} << 17;
@@ -47,12 +49,17 @@ const std::array<VectorComponent, 4> kComponents = [] {
                                          {7, OffsetOf(7, mask), 16, 0, 64}}};   // zmm16-31
 }();
 
+/// Where the mask registers lie, 0: not on this machine.
+const size_t kMaskOffset = OffsetOf(kMaskBit, HostXsaveLayout().mask);
+
 /// A clear bit means: in its initial state (zeros), whatever the area contains.
-bool HasState(const SavedContext& context, const VectorComponent& component) {
+bool HasState(const SavedContext& context, int bit) {
   uint64_t xstate_bv = 0;
   std::memcpy(&xstate_bv, context.xsave + kXstateBvOffset, sizeof(xstate_bv));
-  return (xstate_bv >> component.bit & 1) != 0;
+  return (xstate_bv >> bit & 1) != 0;
 }
+
+bool HasState(const SavedContext& context, const VectorComponent& component) { return HasState(context, component.bit); }
 
 void MarkState(SavedContext* context, const VectorComponent& component) {
   if (HasState(*context, component)) return;
@@ -87,6 +94,15 @@ void WriteComponent(const MachineState& state, RegisterSet which, const VectorCo
   if (written) ReleaseZeroState(context, component);
 }
 
+void WriteMasks(const MachineState& state, RegisterSet which, SavedContext* context) {
+  for (int n = 0; n < kMaskCount; ++n) {
+    if (!which.HasMask(n) || (!HasState(*context, kMaskBit) && state.mask[n] == 0)) continue;
+    if (!HasState(*context, kMaskBit)) std::memset(context->xsave + kMaskOffset, 0, sizeof(state.mask));
+    context->xsave[kXstateBvOffset] |= uint8_t{1} << kMaskBit;
+    std::memcpy(context->xsave + kMaskOffset + 8 * static_cast<size_t>(n), &state.mask[n], 8);
+  }
+}
+
 }  // namespace
 
 uint32_t ContextMxcsr(const SavedContext& context) {
@@ -110,6 +126,10 @@ void ReadContext(const SavedContext& context, MachineState* state) {
       }
     }
   }
+  state->mask.fill(0);
+  if (kMaskOffset != 0 && HasState(context, kMaskBit)) {
+    std::memcpy(state->mask.data(), context.xsave + kMaskOffset, sizeof(state->mask));
+  }
 }
 
 void WriteContext(const MachineState& state, RegisterSet which, SavedContext* context) {
@@ -120,6 +140,7 @@ void WriteContext(const MachineState& state, RegisterSet which, SavedContext* co
   for (const VectorComponent& component : kComponents) {
     if (component.offset != 0) WriteComponent(state, which, component, context);
   }
+  if (kMaskOffset != 0) WriteMasks(state, which, context);
 }
 
 XsaveLayout HostXsaveLayout() {

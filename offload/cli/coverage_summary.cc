@@ -72,6 +72,7 @@ nlohmann::ordered_json ToJson(const Coverage& coverage) {
   }
   for (const TlFloatUse use : kOrder) json["classes"][kNames[use]] = ToJson(coverage.by_float_use[use]);
   json["classes"]["all"] = ToJson(coverage.All());
+  json["classes"]["x87"] = ToJson(coverage.x87);
   json["reasons"] = nlohmann::ordered_json::array();
   for (const auto& [name, count] : MostFirst(coverage.reasons)) {
     json["reasons"].push_back(
@@ -123,10 +124,12 @@ LoopCount Coverage::All() const {
 
 void Coverage::AddLoop(const TlCoveredLoop& loop) {
   const bool is_liftable = loop.reason == nullptr;
-  by_float_use[loop.float_use] += {.loops = 1,
-                                   .liftable_loops = is_liftable ? 1u : 0u,
-                                   .instructions = loop.instructions,
-                                   .liftable_instructions = is_liftable ? loop.instructions : 0u};
+  const LoopCount count = {.loops = 1,
+                           .liftable_loops = is_liftable ? 1u : 0u,
+                           .instructions = loop.instructions,
+                           .liftable_instructions = is_liftable ? loop.instructions : 0u};
+  by_float_use[loop.float_use] += count;
+  if (loop.uses_x87 != 0) x87 += count;
   if (is_liftable) return;
   ReasonCount& reason = reasons[loop.reason];
   reason.what = loop.what;
@@ -164,6 +167,7 @@ Coverage& Coverage::operator+=(const Coverage& other) {
   function_bytes += other.function_bytes;
   unusable_entries += other.unusable_entries;
   for (size_t use = 0; use < by_float_use.size(); ++use) by_float_use[use] += other.by_float_use[use];
+  x87 += other.x87;
   for (const auto& [name, count] : other.reasons) {
     ReasonCount& sum = reasons[name];
     sum.what = count.what;
@@ -199,7 +203,9 @@ std::string RenderCoverageTable(const std::string& name, const Coverage& coverag
   for (const TlFloatUse use : kOrder) {
     if (!scope.floats_only || use != kTlFloatNone) text += Line(kTitles[use], coverage.by_float_use[use]);
   }
-  text += Line("all", all) + RenderReasons(coverage) + RenderForms(coverage);
+  text += Line("all", all);
+  if (coverage.x87.loops != 0) text += Line("of these x87", coverage.x87);
+  text += RenderReasons(coverage) + RenderForms(coverage);
   for (const auto& [reason, count] : coverage.undecoded) {
     text += fmt::format("  {} functions ({} of {} bytes) were not decoded, their loops are not counted: {}\n",
                         count.functions, count.bytes, coverage.function_bytes, reason);

@@ -43,6 +43,7 @@ struct Undecoded {
 struct Coverage {
   uint64_t functions = 0, function_bytes = 0, unusable_entries = 0;
   std::array<LoopCount, kTlFloatUses> by_float_use;
+  LoopCount x87;  // of those, with x87 instructions
   std::map<std::string, ReasonCount> reasons;
   std::map<std::string, FormCount> forms;
   std::map<std::string, Undecoded> undecoded;  // by reason

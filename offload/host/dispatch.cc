@@ -20,8 +20,6 @@ using jit::RejectionReason;
 
 namespace {
 
-constexpr uint32_t kDefaultMxcsr = 0x1f80;
-constexpr uint32_t kMxcsrSticky = 0x3f;
 constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
 constexpr double kLongestSliceNs = 25e6;
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
@@ -36,13 +34,28 @@ constexpr int kLossesToBackOff = 3;
 
 uint32_t Entry::Capture() {
   uint32_t resume = jit::kHeader;
+  // An arrival that cannot be captured costs many times a pass of an interpreter's loop: fewer and fewer are looked at.
+  const int earlier = region_.failed_captures++;
+  region_.image->SkipNext(int64_t{64} << std::min(earlier, 24));
   if (!ReachHeader(&resume)) return resume;
   if (LoadState(region_.preview.slots)) {
     region_.captured = state_;
+    region_.failed_captures = 0;
     region_.mode.store(RegionMode::kCaptured, std::memory_order_release);
     region_.image->SkipNext(INT64_MAX / 2);
   }
   return resume;
+}
+
+// The same mode as at the entry that the artifact was compiled for, and no exception that could trap.
+bool Entry::FloatEnvironmentFits(const jit::Artifact& artifact) {
+  if (!artifact.float_control) return true;
+  const uint32_t mxcsr = jit::ContextMxcsr(context_);
+  if (jit::TrapsFloats(mxcsr)) {
+    region_.trapping_mxcsr.store(mxcsr, std::memory_order_relaxed);
+    return Decline(RejectionReason::kFloatEnvironment, 64);
+  }
+  return jit::FloatControlOf(mxcsr) == *artifact.float_control || Decline(RejectionReason::kValuesKeepChanging, 1);
 }
 
 bool Entry::Decline(RejectionReason reason, int64_t skip) {
@@ -71,10 +84,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   const double start = NowNs();
   uint32_t resume = jit::kHeader;
   const jit::Artifact& artifact = variant.artifact;
-  if ((jit::ContextMxcsr(context_) & ~kMxcsrSticky) != kDefaultMxcsr) {
-    Decline(RejectionReason::kFloatEnvironment, 64);
-    return jit::kDecline;
-  }
+  if (!FloatEnvironmentFits(artifact)) return jit::kDecline;
   if (!ReachHeader(&resume)) return resume;
   if (!LoadState(artifact.footprint.slots)) {
     Decline(RejectionReason::kUnmappedMemory, 64);
@@ -131,7 +141,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       run_passes += passes;
       if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
     }
-    if (left > 0 && SignalWaits(mask)) break;
+    if (good && left > 0 && (!SlotsStand(artifact) || SignalWaits(mask))) break;
   }
   CommitState();
   if (done > 0) region_.executions.fetch_add(1, std::memory_order_relaxed);

@@ -31,7 +31,11 @@ class Entry {
   bool ReachHeader(uint32_t* resume);
   bool LoadState(std::span<const jit::Slot> slots);
   void CommitState();
+  void WriteSlots() const;
+  bool SlotsStand(const jit::Artifact& artifact) const;
+  void CopyState(const jit::MachineState& from, jit::MachineState* to) const;
   bool GuardsHold(const jit::Artifact& artifact) const;
+  bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
   bool CheckSlice(const Variant& variant, int64_t passes);
   bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);

@@ -3,13 +3,22 @@
 #include <cstring>
 
 #include "offload/host/entry.h"
+#include "offload/host/float_scope.h"
 #include "offload/host/memory_map.h"
 
 namespace tracelift::offload {
 namespace {
 
-uint64_t SlotAddress(const jit::Slot& slot, const jit::MachineState& state) {
-  return (slot.base >= 0 ? state.gpr[slot.base] : 0) + static_cast<uint64_t>(slot.displacement);
+// Only what the loop stores: the rest may belong to others.
+void WriteSlot(const jit::Slot& slot, const jit::SlotValue& value, uint64_t address) {
+  const uint64_t all = jit::SlotByteMask(slot.bytes);
+  if (slot.stored == all) {
+    std::memcpy(reinterpret_cast<void*>(address), value.bytes.data(), slot.bytes);
+    return;
+  }
+  for (size_t byte = 0; byte < slot.bytes; ++byte) {
+    if (slot.stored >> byte & 1) *reinterpret_cast<volatile uint8_t*>(address + byte) = value.bytes[byte];
+  }
 }
 
 }  // namespace
@@ -31,7 +40,7 @@ bool Entry::LoadState(std::span<const jit::Slot> slots) {
   state_.mxcsr = jit::ContextMxcsr(context_);
   slots_ = slots;
   for (size_t i = 0; i < slots.size(); ++i) {
-    const uint64_t address = SlotAddress(slots[i], state_);
+    const uint64_t address = jit::AddressOf(slots[i], state_);
     const jit::ByteRange range{address, address + slots[i].bytes, slots[i].written};
     if (range.end < range.begin || !RangesUsable({&range, 1})) return false;
     std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(address), slots[i].bytes);
@@ -44,11 +53,29 @@ void Entry::CommitState() {
   if (!dirty_) return;
   dirty_ = false;
   jit::WriteContext(state_, changed_, &context_);
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    if (!slots_[i].written) continue;
-    std::memcpy(reinterpret_cast<void*>(SlotAddress(slots_[i], state_)), state_.slot[i].bytes.data(), slots_[i].bytes);
-  }
+  WriteSlots();
   if (sticky_ != 0) jit::RaiseMxcsrFlags(sticky_, &context_);
+}
+
+void Entry::WriteSlots() const {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].written) WriteSlot(slots_[i], state_.slot[i], jit::AddressOf(slots_[i], state_));
+  }
+}
+
+// Between two slices: shows others how far the loop is, and looks whether they changed what it reads (a flag to stop it).
+bool Entry::SlotsStand(const jit::Artifact& artifact) const {
+  if (dirty_) WriteSlots();
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const auto* now = reinterpret_cast<const void*>(jit::AddressOf(slots_[i], state_));
+    if (!slots_[i].written && std::memcmp(now, state_.slot[i].bytes.data(), slots_[i].bytes) != 0) return false;
+  }
+  return GuardsHold(artifact);
+}
+
+// The registers and the slots in use.
+void Entry::CopyState(const jit::MachineState& from, jit::MachineState* to) const {
+  std::memcpy(to, &from, offsetof(jit::MachineState, slot) + slots_.size() * sizeof(jit::SlotValue));
 }
 
 bool Entry::GuardsHold(const jit::Artifact& artifact) const {
@@ -76,6 +103,9 @@ void Entry::Adopt(const jit::MachineState& from, const jit::Artifact& artifact) 
   for (int i = 0; i < jit::kVectorCount; ++i) {
     if (live.HasVector(i)) std::memcpy(&state_.vector[i], &from.vector[i], VectorBytes(live, i));
   }
+  for (int i = 0; i < jit::kMaskCount; ++i) {
+    if (live.HasMask(i)) state_.mask[i] = from.mask[i];
+  }
   if (live.HasFlags()) state_.rflags = from.rflags;
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].written) state_.slot[i] = from.slot[i];
@@ -87,7 +117,8 @@ void Entry::Adopt(const jit::MachineState& from, const jit::Artifact& artifact) 
 // Puts the state `passes` passes after `start` in place, without running them.
 void Entry::Seek(const Variant& variant, const jit::MachineState& start, int64_t passes) {
   uint32_t flags = 0;
-  region_.after = start;
+  CopyState(start, &region_.after);
+  const FloatScope scope(start.mxcsr);
   variant.function(&start, &region_.after, passes, 0, &flags);
   Adopt(region_.after, variant.artifact);
 }

@@ -74,6 +74,7 @@ struct Region {
   double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
   double probe_again_ns = 0;       // within an entry, measure the original again from this time on
   uint64_t entries_seen = 0;
+  int failed_captures = 0;  // by the thread that holds `busy`
   std::atomic<int> consecutive_losses{0};  // atomic: the session forgives them
   int trusted_slices = 0;          // verified slices of the current variant
   const Variant* trusted_for = nullptr;
@@ -82,6 +83,7 @@ struct Region {
   std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
   std::array<std::atomic<uint64_t>, 64> decline_reasons{};  // by jit::RejectionReason
   std::atomic<uint64_t> variant_time_ns{0}, native_time_ns{0}, native_passes{0}, time_saved_ns{0};
+  std::atomic<uint32_t> trapping_mxcsr{0};  // of the last entry declined for it
   std::atomic<uint64_t> failed_guards{0};  // bit i: guard i of the variant did not hold at some entry
   std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
   TimingRing native_timing, variant_timing;

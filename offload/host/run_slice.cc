@@ -32,15 +32,15 @@ bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
     return Decline(evaluated.error().reason, passes);
   }
   const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
-  if (passes > 1 && independence.verdict != jit::Independence::kIndependent) {
+  if (independence.verdict != jit::Independence::kIndependent) {
     const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
     region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
                                        std::memory_order_relaxed);
     return Decline(RejectionReason::kDependentIterations, passes);
   }
   range_count_ = jit::CollectRanges(region_.footprint, ranges_);
-  // Our own frames lie below the red zone of the program's stack.
-  const uint64_t stack_top = state_.gpr[jit::kRsp] - 128;
+  // Our own frames lie below the red zone of the program's stack. Where callees use the stack, it is theirs from the top.
+  const uint64_t stack_top = state_.gpr[jit::kRsp] - (variant.artifact.callee_stack > 0 ? 0 : 128);
   const uint64_t stack_low = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - 65536;
   for (size_t i = 0; i < range_count_; ++i) {
     if (ranges_[i].begin < stack_top && ranges_[i].end > stack_low) {
@@ -79,7 +79,7 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
 // Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
 bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
   const bool seeks = variant.artifact.can_seek;
-  region_.after = state_;
+  CopyState(state_, &region_.after);
   WorkerPool::Job job{variant.function, &state_, seeks ? nullptr : &region_.after, passes, chunk_passes_, state_.mxcsr};
   if (undo_ != Undo::kNothing) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
@@ -113,7 +113,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
 // full of NaN then.
 bool Entry::RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume) {
   jit::MachineState& start = region_.captured;  // not needed any more once a variant runs
-  start = state_;
+  CopyState(state_, &start);
   int64_t redone = 0;
   for (int64_t first = 0; first < passes; first += chunk_passes_) {
     const auto index = static_cast<uint64_t>(first / chunk_passes_);
@@ -132,13 +132,13 @@ bool Entry::RedoChunks(const Variant& variant, int64_t passes, const WorkerPool:
 // The variant, then the original, on the same slice; the original's results stand.
 bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume) {
   jit::MachineState& before = region_.captured;  // not needed any more once a variant runs
-  before = state_;
+  CopyState(state_, &before);
   if (!region_.variant_result.Reserve(region_.writes)) return Decline(RejectionReason::kTooMuchToKeep, passes);
   if (!RunVariant(variant, passes, resume)) return false;
   region_.variant_result.Save(region_.writes, 0, 0, passes);
   region_.before.Restore(region_.writes, 0, 0, passes);
-  region_.after = state_;
-  state_ = before;
+  CopyState(state_, &region_.after);
+  CopyState(before, &state_);
   dirty_ = true;
   double ns = 0;
   if (!RunNative(passes, resume, &ns)) return false;
@@ -152,6 +152,9 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
   for (int i = 0; i < jit::kVectorCount && equal; ++i) {
     equal = !live.HasVector(i) ||
             std::memcmp(&state_.vector[i], &region_.after.vector[i], VectorBytes(live, i)) == 0;
+  }
+  for (int i = 0; i < jit::kMaskCount && equal; ++i) {
+    equal = !live.HasMask(i) || state_.mask[i] == region_.after.mask[i];
   }
   for (size_t i = 0; i < slots_.size() && equal; ++i) {
     equal = !slots_[i].written || std::memcmp(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes) == 0;

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <span>
 
+#include "offload/host/float_scope.h"
 #include "offload/host/signals.h"
 
 namespace tracelift::offload {
@@ -39,7 +40,8 @@ int64_t NowNs() {
 WorkerPool::WorkerPool(int threads)
     : threads_(std::max(1, threads)),
       shares_(new Share[static_cast<size_t>(threads_)]),
-      copies_(new WriteCopy[static_cast<size_t>(threads_)]) {}
+      copies_(new WriteCopy[static_cast<size_t>(threads_)]),
+      process_(getpid()) {}
 
 WorkerPool* WorkerPool::CreateForever(int threads) {
   auto* pool = new WorkerPool(threads);
@@ -130,12 +132,13 @@ void WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
   } else {
     if (undoes) own.Save(*job.writes, first, first, count);
     if (job.before) job.before->Save(*job.writes, 0, first, count);
-    const uint32_t before = _mm_getcsr();
-    _mm_setcsr(job.mxcsr & ~0x3fu);
-    job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &flags);
-    const uint32_t sticky = _mm_getcsr() & 0x3f;
-    _mm_setcsr(before);
-    if (sticky) sticky_.fetch_or(sticky, std::memory_order_relaxed);
+    uint32_t raised = 0;
+    {
+      const FloatScope scope(job.mxcsr);
+      job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &flags);
+      raised = scope.raised();
+    }
+    if (raised) sticky_.fetch_or(raised, std::memory_order_relaxed);
     if (undoes && flags) own.Restore(*job.writes, first, first, count);
   }
   if (!flags) return;
@@ -188,9 +191,36 @@ bool WorkerPool::ClaimOne(uint64_t generation, int thread, size_t share) {
   return true;
 }
 
+// An exit handler: no more help from here on. Threads of the program that still run do their work alone.
+void WorkerPool::LeaveArena() {
+  if (getpid() != process_) return;  // a forked child: no coordinator
+  exiting_ = true;
+  constexpr int64_t kLongestNs = 1'000'000'000;
+  for (const int64_t start = NowNs(); in_arena_ && NowNs() - start < kLongestNs;) {
+    const timespec nap{0, 50'000};
+    syscall(SYS_nanosleep, &nap, nullptr);
+  }
+}
+
 void WorkerPool::CoordinatorLoop() {
   const int helpers = threads_ - 1;
   tbb::task_arena arena(helpers, 1);
+  const auto help_together = [&] {
+    in_arena_ = true;
+    if (!exiting_) {
+      arena.execute([&] {
+        tbb::parallel_for(
+            tbb::blocked_range<int>(0, helpers, 1),
+            [this](const tbb::blocked_range<int>&) { ClaimChunks(1 + tbb::this_task_arena::current_thread_index()); },
+            tbb::simple_partitioner());
+      });
+    }
+    in_arena_ = false;
+  };
+  if (helpers > 1) {
+    help_together();  // makes oneTBB's statics: exit handlers run in reverse order, and ours must come before theirs
+    on_exit([](int, void* self) { static_cast<WorkerPool*>(self)->LeaveArena(); }, this);
+  }
   uint32_t seen = 0;
   for (;;) {
     const uint32_t now = wake_.load(std::memory_order_acquire);
@@ -199,11 +229,7 @@ void WorkerPool::CoordinatorLoop() {
       if (helpers == 1) {
         ClaimChunks(1);
       } else {
-        arena.execute([&] {
-          tbb::parallel_for(
-              tbb::blocked_range<int>(0, helpers, 1), [this](const tbb::blocked_range<int>&) { ClaimChunks(1 + tbb::this_task_arena::current_thread_index()); },
-              tbb::simple_partitioner());
-        });
+        help_together();
       }
       const int64_t deadline = NowNs() + kSpinNs;
       while (wake_.load(std::memory_order_acquire) == seen && NowNs() < deadline) {

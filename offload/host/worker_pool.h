@@ -54,6 +54,7 @@ class WorkerPool {
 
  private:
   void CoordinatorLoop();
+  void LeaveArena();
   void ClaimChunks(int thread);
   bool ClaimOne(uint64_t generation, int thread, size_t share);
   uint64_t FirstChunk(size_t share, uint64_t chunks) const;
@@ -78,6 +79,9 @@ class WorkerPool {
   std::atomic<uint32_t> flags_{0}, sticky_{0};
   std::atomic<uint32_t> wake_{0};     // futex of the coordinator: number of jobs posted
   std::atomic<uint32_t> sleeping_{0};
+  // When the process exits, oneTBB's statics are destroyed under whoever is still inside; sequentially consistent.
+  std::atomic<bool> exiting_{false}, in_arena_{false};
+  const int process_;
   // Guarded by taken_: a busy machine deschedules helpers in the middle of a chunk. After that, jobs are done alone
   // for a while, twice as long each time it happens again.
   int jobs_alone_ = 0, penalty_ = 1;

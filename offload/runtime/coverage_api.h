@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TL_COVERAGE_API_VERSION 1
+#define TL_COVERAGE_API_VERSION 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,6 +20,7 @@ struct TlCoveredLoop {
   uint32_t is_innermost;
   uint32_t instructions;
   uint32_t float_use;          /* enum TlFloatUse */
+  uint32_t uses_x87;
   const char* reason;          /* name of the rejection, null when it can be lifted */
   const char* what;            /* the same in words */
   const char* detail;          /* what stopped it, disassembled; may be "" */

@@ -10,10 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "jit/elf_file.h"
+#include "jit/elf_program.h"
 #include "jit/function_code.h"
 #include "jit/loop_coverage.h"
 #include "offload/runtime/coverage_api.h"
+#include "offload/runtime/own_libraries.h"
 
 namespace {
 
@@ -27,19 +28,19 @@ struct ExaminedFunction {
   std::vector<jit::LoopCoverage> loops;
 };
 
-ExaminedFunction Examine(const jit::ElfFile& file, jit::AddressRange bounds, bool innermost_only) {
-  const auto function = jit::DecodeFunction(file, bounds);
+ExaminedFunction Examine(const jit::ElfProgram& program, jit::AddressRange bounds, bool innermost_only) {
+  const auto function = jit::DecodeFunction(program, bounds);
   if (!function) return {function.error(), {}};
-  return {std::nullopt, jit::CoverLoops(**function, innermost_only)};
+  return {std::nullopt, jit::CoverLoops(program, **function, innermost_only)};
 }
 
 /// On all cores; functions differ much in size, so each thread takes the next one when it is done.
-std::vector<ExaminedFunction> ExamineAll(const jit::ElfFile& file, const std::vector<jit::AddressRange>& functions,
+std::vector<ExaminedFunction> ExamineAll(const jit::ElfProgram& program, const std::vector<jit::AddressRange>& functions,
                                          bool innermost_only) {
   std::vector<ExaminedFunction> examined(functions.size());
   std::atomic<size_t> next = 0;
   const auto work = [&] {
-    for (size_t i; (i = next++) < functions.size();) examined[i] = Examine(file, functions[i], innermost_only);
+    for (size_t i; (i = next++) < functions.size();) examined[i] = Examine(program, functions[i], innermost_only);
   };
   cpu_set_t allowed;
   const int cores = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
@@ -70,6 +71,7 @@ void Tell(const TlCoverageSink& sink, jit::AddressRange bounds, const ExaminedFu
         .is_innermost = loop.is_innermost ? 1u : 0u,
         .instructions = static_cast<uint32_t>(loop.instruction_count),
         .float_use = static_cast<uint32_t>(loop.float_use),
+        .uses_x87 = loop.uses_x87 ? 1u : 0u,
         .reason = is_rejected ? reason.c_str() : nullptr,
         .what = what.c_str(),
         .detail = is_rejected ? loop.rejection->detail.c_str() : "",
@@ -82,11 +84,11 @@ void Tell(const TlCoverageSink& sink, jit::AddressRange bounds, const ExaminedFu
 
 std::expected<TlCoverageTotals, std::string> ExamineFile(const char* path, bool innermost_only,
                                                          const TlCoverageSink& sink) {
-  const auto file = jit::ElfFile::Open(path);
-  if (!file) return std::unexpected(file.error());
-  const auto list = file->Functions();
+  const auto program = jit::ElfProgram::Open(path, &tracelift::offload::ChooseIndirectFunction);
+  if (!program) return std::unexpected(program.error());
+  const auto list = program->file().Functions();
   if (!list) return std::unexpected(list.error());
-  const std::vector<ExaminedFunction> examined = ExamineAll(*file, list->functions, innermost_only);
+  const std::vector<ExaminedFunction> examined = ExamineAll(*program, list->functions, innermost_only);
   TlCoverageTotals totals{.functions = examined.size(), .function_bytes = 0, .unusable_entries = list->unusable};
   for (size_t i = 0; i < examined.size(); ++i) {
     totals.function_bytes += list->functions[i].size();

@@ -12,6 +12,11 @@ void Hotspots::Add(std::span<const TlSample> samples) {
   }
 }
 
+void Hotspots::AddStack(uint64_t call) {
+  ++stacks_;
+  if (call != 0) ++by_call_[call];
+}
+
 uint64_t Hotspots::In(jit::AddressRange range) const { return In({&range, 1}); }
 
 uint64_t Hotspots::In(std::span<const jit::AddressRange> ranges) const {
@@ -19,7 +24,12 @@ uint64_t Hotspots::In(std::span<const jit::AddressRange> ranges) const {
   for (const auto& [address, count] : by_address_) {
     for (const jit::AddressRange& range : ranges) sum += range.Contains(address) ? count : 0;
   }
-  return sum;
+  uint64_t stacks = 0;
+  for (const auto& [call, count] : by_call_) {
+    for (const jit::AddressRange& range : ranges) stacks += range.Contains(call) ? count : 0;
+  }
+  constexpr uint64_t kFewestStacks = 3;
+  return stacks < kFewestStacks ? sum : sum + Estimate(stacks);
 }
 
 }  // namespace tracelift::offload

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "jit/code_reader.h"
+#include "jit/region_image.h"
 #include "profiler/modules.h"
 
 namespace tracelift::offload {
@@ -13,11 +14,18 @@ class LiveReader : public jit::CodeReader {
   explicit LiveReader(const profiler::ModuleList& modules) : modules_(modules) {}
   bool Read(uint64_t address, std::span<uint8_t> out) const override;
   bool IsConstant(uint64_t address, size_t size) const override;
+  jit::AddressRange ConstantAround(uint64_t address) const override;
   jit::KnownCallee CalleeAt(uint64_t address) const override;
   jit::KnownCallee CalleeThrough(uint64_t address) const override;
+  std::optional<uint64_t> LinkedFunction(uint64_t entry) const override;
+  std::optional<jit::AddressRange> FunctionAround(uint64_t address) const override;
+
+  /// From now on code reads as if `patcher` had not changed it.
+  void LookThrough(const jit::Patcher& patcher) { patcher_ = &patcher; }
 
  private:
   const profiler::ModuleList& modules_;
+  const jit::Patcher* patcher_ = nullptr;
 };
 
 }  // namespace tracelift::offload

@@ -20,7 +20,7 @@ constexpr double kReportEveryMs = 1000;
 constexpr double kPlanEveryMs = 200;
 constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
 constexpr double kHotShare = 0.04;      // of all samples
-constexpr int kCompilerNice = 5;
+constexpr int kCompilerNicer = 5;  // than the program, which may itself be nice
 constexpr uint64_t kClosedMask = 0xffff;  // code without bounds is told apart by blocks of this size
 
 // Hot code that is not looked into: of the C library and the like, or without function bounds (made at run time, say).
@@ -70,9 +70,11 @@ bool Session::Start() {
     return false;
   }
   patcher_ = std::move(*patcher);
+  reader_.LookThrough(*patcher_);
   pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
   // From here on this thread compiles; on a busy machine the program and its helpers go first.
-  (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kCompilerNice);
+  const auto thread = static_cast<id_t>(gettid());
+  (void)setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kCompilerNicer);  // 19 at most
   return true;
 }
 
@@ -116,12 +118,38 @@ void Session::Observe(double ms) {
   }
 }
 
-// Unwinds sampled stacks, one for each hot function: the names of its callers for the report.
+// Unwinds sampled stacks: for the names of a hot function's callers in the report, and for the loops whose time is spent in
+// functions that they call.
 void Session::TakeStacks() {
   for (TlStackSample sample; host_->drain_stacks(&sample, 1) > 0;) {
+    const std::vector<uint64_t> callers = profiler::Unwind(sample, modules_);
     Function* function = FunctionAt(sample.ip);
-    if (function && function->callers.empty()) function->callers = profiler::Unwind(sample, modules_);
+    if (function && function->callers.empty()) function->callers = callers;
+    hotspots_.AddStack(CallFromLoop(sample.ip, callers));
   }
+}
+
+// A loop around `address` that was not given up.
+bool Session::IsInOpenLoop(uint64_t address) {
+  Function* function = FunctionAt(address);
+  if (!function || !Decode(*function)) return false;
+  for (jit::LoopId loop : function->code->LoopAndParents(function->code->InnermostLoopAt(address))) {
+    const uint64_t header = function->code->loops()[static_cast<size_t>(loop)].header;
+    const auto finding = std::ranges::find(findings_, header, &Finding::address);
+    if (finding == findings_.end() || !finding->rejection) return true;
+  }
+  return false;
+}
+
+// The innermost call on the stack that comes from such a loop; 0 when the sample itself lies in one, or in ours.
+uint64_t Session::CallFromLoop(uint64_t address, const std::vector<uint64_t>& callers) {
+  constexpr size_t kFarthestCaller = 8;
+  if (IsOwnCode(address) || IsInOpenLoop(address)) return 0;
+  for (size_t i = 0; i < std::min(callers.size(), kFarthestCaller); ++i) {
+    if (IsOwnCode(callers[i])) return 0;
+    if (IsInOpenLoop(callers[i] - 1)) return callers[i] - 1;
+  }
+  return 0;
 }
 
 bool Session::IsHot(uint64_t samples) const {
@@ -144,7 +172,7 @@ Session::Function* Session::FunctionAt(uint64_t address) {
   }
   const profiler::Module* module = modules_.Find(address);
   if (!module || IsSystemModule(module->path)) return nullptr;
-  const auto bounds = jit::FindFunctionBounds(reader_, module->eh_frame_hdr.begin, address);
+  const auto bounds = reader_.FunctionAround(address);
   if (!bounds) return nullptr;
   Function& function = functions_[bounds->begin];
   function.bounds = *bounds;
@@ -166,6 +194,9 @@ void Session::FindHotFunctions() {
     ClosedCode& code = module && IsSystemModule(module->path) ? closed[module->extent.begin] : closed[address & ~kClosedMask];
     code.Add(address, count, module && IsSystemModule(module->path));
   }
+  for (const auto& [call, count] : hotspots_.by_call()) {
+    if (Function* function = FunctionAt(call)) function->samples += hotspots_.Estimate(count);
+  }
   if (IsHot(unknown) && profiler::ModuleList::Generation() != modules_.generation()) {
     modules_ = profiler::ModuleList::Snapshot();  // a library opened since
     return;
@@ -183,21 +214,30 @@ void Session::FindHotFunctions() {
   }
 }
 
-void Session::Consider(Function& function) {
+// False when its code cannot be read as instructions; `undecoded` tells why.
+bool Session::Decode(Function& function) {
   if (!function.decoded) {
     function.decoded = true;
     auto code = jit::DecodeFunction(reader_, function.bounds);
-    if (!code) {
-      Reject(AddFinding(function.bounds.begin, {function.bounds}), code.error());
-      return;
-    }
-    function.code = std::move(*code);
-    if (function.code->loops().empty()) {
-      Reject(AddFinding(function.bounds.begin, {function.bounds}),
-             {jit::RejectionReason::kNoLoop, function.bounds.begin, ""});
+    if (code) {
+      function.code = std::move(*code);
+    } else {
+      function.undecoded = code.error();
     }
   }
-  if (!function.code) return;
+  return function.code != nullptr;
+}
+
+void Session::Consider(Function& function) {
+  const bool is_new = !function.considered;
+  function.considered = true;
+  if (!Decode(function)) {
+    if (is_new) Reject(AddFinding(function.bounds.begin, {function.bounds}), *function.undecoded);
+    return;
+  }
+  if (is_new && function.code->loops().empty()) {
+    Reject(AddFinding(function.bounds.begin, {function.bounds}), {jit::RejectionReason::kNoLoop, function.bounds.begin, ""});
+  }
   const std::vector<jit::LoopInfo>& loops = function.code->loops();
   for (size_t i = 0; i < loops.size(); ++i) {
     if (loops[i].parent != jit::LoopId::kNone || !IsHot(hotspots_.In(loops[i].blocks))) continue;

@@ -73,7 +73,8 @@ class Session {
     std::shared_ptr<const jit::FunctionCode> code;  // null: rejected
     std::set<int> tried;                            // loops
     uint64_t samples = 0;
-    bool decoded = false;
+    bool decoded = false, considered = false;
+    std::optional<jit::Rejection> undecoded;
     std::vector<uint64_t> callers;                  // return addresses of one sampled stack, innermost first
   };
 
@@ -83,6 +84,9 @@ class Session {
   void TakeStacks();
   void FindHotFunctions();
   void Consider(Function& function);
+  bool Decode(Function& function);
+  bool IsInOpenLoop(uint64_t address);
+  uint64_t CallFromLoop(uint64_t address, const std::vector<uint64_t>& callers);
   Function* FunctionAt(uint64_t address);
   bool IsHot(uint64_t samples) const;
   bool IsOwnCode(uint64_t address) const;

@@ -212,11 +212,12 @@ void Session::WriteReport(bool final) {
   const std::string path = ReportPath(*config_);
   const bool summary = final && config_->summary && (config_->root_pid == 0 || config_->root_pid == getpid());
   if (path.empty() && !summary) return;
-  // At exit the other thread may be anywhere; a report is not worth waiting for it for long.
+  // At exit the other thread may be anywhere; a report is not worth waiting for it for long. The lock is held until the
+  // file is there: the other thread may be writing its own, under the same name.
   if (!mutex_.try_lock_for(std::chrono::milliseconds(200))) return;
   const profiler::RunReport report = BuildReport();
-  mutex_.unlock();
   if (!path.empty()) ReplaceFile(path, profiler::ToJson(report));
+  mutex_.unlock();
   if (summary) {
     const std::string table = profiler::RenderTable(report);
     if (write(STDERR_FILENO, table.data(), table.size()) < 0) return;

@@ -102,7 +102,8 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
   const jit::LoopInfo& info = function.code->loops()[static_cast<size_t>(loop)];
   Finding& finding = AddFinding(info.header, info.blocks);
 
-  auto preview = jit::PreviewLoop(*function.code, loop);
+  const auto code = jit::WithCallees(reader_, *function.code, loop);
+  auto preview = jit::PreviewLoop(*code, loop);
   if (!preview) {
     Reject(finding, preview.error());
     return TryChildren(function, loop);
@@ -110,12 +111,12 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
   if (config_->profile_only) return false;
 
   auto region = std::make_unique<Region>();
-  region->code = function.code;
+  region->code = code;
   region->loop = loop;
   region->preview = std::move(*preview);
   region->pool = pool_;
   region->verify = static_cast<VerifyMode>(config_->verify);
-  auto image = jit::RegionImage::Build(*function.code, loop, near_memory_, host_->sigtrap_usable() != 0, &Dispatch,
+  auto image = jit::RegionImage::Build(*code, loop, near_memory_, host_->sigtrap_usable() != 0, &Dispatch,
                                        region.get());
   if (!image) {
     Reject(finding, image.error());
@@ -226,7 +227,9 @@ void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t ad
   if (finding.patched) (void)patcher_->Remove(*finding.region->image);
   finding.patched = false;
   const jit::FunctionCode& code = *finding.region->code;
-  Reject(finding, {reason, address != 0 ? address : finding.address, ""});
+  const bool traps = reason == jit::RejectionReason::kFloatEnvironment;
+  const uint32_t mxcsr = finding.region->trapping_mxcsr.load(std::memory_order_relaxed);
+  Reject(finding, {reason, address != 0 ? address : finding.address, traps ? jit::DescribeFloatEnvironment(mxcsr) : ""});
   if (Function* function = FunctionAt(code.bounds().begin)) TryChildren(*function, finding.region->loop);
 }
 

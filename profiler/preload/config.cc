@@ -130,6 +130,8 @@ void ReadOptions(char** environment, Options* options) {
     if (strncmp(*entry, "TRACELIFT_LOG=", 14) == 0) Set("LOG", *entry + 14, options);
   }
   for (char** entry = environment; entry && *entry; ++entry) {
+    // Valgrind runs a translation of the program, which never sees code that is patched.
+    if (strncmp(*entry, "LD_PRELOAD=", 11) == 0 && strstr(*entry, "/vgpreload_") != nullptr) options->off = true;
     if ((*entry)[0] != 'T' || strncmp(*entry, kPrefix, sizeof(kPrefix) - 1) != 0) continue;
     const char* name = *entry + sizeof(kPrefix) - 1;
     const char* equals = strchr(name, '=');

@@ -7,7 +7,7 @@ namespace tracelift::preload {
 
 struct Options {
   TlConfig config = {};
-  bool off = false;          // TRACELIFT_OFF=1
+  bool off = false;          // TRACELIFT_OFF=1, or under valgrind
   bool timer_sampler = false;  // TRACELIFT_SAMPLER=timer: as if perf events were refused
   bool root = false;         // the process that the user started, not one of its children
 };

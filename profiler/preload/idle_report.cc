@@ -174,7 +174,9 @@ void WriteIdleReport(const Options& options, uint64_t started_ns) {
   text.Add(" \"sampling_source\": \"%s\",\n \"sampling_cost_ms\": %.3f,\n", stats.source,
            static_cast<double>(stats.cost_ns) / kNsPerMs);
   text.Add(" \"compile_ms\": 0.0,\n \"load_ms\": 0.0,\n \"time_saved_ms\": 0.0,\n \"graph\": \"\",\n \"plan\": \"\",\n");
-  text.Add(" \"notes\": [],\n \"regions\": []\n}\n");
+  text.Add(" \"notes\": [");
+  if (const char* reason = WhyLeftAlone()) text.AddString(reason);
+  text.Add("],\n \"regions\": []\n}\n");
   static char path[4352];
   ReportPath(options.config.report, path, sizeof(path));
   WriteReplacing(path);

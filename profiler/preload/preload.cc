@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,8 +41,14 @@ std::atomic<bool> idle_report_done{false};
 /// A forked child, a vfork child in our memory, or a process that is not traced?
 bool IsTracedProcess() { return process_id != 0 && !IsForgotten() && ProcessId() == process_id; }
 
+/// One report is the root's; where each process has a file of its own, all write theirs.
+bool IsToReport() {
+  const char* file = options.config.report;
+  return (options.root && (file[0] != 0 || options.config.summary != 0)) || strstr(file, "%p") != nullptr;
+}
+
 void ReportIdle() {
-  if (!IsTracedProcess() || !options.root || OpenedRuntime() != nullptr) return;
+  if (!IsTracedProcess() || !IsToReport() || OpenedRuntime() != nullptr) return;
   if (!idle_report_done.exchange(true)) WriteIdleReport(options, started_ns);
 }
 
@@ -61,7 +68,7 @@ __attribute__((constructor)) void OnLoad() {
   process_id = ProcessId();
   pthread_atfork(nullptr, nullptr, &InForkedChild);
   if (options.root && options.config.summary) KeepStandardError();
-  if (options.root && (options.config.report[0] != 0 || options.config.summary != 0)) atexit(&ReportIdle);
+  if (IsToReport()) atexit(&ReportIdle);
   StartWatcher(options);
 }
 
@@ -70,7 +77,7 @@ void BeforeExit() {
   if (!IsTracedProcess()) return;
   if (const TlRuntime* runtime = OpenedRuntime()) {
     runtime->at_exit();
-  } else if (options.config.report[0] != 0 || options.config.summary != 0) {
+  } else {
     ReportIdle();
   }
 }

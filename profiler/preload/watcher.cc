@@ -14,6 +14,7 @@
 #include "profiler/preload/hidden_thread.h"
 #include "profiler/preload/hotness.h"
 #include "profiler/preload/mappings.h"
+#include "profiler/preload/own_allocator.h"
 #include "profiler/preload/raw_syscalls.h"
 #include "profiler/preload/sampler.h"
 #include "profiler/preload/signals.h"
@@ -45,6 +46,7 @@ volatile bool stopping = false;
 std::atomic<bool> forgotten{false};
 std::atomic<bool> watching{false};  // false again when there is nothing more to watch for, or the runtime took over
 std::atomic<const TlRuntime*> opened{nullptr};
+std::atomic<const char*> left_alone{nullptr};  // why
 uint64_t sampling_since_ns = 0;  // process CPU time
 int process_id = 0;
 
@@ -97,6 +99,23 @@ bool SameRightsAsProgram() {
   char seccomp[16];
   StatusLine(program, "\nSeccomp:", seccomp, sizeof(seccomp));
   return strcmp(seccomp, "\t0") == 0 || seccomp[0] == 0;
+}
+
+/// For good: says so where the user will look, and returns true.
+bool LeaveAlone(const char* reason) {
+  left_alone.store(reason);
+  Note(1, "tracelift: pid %d: left alone: %s\n", ProcessId(), reason);
+  return true;
+}
+
+bool MustBeLeftAlone() {
+  if (!SameRightsAsProgram()) return LeaveAlone("the program changed its rights or is in a sandbox");
+  if (HasSingleThreadedMalloc()) {
+    return LeaveAlone(
+        "the program brings its own malloc and starts no threads: a thread of ours would have to use it; linking it "
+        "with a malloc for threads would help");
+  }
+  return false;
 }
 
 // The functions of TlHost.
@@ -200,10 +219,7 @@ void WatchUntilHot() {
   LeaveDescriptorTable(options->config.log > 0 ? 2 : -1);
   SleepForCpu(static_cast<uint64_t>(options->config.hot_ms));
   if (stopping) return;
-  if (!SameRightsAsProgram()) {
-    Note(1, "tracelift: pid %d: the program changed its rights or is in a sandbox; it is left alone\n", ProcessId());
-    return;
-  }
+  if (MustBeLeftAlone()) return;
   sampling_since_ns = ClockNs(CLOCK_PROCESS_CPUTIME_ID);
   if (!sampler.Start(options->config.sample_hz, options->timer_sampler)) {
     Note(1, "tracelift: pid %d: neither perf events nor timers can be used; not sampling\n", ProcessId());
@@ -215,7 +231,7 @@ void WatchUntilHot() {
     sampler.Poll();
     if (!hotness.Look(sampler.queue())) continue;
     watching.store(false);
-    if (SameRightsAsProgram() && StartRealThread(&OpenAndRunRuntime)) return;
+    if (!MustBeLeftAlone() && StartRealThread(&OpenAndRunRuntime)) return;
     break;
   }
   sampler.Stop();
@@ -238,6 +254,8 @@ void StartWatcher(const Options& chosen) {
 const TlRuntime* OpenedRuntime() { return forgotten.load() ? nullptr : opened.load(); }
 
 void WatcherStats(TlSamplingStats* out) { sampler.Stats(out); }
+
+const char* WhyLeftAlone() { return left_alone.load(); }
 
 bool PauseWatcher() { return watching.load() && StopHiddenThread(&stopping) && watching.load(); }
 

@@ -12,6 +12,8 @@ void StartWatcher(const Options& options);
 const TlRuntime* OpenedRuntime();
 /// What was sampled so far; for the report of an idle process.
 void WatcherStats(TlSamplingStats* out);
+/// Why this process is left alone although it is hot, or null; for the report, too.
+const char* WhyLeftAlone();
 
 /// Around calls that need a single-threaded process. Pause returns whether Resume is due.
 bool PauseWatcher();

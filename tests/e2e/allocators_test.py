@@ -28,6 +28,16 @@ class AllocatorsTest(TraceTest):
     def test_tcmalloc(self):
         self.check("libtcmalloc_minimal.so.4")
 
+    def test_a_malloc_of_the_program_for_threads(self):
+        program = build("own_malloc.c", ("-O2", "-DTHREADED"))
+        self.same_when_accelerated(lambda scale: [program, 2000 * scale], Expect(accelerated=True, symbol="work"), modes=(RUN, PRELOAD))
+
+    def test_a_malloc_of_a_program_without_threads_is_never_called_by_a_thread_of_ours(self):
+        program = build("own_malloc.c")
+        outcomes = self.same([program, 4000], Expect(at_home=True), modes=(RUN, PRELOAD))
+        for mode in (RUN, PRELOAD):
+            self.assertIn("brings its own malloc", " ".join(outcomes[mode].report["notes"]))
+
 
 if __name__ == "__main__":
     harness.main()

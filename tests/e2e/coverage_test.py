@@ -73,6 +73,7 @@ class CoverageTest(unittest.TestCase):
         self.assertEqual(scalar["vector_float"]["loops"], 0)
         self.assertEqual(scalar["scalar_float"]["loops"], 5)       # scale, nest, clear_rows, choose, extended
         self.assertEqual(scalar["scalar_float"]["liftable_loops"], 4)
+        self.assertEqual((scalar["x87"]["loops"], scalar["x87"]["liftable_loops"]), (1, 0))  # extended
         vector = measured(build(SOURCE, ("-O3",)))["total"]["classes"]
         self.assertGreater(vector["vector_float"]["liftable_loops"], 0)
         self.assertEqual(vector["vector_float"]["liftable_loops"], vector["vector_float"]["loops"])
@@ -117,6 +118,22 @@ class CoverageTest(unittest.TestCase):
         static = build(SOURCE, ("-O2", "-static"))
         self.assertEqual(rejected(static).keys() & {"scale", "sum", "nest", "clear_rows"}, set())
         self.assertEqual(rejected(static).get("identify"), {"UnsupportedInstruction"})
+
+    def test_follows_calls_into_libraries(self):
+        inner, outer = self.folder / "inner.c", self.folder / "outer.c"
+        inner.write_text("double twice(double x) { return x + x; }\n")
+        outer.write_text("double twice(double), elsewhere(double);\n"
+                         "void known(double* a, long n) { for (long i = 0; i < n; ++i) a[i] = twice(a[i]); }\n"
+                         "void unknown(double* a, long n) { for (long i = 0; i < n; ++i) a[i] = elsewhere(a[i]); }\n")
+        for plt in ("-fplt", "-fno-plt"):
+            with self.subTest(plt):
+                subprocess.run(["gcc", "-O2", "-fPIC", "-shared", "-o", self.folder / "libinner.so", inner], check=True)
+                library = self.folder / "libouter.so"
+                subprocess.run(["gcc", "-O2", plt, "-fPIC", "-shared", "-o", library, outer, f"-L{self.folder}", "-linner",
+                                "-Wl,-rpath,$ORIGIN"], check=True)
+                self.assertEqual(rejected(library), {"unknown": {"CallInLoop"}})
+                (self.folder / "libinner.so").unlink()
+                self.assertEqual(rejected(library), {"known": {"CallInLoop"}, "unknown": {"CallInLoop"}})
 
     def test_table_for_people(self):
         program = build(SOURCE, ("-O2",))

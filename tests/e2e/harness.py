@@ -64,7 +64,7 @@ def compiler_for(source, family="gcc"):
     if suffix in FORTRAN_SUFFIXES:
         name = "gfortran" if family == "gcc" else None
     elif suffix in CXX_SUFFIXES:
-        name = {"gcc": "g++", "clang": "clang++-19"}.get(family, family)
+        name = {"gcc": "g++", "clang": "clang++-19", "clang-14": "clang++-14"}.get(family, family)
     else:
         name = {"gcc": "gcc", "clang": "clang-19"}.get(family, family)
     return name and shutil.which(name)

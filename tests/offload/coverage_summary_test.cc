@@ -12,13 +12,14 @@ constexpr const char* kCpuid[] = {"cpuid", nullptr};
 constexpr const char* kCpuidAndLock[] = {"cpuid", "lock add", nullptr};
 
 TlCoveredLoop Loop(uint32_t float_use, uint32_t instructions, const char* reason = nullptr,
-                   const char* const* unlifted = kNothing) {
+                   const char* const* unlifted = kNothing, uint32_t uses_x87 = 0) {
   return {.function = 0x1000,
           .header = 0x1010,
           .depth = 1,
           .is_innermost = 1,
           .instructions = instructions,
           .float_use = float_use,
+          .uses_x87 = uses_x87,
           .reason = reason,
           .what = reason == nullptr ? "" : "in words",
           .detail = reason == nullptr ? "" : "cpuid",
@@ -30,7 +31,7 @@ Coverage Example() {
   Coverage coverage;
   coverage.AddLoop(Loop(kTlFloatVector, 10));
   coverage.AddLoop(Loop(kTlFloatVector, 30, "UnsupportedInstruction", kCpuid));
-  coverage.AddLoop(Loop(kTlFloatScalar, 7, "UnsupportedInstruction", kCpuidAndLock));
+  coverage.AddLoop(Loop(kTlFloatScalar, 7, "UnsupportedInstruction", kCpuidAndLock, 1));
   coverage.AddLoop(Loop(kTlFloatNone, 5));
   coverage.AddLoop(Loop(kTlFloatNone, 5, "CallInLoop"));
   const TlUndecodedFunction undecoded{0x2000, 99, "FunctionTooLarge", "too large"};
@@ -67,6 +68,7 @@ TEST(Coverage, RendersATable) {
             "  scalar float          1         0    0.0%              7         0    0.0%\n"
             "  integer only          2         1   50.0%             10         5   50.0%\n"
             "  all                   5         2   40.0%             57        15   26.3%\n"
+            "  of these x87          1         0    0.0%              7         0    0.0%\n"
             "  reasons against             loops  instructions\n"
             "  UnsupportedInstruction          2            37   in words\n"
             "  CallInLoop                      1             5   in words\n"
@@ -94,6 +96,7 @@ TEST(Coverage, JsonHasFilesProblemsAndTheirSum) {
   EXPECT_EQ(json["files"][1]["problem"], "not an ELF file");
   EXPECT_FALSE(json["files"][1].contains("classes"));
   EXPECT_EQ(json["total"]["classes"]["all"]["loops"], 10);
+  EXPECT_EQ(json["total"]["classes"]["x87"]["loops"], 2);
   EXPECT_EQ(json["total"]["reasons"][0]["reason"], "UnsupportedInstruction");
   EXPECT_EQ(json["total"]["reasons"][0]["loops"], 4);
   EXPECT_EQ(json["total"]["not_lifted"][0]["alone"], 2);

@@ -176,6 +176,30 @@ TEST(DecodeFunction, ACallEndsItsBlock) {
   EXPECT_EQ(block.targets, (std::vector<uint64_t>{Address(call_in_loop_after)}));
 }
 
+class ReaderWithoutReturn : public BufferReader {
+ public:
+  ReaderWithoutReturn(const BufferReader& code, uint64_t callee) : BufferReader(code), callee_(callee) {}
+  bool NeverReturns(uint64_t address) const override { return address == callee_; }
+
+ private:
+  const uint64_t callee_;
+};
+
+TEST(DecodeFunction, NothingFollowsACallThatNeverReturns) {
+  const BufferReader code = BufferReader::OfMemory(call_in_loop, call_in_loop_end);
+  const auto function = DecodeFunction(ReaderWithoutReturn(code, Address(straight)), code.range());
+  ASSERT_TRUE(function.has_value());
+  EXPECT_EQ(BrokenInvariant((*function)->decoded()), "");
+  EXPECT_TRUE((*function)->loops().empty());
+  const BasicBlock& block = BlockOf(**function, call_in_loop);
+  EXPECT_EQ(block.end_kind, BlockEnd::kStop);
+  EXPECT_TRUE(block.targets.empty());
+  // It may look at arguments, and what it unwinds to at registers that callees keep.
+  const RegisterSet live = (*function)->decoded().live_in[static_cast<size_t>((*function)->decoded().BlockAt(block.begin))];
+  EXPECT_TRUE(live.HasGpr(kRdi) && live.HasGpr(kRbp) && live.HasGpr(kRsp));
+  EXPECT_LT((*function)->decoded().BlockAt(Address(call_in_loop_after)), 0);
+}
+
 TEST(DecodeFunction, TheLoopInstructionIsABranch) {
   const auto function = TL_DECODE(loop_instruction);
   EXPECT_EQ(BrokenInvariant(function->decoded()), "");

@@ -244,7 +244,9 @@ std::string CheckFacts(const DecodedFunction& f) {
       const int target = f.BlockAt(facts->exits[e]);
       const std::vector<int> lifted = f.LiftedBlocks(static_cast<LoopId>(l));
       if (target >= 0 && Has(lifted, target)) return at + "an exit leads into the lifted blocks";
-      const bool inside = target >= 0 && Has(f.LoopBlocks(static_cast<LoopId>(l)), target);
+      // Perhaps in the middle of an instruction.
+      const bool inside = std::ranges::any_of(
+          f.loops[l].blocks, [&](const AddressRange& range) { return range.Contains(facts->exits[e]); });
       if (inside != facts->is_detour[e]) return at + "an exit is a detour exactly when it stays in the loop";
     }
   }

@@ -212,16 +212,38 @@ AT slots_end
 AT many_slots
 AT many_slots_top
   i = 0
-  .rept 60
+  .rept 110
   mov rax, [rsp + 8*i]
   i = i + 1
   .endr
-  mov [rsp + 600], rdx
-  add [rsp + 608], rdx
+  mov [rsp + 1000], rdx
+  add [rsp + 1008], rdx
   sub ecx, 1
   jne many_slots_top
   ret
 AT many_slots_end
+
+# Accesses that overlap. Not the last ones: 80 bytes, and one of them locked.
+AT slot_areas
+AT slot_areas_top
+  mov rax, [rbp - 8]
+  mov [rbp - 4], eax
+  movups [rbp - 48], xmm0
+  movsd xmm1, qword ptr [rbp - 52]
+  mov al, [rbp - 33]
+  vmovups ymm2, [rbp - 96]
+  vmovups [rbp - 80], ymm2
+  mov r8d, [rsp + 7]
+  mov r9, [rsp + 8]
+  vmovups ymm3, [rsp + 128]
+  vmovups ymm3, [rsp + 152]
+  vmovups ymm3, [rsp + 176]
+  lock inc dword ptr [rsp + 64]
+  mov r10b, [rsp + 66]
+  sub rcx, 1
+  jne slot_areas_top
+  ret
+AT slot_areas_end
 
 # Liveness.
 AT live_leaf

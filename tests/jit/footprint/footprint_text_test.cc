@@ -11,10 +11,12 @@ constexpr std::string_view kEverything =
     "slot rsp+24 bytes 8 rw instruction 0x401136\n"
     "slot rbp-16 bytes 4 r\n"
     "slot [0xffffffff80404040] bytes 16 w\n"
+    "slot rbp-64 bytes 12 rw stored 0xf0\n"
+    "slot *1+16 bytes 8 r\n"
     "slot rax+0 bytes 1 -\n"
     "%0 = i64 const -9223372036854775808\n"
     "%1 = i64 gpr r15\n"
-    "%2 = i32 slot 1\n"
+    "%2 = i32 slot 1+4\n"
     "%3 = i64 iv 1\n"
     "%4 = i64 add %0 %1\n"
     "%5 = i64 mul %4 %3\n"
@@ -29,6 +31,7 @@ constexpr std::string_view kEverything =
     "loop 0 backedge %11\n"
     "loop 1 in 0 backedge unknown\n"
     "loop 2 in 1 backedge %10 must-divide\n"
+    "loop 3 in 1 backedge %10 body\n"
     "read 16 at %5 in loop 1 safe instruction 0x401140\n"
     "write 1 at unknown in loop 0\n";
 
@@ -63,7 +66,8 @@ TEST(FootprintText, NamesTheLineAndTheProblem) {
       {"loop 1 backedge unknown", "line 1: loops must be numbered in order"},
       {"loop 0 in 0 backedge unknown", "line 1: no such loop"},
       {"slot rsp bytes 8 r", "line 1: expected a slot"},
-      {"slot rsp+8 bytes 17 r", "line 1: a slot has 1 to 16 bytes"},
+      {"slot *0+8 bytes 8 r", "line 1: expected an earlier slot"},
+      {"slot rsp+8 bytes 65 r", "line 1: a slot has 1 to 64 bytes"},
       {"loop 0 backedge %0", "a loop's count is not a node"},
       {"loop 0 backedge unknown\nread 8 at %3 in loop 0", "an access's address is not a node"},
       {"%0 = i64 const 0\nread 8 at %0 in loop 0", "an access is in no loop"},

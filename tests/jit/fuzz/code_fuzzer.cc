@@ -11,19 +11,25 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <optional>
 #include <string>
 
+#include "jit/code/callees.h"
 #include "jit/code/decoded_function.h"
 #include "jit/code/reachable_code.h"
+#include "jit/lift/lifter.h"
 #include "tests/jit/code/function_invariants.h"
 #include "tests/jit/fuzz/code_mutator.h"
+#include "tests/jit/fuzz/fuzz_input.h"
 #include "tests/jit/fuzz/guarded_bytes.h"
 #include "tests/jit/fuzz/lift_target.h"
+#include "tests/jit/run_record.h"
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
@@ -42,7 +48,7 @@ struct Options {
 };
 
 struct Counts {
-  uint64_t executions = 0, bytes = 0, decoded = 0, rejected = 0, instructions = 0, loops = 0, analysed = 0;
+  uint64_t executions = 0, bytes = 0, decoded = 0, rejected = 0, instructions = 0, tables = 0, loops = 0, calls_spliced = 0, analysed = 0;
 };
 
 // For the signal handler.
@@ -65,33 +71,6 @@ void InstallHandlers() {
 #endif
 }
 
-/// The bytes of one input, at addresses of a program far away; knows some functions to be memset or memmove.
-class InputReader : public CodeReader {
- public:
-  InputReader(std::span<const uint8_t> code, uint64_t base) : code_(code), base_(base) {}
-  AddressRange bounds() const { return {base_, base_ + code_.size()}; }
-  bool Read(uint64_t address, std::span<uint8_t> out) const override {
-    if (address < base_ || address - base_ > code_.size() || out.size() > code_.size() - (address - base_)) {
-      read_outside_ = true;
-      return false;
-    }
-    std::memcpy(out.data(), code_.data() + (address - base_), out.size());
-    return true;
-  }
-  bool IsConstant(uint64_t, size_t) const override { return false; }
-  KnownCallee CalleeAt(uint64_t address) const override {
-    if (address % 4 == 0) return KnownCallee::kMemset;
-    return address % 4 == 1 ? KnownCallee::kMemmove : KnownCallee::kNone;
-  }
-  KnownCallee CalleeThrough(uint64_t address) const override { return CalleeAt(address); }
-  bool read_outside() const { return read_outside_; }
-
- private:
-  std::span<const uint8_t> code_;
-  uint64_t base_;
-  mutable bool read_outside_ = false;
-};
-
 class Fuzzer {
  public:
   explicit Fuzzer(const Options& options) : options_(options) {}
@@ -102,13 +81,13 @@ class Fuzzer {
       std::snprintf(what_runs, sizeof(what_runs), "--seed %llu --first %llu --executions 1\n",
                     static_cast<unsigned long long>(options_.seed), static_cast<unsigned long long>(i));
       std::mt19937_64 random(options_.seed * 0x9e3779b97f4a7c15 + i);
-      const std::vector<uint8_t> input = mutator_.Make(random);
+      const FuzzInput input = mutator_.Make(random);
       alarm(kHangSeconds);
       const std::string finding = Execute(input, random());
       alarm(0);
       ++counts_.executions;
       if (finding.empty()) continue;
-      fmt::print("finding: {}\n{}bytes: {:02x}\n", finding, what_runs, fmt::join(input, " "));
+      fmt::print("finding: {}\n{}bytes: {:02x}\n", finding, what_runs, fmt::join(input.code, " "));
       return false;
     }
     return true;
@@ -119,16 +98,14 @@ class Fuzzer {
   const CodeMutator& mutator() const { return mutator_; }
 
  private:
-  std::string Execute(const std::vector<uint8_t>& input, uint64_t choice) {
-    counts_.bytes += input.size();
-    const std::span<const uint8_t> code = memory_.Place(input, (choice & 1) != 0);
-    const uint64_t base = (choice & 6) == 0 ? 0x10 : 0x5555'0000'0000 + (choice >> 3) % 4096;
-    const InputReader reader(code, base);
+  std::string Execute(const FuzzInput& input, uint64_t choice) {
+    counts_.bytes += input.code.size();
+    const std::span<const uint8_t> code = memory_.Place(input.code, (choice & 1) != 0);
+    const InputReader reader(input, code, (choice & 6) != 0);
 
     // Straight on the guarded bytes: DecodeFunction works on a copy of its own.
-    const auto reachable = FindReachableCode(code, base, {});
+    const auto reachable = FindReachableCode(code, input.base, {});
     const auto function = DecodeFunction(reader, reader.bounds());
-    if (reader.read_outside()) return "reads outside the function";
     if (!function.has_value()) {
       ++counts_.rejected;
       return function.error().detail.empty() ? "a rejection without words" : "";
@@ -137,13 +114,18 @@ class Fuzzer {
     ++counts_.decoded;
     const DecodedFunction& decoded = (*function)->decoded();
     counts_.instructions += decoded.instructions.size();
+    counts_.tables += decoded.jump_tables.size();
     if (std::string broken = BrokenInvariant(decoded); !broken.empty()) return broken;
     counts_.loops += decoded.loops.size();
     for (size_t l = 0; l < decoded.loops.size(); ++l) {
-      const auto facts = AnalyseLoop(decoded, static_cast<LoopId>(l));
+      const auto loop = static_cast<LoopId>(l);
+      const auto spliced = SpliceCallees(reader, **function, loop, &IsSupported);
+        counts_.calls_spliced += static_cast<uint64_t>(std::ranges::count_if(
+          spliced->decoded().blocks, [](const BasicBlock& block) { return block.end_kind == BlockEnd::kEnter; }));
+      const auto facts = AnalyseLoop(spliced->decoded(), loop);
       if (!facts.has_value()) continue;
       ++counts_.analysed;
-      if (std::string problem = lifter_.Lift(decoded, *facts); !problem.empty()) return problem;
+      if (std::string problem = lifter_.Lift(spliced->decoded(), *facts); !problem.empty()) return problem;
     }
     return "";
   }
@@ -155,59 +137,58 @@ class Fuzzer {
   Counts counts_;
 };
 
-[[noreturn]] void Usage() {
-  std::fputs("code_fuzzer --executions N [--seed S] [--first K] [--record FILE]\n", stderr);
-  std::exit(2);
-}
-
-Options Parse(int argc, char** argv) {
-  Options options;
-  for (int i = 0; i < argc; ++i) options.command += (i == 0 ? "" : " ") + std::string(argv[i]);
-  for (int i = 1; i < argc; i += 2) {
-    if (i + 1 == argc) Usage();
-    const std::string name = argv[i];
-    const uint64_t number = std::strtoull(argv[i + 1], nullptr, 10);
-    if (name == "--executions") {
-      options.executions = number;
-    } else if (name == "--seed") {
-      options.seed = number;
-    } else if (name == "--first") {
-      options.first = number;
-    } else if (name == "--record") {
-      options.record = argv[i + 1];
-    } else {
-      Usage();
-    }
+/// The exit status when the command line ends it.
+std::optional<int> Parse(int argc, char** argv, Options* options) {
+  options->command = CommandLine(argc, argv);
+  CLI::App app("Decoder and lifter on random and damaged machine code.", "code_fuzzer");
+  app.add_option("--executions", options->executions)->capture_default_str();
+  app.add_option("--seed", options->seed)->capture_default_str();
+  app.add_option("--first", options->first, "Number of the first execution")->capture_default_str();
+  app.add_option("--record", options->record, "Write what was run as JSON");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
   }
-  return options;
+  return std::nullopt;
 }
 
-std::string Record(const Options& options, const Fuzzer& fuzzer, bool clean, double seconds) {
+RunRecord Record(const Options& options, const Fuzzer& fuzzer, bool clean, double seconds) {
   const Counts& counts = fuzzer.counts();
-  return fmt::format(
-      "{{\"command\": \"{}\", \"seed\": {}, \"first\": {}, \"executions\": {}, \"findings\": {}, \"seconds\": {:.1f},\n"
-      " \"bytes\": {}, \"decoded\": {}, \"rejected\": {}, \"instructions\": {}, \"loops\": {}, \"loops_analysed\": "
-      "{},\n"
-      " \"loops_lifted\": {}, \"loops_not_lifted\": {}, \"functions_known\": {}, \"instructions_known\": {}}}\n",
-      options.command, options.seed, options.first, counts.executions, clean ? 0 : 1, seconds, counts.bytes,
-      counts.decoded, counts.rejected, counts.instructions, counts.loops, counts.analysed, fuzzer.lifter().lifted(),
-      fuzzer.lifter().rejected(), fuzzer.mutator().functions(), fuzzer.mutator().instructions());
+  RunRecord record = NewRecord(options.command, options.seed);
+#ifdef __SANITIZE_ADDRESS__
+  record["build"] = "sanitizers";
+#endif
+  record["first"] = options.first;
+  record["executions"] = counts.executions;
+  record["findings"] = clean ? 0 : 1;
+  record["seconds"] = std::round(seconds);
+  record["bytes"] = counts.bytes;
+  record["decoded"] = counts.decoded;
+  record["rejected"] = counts.rejected;
+  record["instructions"] = counts.instructions;
+  record["jump_tables"] = counts.tables;
+  record["loops"] = counts.loops;
+  record["calls_spliced"] = counts.calls_spliced;
+  record["loops_analysed"] = counts.analysed;
+  record["loops_lifted"] = fuzzer.lifter().lifted();
+  record["loops_not_lifted"] = fuzzer.lifter().rejected();
+  record["functions_known"] = fuzzer.mutator().functions();
+  record["instructions_known"] = fuzzer.mutator().instructions();
+  return record;
 }
 
 int Main(int argc, char** argv) {
-  const Options options = Parse(argc, argv);
+  Options options;
+  if (const std::optional<int> status = Parse(argc, argv, &options)) return *status;
   Fuzzer fuzzer(options);
   InstallHandlers();
   const auto start = std::chrono::steady_clock::now();
   const bool clean = fuzzer.Run();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const std::string record = Record(options, fuzzer, clean, seconds);
-  std::fputs(record.c_str(), stdout);
-  if (!options.record.empty()) {
-    std::ofstream file(options.record);
-    file << record;
-    if (!file.flush()) return 2;
-  }
+  const RunRecord record = Record(options, fuzzer, clean, seconds);
+  fmt::print("{}\n", record.dump());
+  if (!WriteRecord(record, options.record)) return 2;
   return clean ? 0 : 1;
 }
 

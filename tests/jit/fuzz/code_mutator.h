@@ -1,14 +1,17 @@
-// Inputs for the fuzzer: random bytes, loops put together from real instructions, and real functions with damage.
+// Inputs for the fuzzer: random bytes, loops put together from real instructions, switches and calls, and real functions
+// with damage.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-namespace tracelift::jit {
+#include "jit/code/decoded_function.h"
+#include "tests/jit/fuzz/fuzz_input.h"
 
-inline constexpr size_t kMostInputBytes = 8192;
+namespace tracelift::jit {
 
 class CodeMutator {
  public:
@@ -16,7 +19,7 @@ class CodeMutator {
   explicit CodeMutator(const std::vector<std::string>& libraries);
 
   /// The same input for the same state of `random`, as long as the libraries are the same.
-  std::vector<uint8_t> Make(std::mt19937_64& random) const;
+  FuzzInput Make(std::mt19937_64& random) const;
 
   size_t functions() const { return functions_.size(); }
   size_t instructions() const { return instructions_.size(); }
@@ -24,13 +27,22 @@ class CodeMutator {
  private:
   using Bytes = std::vector<uint8_t>;
 
+  struct Function {
+    const LoadedLibrary* library;
+    AddressRange bounds;
+  };
+  class Loop;  // one that is being put together
+
   Bytes RandomBytes(std::mt19937_64& random) const;
-  Bytes LoopOfInstructions(std::mt19937_64& random) const;
+  void LoopOfInstructions(std::mt19937_64& random, FuzzInput* input) const;
+  Bytes Callee(std::mt19937_64& random) const;
+  const InstructionBytes& AnyInstruction(std::mt19937_64& random, bool liftable) const;
   void Damage(std::mt19937_64& random, Bytes* code) const;
 
-  std::vector<Bytes> functions_;
-  std::vector<Bytes> instructions_;  // each encoding once
-  std::vector<Bytes> liftable_;      // those that the allow-list takes and that fall through
+  std::vector<std::unique_ptr<LoadedLibrary>> libraries_;
+  std::vector<Function> functions_;
+  std::vector<InstructionBytes> instructions_;  // each encoding once
+  std::vector<InstructionBytes> liftable_;      // those that the allow-list takes and that fall through
 };
 
 }  // namespace tracelift::jit

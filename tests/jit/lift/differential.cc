@@ -6,15 +6,19 @@
 #include <llvm/IR/Verifier.h>
 #include <llvm/Support/raw_ostream.h>
 
+#include <algorithm>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string_view>
 
 #include "jit/artifact.h"
 #include "jit/code/decoded_function.h"
 #include "jit/code/vex_forms.h"
+#include "jit/lift/float_calls.h"
 #include "jit/lift/lifter.h"
 #include "tests/jit/lift/assembly.h"
+#include "tests/jit/lift/interpreted.h"
 #include "tests/jit/lift/machine_states.h"
 #include "tests/jit/lift/native_run.h"
 
@@ -22,11 +26,6 @@ namespace tracelift::jit {
 namespace {
 
 using LiftedFunction = int32_t (*)(const MachineState*, MachineState*, int64_t, int64_t, uint32_t*);
-
-// Slots: memory scalars live in registers. Dead flags: nobody reads them after the snippet, so that it computes only
-// those that it reads itself.
-enum class Variant { kPlainO0, kPlainO3, kSlotsO3, kDeadFlagsO3 };
-constexpr const char* kVariantNames[] = {"plain, O0", "plain, O3", "slots, O3", "dead flags, O3"};
 
 /// The arithmetic flags that `instruction` leaves undefined when it runs from `state`.
 uint64_t UndefinedFlags(const Instruction& instruction, const MachineState* state) {
@@ -108,7 +107,8 @@ class Lifting {
       functions_.push_back(function ? *function : nullptr);
       if (!function) result_.not_lifted.push_back(snippets_[i].lifted + ": " + Describe(function.error()));
     }
-    for (Variant variant : {Variant::kPlainO0, Variant::kPlainO3, Variant::kSlotsO3, Variant::kDeadFlagsO3}) {
+    for (Variant variant : {Variant::kPlainInterpreted, Variant::kPlainO0, Variant::kPlainO3, Variant::kSlotsO3,
+                            Variant::kDeadFlagsO3}) {
       RunVariant(assembly, variant);
       if (!result_.failure.empty()) break;
     }
@@ -119,13 +119,15 @@ class Lifting {
   struct Compiled {
     size_t snippet = 0;
     LoopFacts facts;
-    LiftedFunction run = nullptr;
+    std::function<void(const MachineState*, MachineState*, uint32_t*)> run;  // one pass
   };
 
   void RunVariant(const Assembly& assembly, Variant variant) {
+    if (options_.float_modes && variant == Variant::kPlainInterpreted) return;  // knows no mode but the default
     auto context = std::make_unique<llvm::LLVMContext>();
     auto module = std::make_unique<llvm::Module>("lifted", *context);
-    std::unique_ptr<llvm::orc::LLJIT> jit = MakeJit(variant != Variant::kPlainO0, &result_.failure);
+    const bool optimised = variant >= Variant::kPlainO3;
+    std::unique_ptr<llvm::orc::LLJIT> jit = MakeJit(optimised, &result_.failure);
     if (jit == nullptr) return;
     module->setDataLayout(jit->getDataLayout());
     module->setTargetTriple(jit->getTargetTriple().str());
@@ -139,31 +141,69 @@ class Lifting {
       result_.failure = "lifted IR is not valid: " + problem;
       return;
     }
-    if (variant != Variant::kPlainO0) RunPasses(*module, "default<O3>");
+    if (variant == Variant::kPlainInterpreted) return Interpret(assembly, std::move(module), std::move(compiled));
+    if (optimised) {
+      OfferVectorForms(*module);
+      RunPasses(*module, "default<O3>");
+    }
+    LowerFloatCalls(*module, 8 * VectorBytes());
+    if (llvm::verifyModule(*module, &stream)) {
+      result_.failure = "lowered IR is not valid: " + problem;
+      return;
+    }
     if (llvm::Error error = jit->addIRModule({std::move(module), std::move(context)})) {
       result_.failure = llvm::toString(std::move(error));
       return;
     }
     for (Compiled& one : compiled) {
-      auto symbol = jit->lookup(fmt::format("lifted_{}", one.snippet));
+      auto symbol = jit->lookup(NameOf(one.snippet));
       if (!symbol) {
         result_.failure = llvm::toString(symbol.takeError());
         return;
       }
-      one.run = symbol->toPtr<LiftedFunction>();
-      const uint64_t before = result_.comparisons;
-      Compare(assembly.codes()[one.snippet].begin, one, variant);
-      CountMnemonics(*functions_[one.snippet], result_.comparisons - before);
+      one.run = [code = symbol->toPtr<LiftedFunction>()](const MachineState* in, MachineState* out, uint32_t* flags) {
+        code(in, out, 0, 1, flags);
+      };
+      CompareAndCount(assembly, one, variant);
     }
   }
 
-  void CountMnemonics(const FunctionCode& function, uint64_t comparisons) {
+  void Interpret(const Assembly& assembly, std::unique_ptr<llvm::Module> module, std::vector<Compiled> lifted) {
+    const InterpretedModule interpreted(std::move(module), &result_.failure);
+    if (!result_.failure.empty()) return;
+    for (Compiled& one : lifted) {
+      const std::string name = NameOf(one.snippet);
+      if (std::string unknown = interpreted.Unknown(name); !unknown.empty()) {
+        result_.not_interpreted[snippets_[one.snippet].lifted] = std::move(unknown);
+        continue;
+      }
+      one.run = [&](const MachineState* in, MachineState* out, uint32_t* flags) {
+        interpreted.Run(name, in, out, 1, flags);
+      };
+      CompareAndCount(assembly, one, Variant::kPlainInterpreted);
+    }
+  }
+
+  static std::string NameOf(size_t snippet) { return fmt::format("lifted_{}", snippet); }
+
+  void CompareAndCount(const Assembly& assembly, const Compiled& one, Variant variant) {
+    const uint64_t before = result_.comparisons;
+    Compare(assembly.codes()[one.snippet].begin, one, variant);
+    result_.comparisons_in[kVariantNames[static_cast<int>(variant)]] += result_.comparisons - before;
+    CountMnemonics(*functions_[one.snippet], variant, result_.comparisons - before);
+  }
+
+  void CountMnemonics(const FunctionCode& function, Variant variant, uint64_t comparisons) {
     const std::vector<Instruction>& instructions = function.decoded().instructions;
     std::set<std::string> mnemonics;  // the last instruction is the jump back
     for (size_t i = 0; i + 1 < instructions.size(); ++i) {
       mnemonics.insert(ZydisMnemonicGetString(instructions[i].info.mnemonic));
     }
-    for (const std::string& mnemonic : mnemonics) result_.comparisons_of[mnemonic] += comparisons;
+    for (const std::string& mnemonic : mnemonics) {
+      MnemonicCounts& counts = result_.mnemonics[mnemonic];
+      counts.snippets += variant == Variant::kPlainO0;
+      counts.comparisons_in[kVariantNames[static_cast<int>(variant)]] += comparisons;
+    }
   }
 
   void LiftOne(llvm::Module& module, size_t i, Variant variant, std::vector<Compiled>* compiled) {
@@ -178,15 +218,16 @@ class Lifting {
     if (variant == Variant::kSlotsO3 && facts->slots.empty()) return;
     if (variant != Variant::kSlotsO3) facts->slots.clear();
     LiftOptions lift_options;
+    if (options_.float_modes) lift_options.float_control = kFlushToZero;  // any that is not the default one
     if (variant == Variant::kDeadFlagsO3) {
       if (function.decoded().instructions.size() == 2) return;  // a single one, and the jump back
       RegisterSet flags;
       flags.AddFlags();
       lift_options.live_at_pause = RegisterSet::All() - flags;
     }
-    auto lifted = LiftLoop(module, function.decoded(), *facts, lift_options, fmt::format("lifted_{}", i));
+    auto lifted = LiftLoop(module, function.decoded(), *facts, lift_options, NameOf(i));
     if (!lifted) return not_lifted(Describe(lifted.error()));
-    compiled->push_back({i, std::move(*facts), nullptr});
+    compiled->push_back({i, std::move(*facts), {}});
   }
 
   static uint64_t SlotAddress(const Slot& slot, const MachineState& state) {
@@ -202,8 +243,11 @@ class Lifting {
     for (const Instruction& instruction : instructions) {
       nan_width = std::max(nan_width, SwappableNaN(instruction.info.mnemonic));
     }
+    if (options_.float_modes) generator.VaryFloatModes();
     TestState start, expected, actual;
-    for (int n = 0; n < options_.states; ++n) {
+    const int states =
+        variant == Variant::kPlainInterpreted ? std::min(options_.states, options_.interpreted_states) : options_.states;
+    for (int n = 0; n < states; ++n) {
       generator.Fill(snippet.native, reinterpret_cast<uint64_t>(buffer.data()), &start);
 
       buffer = start.memory;
@@ -218,7 +262,10 @@ class Lifting {
       }
       actual.machine = in;
       uint32_t flags = 0;
-      one.run(&in, &actual.machine, 0, 1, &flags);
+      {
+        const FloatModeScope scope(in.mxcsr);
+        one.run(&in, &actual.machine, &flags);
+      }
       for (size_t i = 0; i < one.facts.slots.size(); ++i) {
         const Slot& slot = one.facts.slots[i];
         if (!slot.written) continue;
@@ -245,6 +292,7 @@ class Lifting {
         difference = Difference(start, expected, actual, undefined, nan_width);
       }
       if (!difference.empty()) {
+        if (options_.float_modes) difference += "; " + DescribeFloatEnvironment(start.machine.mxcsr);
         result_.mismatches.push_back({snippet.lifted, kVariantNames[static_cast<int>(variant)], difference});
         return;
       }
@@ -265,13 +313,19 @@ class Lifting {
                          start.machine.gpr[kRax], start.machine.gpr[kRcx]);
     }
     bool tolerated = false;
-    for (int i = 0; i < 16; ++i) {
+    for (int i = 0; i < kMaskCount; ++i) {
+      if (expected.machine.mask[i] == actual.machine.mask[i]) continue;
+      return fmt::format("k{}: from {:#x}, CPU {:#x}, lifted {:#x} (k1 {:#x}, k2 {:#x})", i, start.machine.mask[i],
+                         expected.machine.mask[i], actual.machine.mask[i], start.machine.mask[1], start.machine.mask[2]);
+    }
+    for (int i = 0; i < VectorCount(); ++i) {
       const uint8_t* want = expected.machine.vector[i].bytes.data();
       const uint8_t* have = actual.machine.vector[i].bytes.data();
       const int bytes = VectorBytes();
       if (SameBytes(want, have, bytes, nan_width, &tolerated)) continue;
-      return fmt::format("xmm{}: from {}, CPU {}, lifted {} (xmm2 {})", i,
+      return fmt::format("xmm{}: from {}, CPU {}, lifted {} (k1 {:#x}, xmm2 {})", i,
                          Hex(start.machine.vector[i].bytes.data(), bytes), Hex(want, bytes), Hex(have, bytes),
+                         start.machine.mask[1],
                          Hex(start.machine.vector[2].bytes.data(), bytes));
     }
     for (size_t at = 0; at < kBufferBytes; at += 16) {

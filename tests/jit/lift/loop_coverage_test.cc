@@ -16,7 +16,7 @@ std::vector<LoopCoverage> Cover(const char* begin, const char* end, bool innermo
   const BufferReader reader = BufferReader::OfMemory(begin, end);
   const auto function = DecodeFunction(reader, reader.range());
   EXPECT_TRUE(function.has_value());
-  return CoverLoops(**function, innermost_only);
+  return CoverLoops(reader, **function, innermost_only);
 }
 
 TEST(LoopCoverage, FindsALoopOfKnownInstructionsLiftable) {

@@ -98,7 +98,7 @@ LoopShapeText ShapeOf(const std::string& text) {
   if (jit == nullptr) Fail(failure);
   LiftedLoop lifted = LiftText(*jit, {.text = text});
   if (!lifted.rejection.empty()) Fail(lifted.rejection);
-  RunPasses(*lifted.module, "function(sroa,early-cse,instcombine,simplifycfg,loop-simplify)");
+  RunPasses(*lifted.module, "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-simplify)");
 
   llvm::PassBuilder builder;
   llvm::FunctionAnalysisManager analyses;

@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "jit/float_environment.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -44,7 +46,29 @@ uint64_t StateGenerator::Integer() {
   }
 }
 
+// Around the smallest normal numbers of both widths and zero, and what gives such a product or quotient. Significands with
+// few bits give exact results as often as others.
+uint64_t StateGenerator::TinyDouble() {
+  constexpr uint64_t kBias = 1023;
+  constexpr uint64_t kExponents[] = {0, 0, 1, kBias - 149, kBias - 127, kBias - 126, kBias - 511, kBias - 512, kBias, 53};
+  const uint64_t exponent = kExponents[Below(std::size(kExponents))] + Below(3);
+  const uint64_t significands[] = {0, 1, (uint64_t{1} << 52) - 1, random_() >> 12, (random_() >> 62) << 50, Below(4)};
+  const uint64_t zero = Below(8) == 0 ? 0 : ~uint64_t{0};
+  return (random_() & uint64_t{1} << 63) | ((exponent << 52 | significands[Below(std::size(significands))]) & zero);
+}
+
+uint32_t StateGenerator::TinyFloat() {
+  constexpr uint32_t kBias = 127;
+  constexpr uint32_t kExponents[] = {0, 0, 1, kBias - 24, kBias - 14, kBias - 63, kBias - 64, kBias, 24};
+  const uint32_t exponent = kExponents[Below(std::size(kExponents))] + static_cast<uint32_t>(Below(3));
+  const auto random = static_cast<uint32_t>(random_());
+  const uint32_t significands[] = {0, 1, (1u << 23) - 1, random >> 9, (random >> 30) << 21, random >> 30};
+  const uint32_t zero = Below(8) == 0 ? 0 : ~0u;
+  return (random & 1u << 31) | ((exponent << 23 | significands[Below(std::size(significands))]) & zero);
+}
+
 uint64_t StateGenerator::Double() {
+  if (varies_modes_ && Below(2) == 0) return TinyDouble();
   switch (Below(4)) {
     case 0: return kDoubles[Below(std::size(kDoubles))];
     case 1: return std::bit_cast<uint64_t>(static_cast<double>(static_cast<int64_t>(random_())) / 0x1p40);
@@ -54,11 +78,23 @@ uint64_t StateGenerator::Double() {
 }
 
 uint32_t StateGenerator::Float() {
+  if (varies_modes_ && Below(2) == 0) return TinyFloat();
   switch (Below(4)) {
     case 0: return kFloats[Below(std::size(kFloats))];
     case 1: return std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(random_())) / 0x1p10f);
     case 2: return std::bit_cast<uint32_t>((static_cast<float>(Below(2000)) - 1000) / 8);
     default: return static_cast<uint32_t>(random_());
+  }
+}
+
+/// None, all, some, and as remainder loops have them: the first few.
+uint64_t StateGenerator::Mask() {
+  switch (Below(5)) {
+    case 0: return 0;
+    case 1: return ~uint64_t{0};
+    case 2: return (uint64_t{1} << Below(64)) - 1;
+    case 3: return random_() & random_();
+    default: return random_();
   }
 }
 
@@ -73,8 +109,8 @@ uint64_t StateGenerator::Cell() {
 void StateGenerator::Fill(const std::string& snippet, uint64_t buffer, TestState* state) {
   for (uint64_t& gpr : state->machine.gpr) gpr = Integer();
   state->machine.rflags = (random_() & 0x8d5) | 0x202;
-  state->machine.mxcsr = 0x1f80;
-  for (int i = 0; i < 16; ++i) {
+  state->machine.mxcsr = MxcsrFor(varies_modes_ ? FloatControlOf(static_cast<uint32_t>(random_())) : kDefaultFloatControl);
+  for (int i = 0; i < kVectorCount; ++i) {
     // All elements of one kind more often than not, as programs have it.
     const uint64_t kind = Below(4);
     for (size_t half = 0; half < sizeof(VectorRegister) / 8; ++half) {
@@ -86,8 +122,9 @@ void StateGenerator::Fill(const std::string& snippet, uint64_t buffer, TestState
     }
   }
   if (Below(4) == 0) state->machine.vector[2] = state->machine.vector[1];
+  for (uint64_t& mask : state->machine.mask) mask = Mask();
   // Distances of shifts: mostly near the element's width.
-  if (snippet.find("vps") == 0 && Below(2) == 0) {
+  if ((snippet.find("vps") == 0 || snippet.find("vpro") == 0) && Below(2) == 0) {
     for (size_t at = 0; at < sizeof(VectorRegister); at += 4) {
       const auto distance = static_cast<uint32_t>(Below(70));
       std::memcpy(state->machine.vector[3].bytes.data() + at, &distance, 4);

@@ -21,6 +21,22 @@ TlNativeRun:                       # rdi: MachineState to start from, rsi: code,
   .endif
   .endr
   .endm
+  .macro AVX512_REGISTERS store
+  .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+  .if \store
+  vmovups %zmm\n, 192+64*\n(%rdi)
+  .else
+  vmovups 192+64*\n(%rdi), %zmm\n
+  .endif
+  .endr
+  .irp n, 0, 1, 2, 3, 4, 5, 6, 7
+  .if \store
+  kmovq %k\n, 2240+8*\n(%rdi)
+  .else
+  kmovq 2240+8*\n(%rdi), %k\n
+  .endif
+  .endr
+  .endm
   mov %edx, vector_bytes(%rip)
   cmp $32, %edx
   je 2f
@@ -29,7 +45,7 @@ TlNativeRun:                       # rdi: MachineState to start from, rsi: code,
   jmp 4f
 2: VECTORS vmovups, ymm, 0
   jmp 4f
-3: VECTORS vmovups, zmm, 0
+3: AVX512_REGISTERS 0
 4:
   push 128(%rdi)
   popfq
@@ -83,7 +99,7 @@ TlNativeExit:                      # snippets end by jumping here
 2: VECTORS vmovups, ymm, 1
   vzeroupper
   jmp 4f
-3: VECTORS vmovups, zmm, 1
+3: AVX512_REGISTERS 1
   vzeroupper
 4:
   pop %r15
@@ -103,5 +119,5 @@ TlNativeExit:                      # snippets end by jumping here
   .comm target, 8, 8
   .globl TlNativeState
   .hidden TlNativeState
-  .comm TlNativeState, 3072, 64
+  .comm TlNativeState, 16384, 64
   .section .note.GNU-stack, "", @progbits

@@ -28,9 +28,12 @@ uint64_t NativeExitAddress() { return reinterpret_cast<uint64_t>(&TlNativeExit);
 
 int VectorBytes() {
   // Both ask for the operating system's support too.
-  static const int bytes = __builtin_cpu_supports("avx512f") ? 64 : __builtin_cpu_supports("avx") ? 32 : 16;
+  static const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+  static const int bytes = has_avx512 ? 64 : __builtin_cpu_supports("avx") ? 32 : 16;
   return bytes;
 }
+
+int VectorCount() { return VectorBytes() == 64 ? kVectorCount : 16; }
 
 void InstallFaultHandler() {
   static uint8_t stack[64 * 1024];
@@ -51,11 +54,15 @@ bool RunNative(const MachineState& in, uint64_t code, MachineState* out) {
   MachineState start = in;
   start.rflags = (in.rflags & kArithmeticFlags) | kInterruptsEnabled;
   faulted = 0;
-  TlNativeRun(&start, code, VectorBytes());
+  {
+    const FloatModeScope scope(in.mxcsr);
+    TlNativeRun(&start, code, VectorBytes());
+  }
   *out = in;
   out->gpr = TlNativeState.gpr;
   out->rflags = (in.rflags & ~kArithmeticFlags) | (TlNativeState.rflags & kArithmeticFlags);
-  for (int i = 0; i < 16; ++i) {
+  if (VectorBytes() == 64) out->mask = TlNativeState.mask;
+  for (int i = 0; i < VectorCount(); ++i) {
     std::memcpy(out->vector[i].bytes.data(), TlNativeState.vector[i].bytes.data(), static_cast<size_t>(VectorBytes()));
   }
   return faulted == 0;

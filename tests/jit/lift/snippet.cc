@@ -1,5 +1,6 @@
 #include "tests/jit/lift/snippet.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -27,7 +28,10 @@ void ReplaceAll(std::string* text, const std::string& from, const std::string& t
 void ExpandAlternatives(const std::string& text, std::vector<std::string>* out) {
   const size_t close = text.find('}');
   if (close == std::string::npos) {
-    out->push_back(text);
+    std::string plain = text;
+    std::replace(plain.begin(), plain.end(), '<', '{');
+    std::replace(plain.begin(), plain.end(), '>', '}');
+    out->push_back(std::move(plain));
     return;
   }
   const size_t open = text.rfind('{', close);

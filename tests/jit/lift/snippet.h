@@ -5,6 +5,7 @@
 //                                      @m memory of that width, @i an immediate
 //   16+: shld @a, @b, 3                the widths to expand: 8+ (all), 16+, 32+, or exactly one (64:)
 //   jz @L; inc eax; @L:                @L is a label of the snippet's own
+//   vaddpd zmm1<k1><z>, zmm2, zmm3     the braces of AVX-512 syntax
 //   # comment
 //
 // Memory operands may use as base rdi, rsp, rbp, r12 or r13 (they then point into the test buffer, 16-byte aligned), and

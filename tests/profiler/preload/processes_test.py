@@ -119,6 +119,12 @@ class IdleReport(unittest.TestCase):
         self.assertEqual(len(names), 1)
         self.assertRegex(names[0], r"^report\.json\.\d+$")
 
+    def test_is_written_by_every_process_when_each_has_a_file_of_its_own(self):
+        run(command=["/bin/sh", "-c", "/bin/true; /bin/echo; (/bin/true; exit 0); exec /bin/echo"], LD_PRELOAD=str(PRELOAD),
+            TRACELIFT_REPORT=str(self.file) + ".%p")
+        reports = [json.loads(path.read_text())["command"][0] for path in self.file.parent.iterdir()]
+        self.assertEqual(sorted(reports), ["/bin/echo", "/bin/echo", "/bin/true", "/bin/true"])
+
     def test_holds_any_bytes_of_the_command(self):
         run(command=["/bin/true", b"\xff\n\t\x01\"\\", "ü", b"\xed\xa0\x80", "x" * 100000], LD_PRELOAD=str(PRELOAD),
             TRACELIFT_REPORT=str(self.file))

@@ -1,0 +1,160 @@
+#include "jit/code/callees.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "jit/code/callee.h"
+#include "jit/code/liveness.h"
+
+namespace tracelift::jit {
+namespace {
+
+constexpr size_t kMostSplicedInstructions = 20000;
+
+class Splicer {
+ public:
+  Splicer(const DecodedFunction& original, CalleeCatalogue* catalogue)
+      : out_(std::make_unique<DecodedFunction>(original)), catalogue_(*catalogue) {}
+
+  void Splice(LoopId loop) {
+    for (int b : out_->LoopBlocks(loop)) {
+      const BasicBlock& block = out_->blocks[b];
+      const Instruction& last = out_->instructions[block.first + block.count - 1];
+      if (block.end_kind != BlockEnd::kCall || last.callee != KnownCallee::kNone) {
+        std::string obstacle;
+        if (block.end_kind == BlockEnd::kIndirect || catalogue_.IsPassable(*out_, block, &obstacle)) continue;
+        out_->blocks[b].passable = false;
+        continue;
+      }
+      const std::optional<uint64_t> target = catalogue_.TargetOf(last);
+      const Callee* callee = target.has_value() ? &catalogue_.At(*target) : nullptr;
+      if (callee == nullptr || !callee->obstacle.empty()) {
+        out_->opaque_calls[last.address] = callee == nullptr ? "where it leads is not known" : callee->obstacle;
+        if (callee != nullptr) out_->read_beyond[last.address] = callee->reads;
+      } else if (out_->instructions.size() + static_cast<size_t>(callee->instructions) > kMostSplicedInstructions) {
+        out_->opaque_calls[last.address] = fmt::format("with it the loop would have more than {} instructions", kMostSplicedInstructions);
+      } else {
+        Enter(b, *callee, 0);
+      }
+    }
+  }
+
+  std::unique_ptr<DecodedFunction> Finish() {
+    for (BasicBlock& block : out_->blocks) {
+      block.successors.clear();
+      block.predecessors.clear();
+    }
+    LinkBlocks(out_.get());
+    out_->live_in = LiveIn(*out_);
+    return std::move(out_);
+  }
+
+ private:
+  const Instruction& LastOf(int block) const {
+    return out_->instructions[out_->blocks[block].first + out_->blocks[block].count - 1];
+  }
+
+  /// Turns the call that ends `block` into a jump to a copy of `callee`.
+  void Enter(int block, const Callee& callee, int64_t pushed) {
+    const uint64_t return_to = out_->blocks[block].targets[0];
+    constexpr int64_t kReturnAddress = 8;
+    out_->callee_stack = std::max(out_->callee_stack, pushed + kReturnAddress + callee.stack_bytes);
+    bool linked = false;
+    (void)catalogue_.TargetOf(LastOf(block), &linked);
+    const Linkage leave = linked ? Linkage::kLeaveLinked : Linkage::kLeave;
+    const uint64_t entry = Copy(callee, block, return_to, leave, pushed + kReturnAddress);
+    BasicBlock& caller = out_->blocks[block];
+    caller.end_kind = BlockEnd::kEnter;
+    caller.targets = {entry};
+    caller.stack_after = pushed + kReturnAddress;
+    out_->instructions[caller.first + caller.count - 1].linkage = Linkage::kEnter;
+  }
+
+  /// Where the copy begins. It is dominated by `from` and belongs to the loops of `from`; its returns go to `return_to`.
+  uint64_t Copy(const Callee& callee, int from, uint64_t return_to, Linkage leave, int64_t pushed) {
+    const DecodedFunction& code = callee.code->decoded();
+    const uint64_t place = ++copies_ << kUserAddressBits;
+    const int first_block = static_cast<int>(out_->blocks.size());
+    const int first_loop = static_cast<int>(out_->loops.size());
+    const int outer = out_->blocks[from].innermost_loop;
+
+    for (size_t i = 0; i < code.instructions.size(); ++i) {
+      Instruction& instruction = out_->instructions.emplace_back(code.instructions[i]);
+      instruction.address |= place;
+      if (instruction.constant >= 0) instruction.constant += static_cast<int32_t>(out_->constants.size());
+    }
+    out_->constants.insert(out_->constants.end(), code.constants.begin(), code.constants.end());
+    const int first_instruction = static_cast<int>(out_->instructions.size() - code.instructions.size());
+    for (JumpTable table : code.jump_tables) {
+      table.jump |= place;
+      table.read_at |= place;
+      for (uint64_t& target : table.targets) target |= place;
+      out_->jump_tables.push_back(std::move(table));
+    }
+    for (size_t b = 0; b < code.blocks.size(); ++b) {
+      BasicBlock& block = out_->blocks.emplace_back(code.blocks[b]);
+      block.begin |= place;
+      block.end |= place;
+      block.first += first_instruction;
+      for (uint64_t& target : block.targets) target |= place;
+      block.innermost_loop = block.innermost_loop < 0 ? outer : block.innermost_loop + first_loop;
+      block.immediate_dominator = block.immediate_dominator < 0 ? from : block.immediate_dominator + first_block;
+      block.passable = callee.passable[b];
+      block.stack_after = block.passable ? pushed + callee.stack_after[b] : 0;
+      if (block.end_kind != BlockEnd::kReturn) continue;
+      block.end_kind = BlockEnd::kLeave;
+      block.targets = {return_to};
+      block.stack_after = pushed - 8;
+      out_->instructions[block.first + block.count - 1].linkage = leave;
+    }
+    for (size_t loop = 0; loop < code.loops.size(); ++loop) {
+      LoopInfo& info = out_->loops.emplace_back(code.loops[loop]);
+      info.header |= place;
+      for (AddressRange& range : info.blocks) range = {range.begin | place, range.end | place};
+      info.parent = static_cast<LoopId>(info.parent == LoopId::kNone ? outer : static_cast<int>(info.parent) + first_loop);
+      if (outer >= 0) info.depth += out_->loops[static_cast<size_t>(outer)].depth;
+      out_->loop_irreducible.push_back(code.loop_irreducible[loop]);
+    }
+    for (LoopId loop = static_cast<LoopId>(outer); loop != LoopId::kNone; loop = out_->loops[static_cast<size_t>(loop)].parent) {
+      LoopInfo& info = out_->loops[static_cast<size_t>(loop)];
+      for (const BasicBlock& block : code.blocks) info.blocks.push_back({block.begin | place, block.end | place});
+      info.instruction_count += static_cast<int>(code.instructions.size());
+    }
+
+    for (const auto& [address, reads] : callee.read_beyond) out_->read_beyond[address | place] = reads;
+    for (const auto& [block, target] : callee.calls) {
+      if (!callee.passable[block]) continue;
+      Enter(first_block + block, catalogue_.At(target), out_->blocks[first_block + block].stack_after);
+    }
+    for (const auto& [target, function] : callee.tails) {
+      for (size_t b = 0; b < code.blocks.size(); ++b) {
+        if (!callee.passable[b]) continue;
+        const std::vector<uint64_t> targets = code.blocks[b].targets;
+        for (size_t t = 0; t < targets.size(); ++t) {
+          if (targets[t] != target) continue;
+          const uint64_t entry = Copy(catalogue_.At(function), first_block + static_cast<int>(b), return_to, leave, pushed);
+          out_->blocks[first_block + b].targets[t] = entry;
+        }
+      }
+    }
+    return code.bounds.begin | place;
+  }
+
+  std::unique_ptr<DecodedFunction> out_;
+  CalleeCatalogue& catalogue_;
+  uint64_t copies_ = 0;
+};
+
+}  // namespace
+
+std::shared_ptr<const FunctionCode> SpliceCallees(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                                  bool (*is_lifted)(const Instruction&)) {
+  const DecodedFunction& original = function.decoded();
+  CalleeCatalogue catalogue(reader, is_lifted, original.bounds.begin);
+  Splicer splicer(original, &catalogue);
+  splicer.Splice(loop);
+  return std::make_shared<const FunctionCode>(splicer.Finish());
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,189 @@
+// How far a function moves the stack pointer: a forward data flow over two offsets, of rsp and of rbp as frame pointer.
+//
+// Also, which registers hold addresses of its stack. A function that keeps an array there, read at places that only its
+// data or its loop counters tell, is not followed: nobody could say whether it reads what it has written.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "jit/code/callee.h"
+
+namespace tracelift::jit {
+namespace {
+
+/// Bytes below the function's first stack pointer, which points to its return address. rbp: only while it is a frame
+/// pointer.
+struct Offsets {
+  int64_t rsp = 0;
+  std::optional<int64_t> rbp;
+  RegisterSet pointers;  // to the stack
+  RegisterSet moving;    // of those, what was computed from another one
+  bool operator==(const Offsets&) const = default;
+};
+
+constexpr int64_t kMostStack = 16 << 10;
+
+bool IsRegister(const ZydisDecodedOperand& operand, ZydisRegister reg) {
+  return operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.reg.value == reg;
+}
+
+/// The offset of `base + displacement`.
+std::optional<int64_t> OffsetOf(const Offsets& at, ZydisRegister base, int64_t displacement) {
+  if (base == ZYDIS_REGISTER_RSP) return at.rsp - displacement;
+  if (base == ZYDIS_REGISTER_RBP && at.rbp.has_value()) return *at.rbp - displacement;
+  return std::nullopt;
+}
+
+/// The value that `instruction` gives its first operand, as an offset.
+std::optional<int64_t> ResultOf(const Instruction& instruction, const Offsets& at) {
+  const ZydisDecodedOperand* operands = instruction.operands;
+  switch (instruction.info.mnemonic) {
+    case ZYDIS_MNEMONIC_MOV:
+      if (operands[1].type != ZYDIS_OPERAND_TYPE_REGISTER) return std::nullopt;
+      return OffsetOf(at, operands[1].reg.value, 0);
+    case ZYDIS_MNEMONIC_LEA:
+      if (operands[1].mem.index != ZYDIS_REGISTER_NONE) return std::nullopt;
+      return OffsetOf(at, operands[1].mem.base, operands[1].mem.disp.value);
+    case ZYDIS_MNEMONIC_ADD:
+    case ZYDIS_MNEMONIC_SUB:
+      if (operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE) return std::nullopt;
+      return OffsetOf(at, operands[0].reg.value,
+                      instruction.info.mnemonic == ZYDIS_MNEMONIC_ADD ? operands[1].imm.value.s
+                                                                      : -operands[1].imm.value.s);
+    default: return std::nullopt;
+  }
+}
+
+/// False when the stack pointer is lost.
+bool Step(const Instruction& instruction, Offsets* at) {
+  switch (instruction.info.mnemonic) {
+    case ZYDIS_MNEMONIC_CALL:  // comes back with both as they were
+    case ZYDIS_MNEMONIC_RET: return true;
+    case ZYDIS_MNEMONIC_PUSH:
+      at->rsp += instruction.info.operand_width / 8;
+      return instruction.info.operand_width == 64;
+    case ZYDIS_MNEMONIC_POP:
+      at->rsp -= instruction.info.operand_width / 8;
+      if (IsRegister(instruction.operands[0], ZYDIS_REGISTER_RBP)) at->rbp.reset();
+      return instruction.info.operand_width == 64 && !IsRegister(instruction.operands[0], ZYDIS_REGISTER_RSP);
+    case ZYDIS_MNEMONIC_LEAVE:
+      if (!at->rbp.has_value() || instruction.info.operand_width != 64) return false;
+      at->rsp = *at->rbp - 8;
+      at->rbp.reset();
+      return true;
+    default: break;
+  }
+  const RegisterSet writes = UseOf(instruction).writes;
+  if (!writes.HasGpr(kRsp) && !writes.HasGpr(kRbp)) return true;
+  const std::optional<int64_t> result = ResultOf(instruction, *at);
+  if (IsRegister(instruction.operands[0], ZYDIS_REGISTER_RSP) && result.has_value()) {
+    at->rsp = *result;
+    return true;
+  }
+  if (writes.HasGpr(kRsp)) return false;
+  at->rbp = IsRegister(instruction.operands[0], ZYDIS_REGISTER_RBP) ? result : std::nullopt;
+  return true;
+}
+
+RegisterSet GprSet(ZydisRegister reg) {
+  RegisterSet set;
+  if (ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR64) set.AddGpr(ZydisRegisterGetId(reg));
+  return set;
+}
+
+bool IsPointer(const Offsets& at, ZydisRegister reg) {
+  return reg == ZYDIS_REGISTER_RSP || (reg == ZYDIS_REGISTER_RBP && at.rbp.has_value()) ||
+         (GprSet(reg) & at.pointers) != RegisterSet();
+}
+
+/// A memory operand in the stack whose place is not fixed.
+bool ReadsArray(const Instruction& instruction, const Offsets& at) {
+  return std::any_of(instruction.operands, instruction.operands + instruction.info.operand_count_visible,
+                     [&](const ZydisDecodedOperand& operand) {
+                       if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) return false;
+                       const ZydisDecodedOperandMem& mem = operand.mem;
+                       const bool indexed = mem.index != ZYDIS_REGISTER_NONE && (IsPointer(at, mem.base) || IsPointer(at, mem.index));
+                       return indexed || ((GprSet(mem.base) & at.moving) != RegisterSet());
+                     });
+}
+
+/// Follows addresses of the stack through registers. Before Step.
+void FollowPointers(const Instruction& instruction, Offsets* at) {
+  const ZydisDecodedOperand* operands = instruction.operands;
+  const RegisterSet writes = UseOf(instruction).writes;
+  if (operands[0].type != ZYDIS_OPERAND_TYPE_REGISTER || instruction.info.operand_count_visible == 0) return;
+  bool pointer = false, moves = false;
+  const RegisterSet destination = GprSet(operands[0].reg.value);
+  for (int i = 0; i < instruction.info.operand_count_visible; ++i) {
+    const ZydisDecodedOperand& operand = operands[i];
+    const bool read = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && read && IsPointer(*at, operand.reg.value)) {
+      pointer = true;
+      moves |= instruction.info.mnemonic != ZYDIS_MNEMONIC_MOV || (GprSet(operand.reg.value) & at->moving) != RegisterSet();
+    } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && instruction.info.mnemonic == ZYDIS_MNEMONIC_LEA) {
+      const bool from_frame = operand.mem.index == ZYDIS_REGISTER_NONE && (GprSet(operand.mem.base) & at->pointers) == RegisterSet();
+      const bool from_stack = IsPointer(*at, operand.mem.base) || IsPointer(*at, operand.mem.index);
+      pointer |= from_stack;
+      moves |= from_stack && !from_frame;
+    }
+  }
+  at->pointers = at->pointers - writes;
+  at->moving = at->moving - writes;
+  const bool is_frame = operands[0].reg.value == ZYDIS_REGISTER_RSP || operands[0].reg.value == ZYDIS_REGISTER_RBP;
+  const bool computes = instruction.info.mnemonic != ZYDIS_MNEMONIC_CMP && instruction.info.mnemonic != ZYDIS_MNEMONIC_TEST;
+  if (!pointer || is_frame || !computes || (destination & writes) == RegisterSet()) return;
+  at->pointers = at->pointers | destination;
+  if (moves) at->moving = at->moving | destination;
+}
+
+}  // namespace
+
+StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& passable) {
+  const size_t count = function.blocks.size();
+  StackUse use{std::vector<int64_t>(count, -1), std::vector<int64_t>(count, 0), ""};
+  std::vector<std::optional<Offsets>> before(count);
+  std::vector<int> pending;
+  const auto arrive = [&](int block, const Offsets& at) {
+    if (!passable[block] || !use.obstacle.empty()) return;
+    std::optional<Offsets>& known = before[block];
+    Offsets met = known.value_or(at);
+    if (met.rsp != at.rsp) {
+      use.obstacle = fmt::format("its stack pointer differs by the way taken to {:#x}", function.blocks[block].begin);
+      return;
+    }
+    if (met.rbp != at.rbp) met.rbp.reset();
+    met.pointers = met.pointers | at.pointers;
+    met.moving = met.moving | at.moving;
+    if (known == met) return;
+    known = met;
+    pending.push_back(block);
+  };
+  arrive(function.BlockAt(function.bounds.begin), {});
+  while (!pending.empty() && use.obstacle.empty()) {
+    const int b = pending.back();
+    pending.pop_back();
+    const BasicBlock& block = function.blocks[b];
+    Offsets at = *before[b];
+    for (int i = block.first; i < block.first + block.count && use.obstacle.empty(); ++i) {
+      const Instruction& instruction = function.instructions[i];
+      if (ReadsArray(instruction, at)) {
+        use.obstacle = fmt::format("it keeps an array on its stack at {:#x}, {}", instruction.address, Disassemble(instruction));
+      }
+      FollowPointers(instruction, &at);
+      const bool followed = Step(instruction, &at);
+      if (!followed || at.rsp < 0 || at.rsp > kMostStack) {
+        use.obstacle = fmt::format("its stack pointer is lost at {:#x}, {}", instruction.address, Disassemble(instruction));
+      }
+      const bool calls = instruction.info.mnemonic == ZYDIS_MNEMONIC_CALL;
+      use.most[b] = std::max(use.most[b], at.rsp + (calls ? 8 : 0));
+    }
+    use.after[b] = at.rsp;
+    if (block.end_kind == BlockEnd::kReturn && at.rsp != 0) use.obstacle = "it returns with another stack pointer";
+    for (int successor : block.successors) arrive(successor, at);
+  }
+  return use;
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,30 @@
+// Reads of constant tables at addresses that only data decide (the tables of exp and sin). Private to jit/emit.
+//
+// Nobody ever writes there, so such a read conflicts with nothing and need not be in the footprint; it only has to stay
+// inside. Where that is not proven, the chunk checks it and reads the table's begin instead (kFlagDetour).
+#pragma once
+
+#include <llvm/Analysis/ScalarEvolution.h>
+#include <llvm/IR/Instructions.h>
+
+#include <optional>
+#include <vector>
+
+#include "jit/code_reader.h"
+
+namespace tracelift::jit {
+
+struct TableRead {
+  llvm::LoadInst* load = nullptr;
+  AddressRange table;  // constant memory around the constant that the address is computed from
+};
+
+/// When `address`, an integer that is not known, is computed from a constant that lies in constant memory. A read that can
+/// only stay inside has no load.
+std::optional<TableRead> TableReadOf(llvm::LoadInst* load, const llvm::SCEV* address, llvm::ScalarEvolution& evolution,
+                                     const CodeReader& reader);
+
+/// Makes the reads safe; sets `strayed`, an i1, where one would have left its table.
+void GuardTableReads(const std::vector<TableRead>& reads, llvm::AllocaInst* strayed);
+
+}  // namespace tracelift::jit

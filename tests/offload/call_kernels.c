@@ -1,0 +1,102 @@
+// Loops that call functions: of this file, of libm, with frames, loops, tail calls and error paths of their own.
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define KERNEL(name) JOIN(name, LEVEL)
+#define OWN static __attribute__((noinline, noclone))
+
+OWN double square(double x) { return x * x; }
+void KERNEL(call_square)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = square(in[i]) + 1;
+}
+
+OWN int collatz_steps(uint64_t n) {
+  int steps = 0;
+  while (n != 1 && steps < 200) {
+    n = n & 1 ? 3 * n + 1 : n / 2;
+    ++steps;
+  }
+  return steps;
+}
+void KERNEL(call_collatz)(int* out, const int* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = collatz_steps((uint64_t)(unsigned)in[i] + 1);
+}
+
+OWN double inner(double a, double b, double* sum) {
+  *sum += a * b;
+  return a - b;
+}
+OWN double outer(double x, double y) {
+  double sum = 1, kept[2] = {x, y};
+  const double difference = inner(kept[0], kept[1], &sum);
+  return difference * sum + inner(y, x, &sum) * sum;
+}
+void KERNEL(call_nested)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i + 1 < n; ++i) out[i] = outer(in[i], in[i + 1]);
+}
+
+OWN double tail(double x) { return sqrt(fabs(x)) + 0.5; }
+OWN double by_tail_call(double x) { return x > 0 ? tail(x) : tail(x * 3); }
+void KERNEL(call_tail)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = by_tail_call(in[i]);
+}
+
+extern volatile int call_errors;
+extern void (*volatile call_on_error)(double);
+OWN void report_error(double x) { call_on_error(x); }
+OWN double checked(double x) {
+  if (x > 1e300) report_error(x);
+  return x * 0.25;
+}
+void KERNEL(call_checked)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = checked(in[i]);
+}
+
+OWN int recursive(int n) { return n < 2 ? n : recursive(n - 1) + recursive(n - 2); }
+void KERNEL(call_recursive)(int* out, const int* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = recursive(in[i] & 7);
+}
+
+void KERNEL(call_pointer)(double* out, const double* in, size_t n, double (*function)(double)) {
+  for (size_t i = 0; i < n; ++i) out[i] = function(in[i]);
+}
+
+OWN int smallest_of(const int* values, int count) {
+  int sorted[16];
+  for (int i = 0; i < count; ++i) sorted[i] = values[i];
+  int least = sorted[0];
+  for (int i = 1; i < count; ++i) least = sorted[i] < least ? sorted[i] : least;
+  return least;
+}
+void KERNEL(call_array)(int* out, const int* in, size_t n) {
+  for (size_t i = 0; i + 16 <= n; ++i) out[i] = smallest_of(in + i, 16);
+}
+
+#define LIBM(name) \
+  void KERNEL(call_##name)(double* out, const double* in, size_t n) { for (size_t i = 0; i < n; ++i) out[i] = name(in[i]); }
+LIBM(exp)
+LIBM(log)
+LIBM(sin)
+LIBM(cos)
+LIBM(erf)
+LIBM(tanh)
+LIBM(atan)
+LIBM(cbrt)
+LIBM(floor)
+void KERNEL(call_pow)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i + 1 < n; ++i) out[i] = pow(fabs(in[i]), in[i + 1]);
+}
+void KERNEL(call_all)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    const double x = in[i];
+    out[i] = exp(-x * x) + log(1 + x * x) * sin(x) - cos(3 * x) * pow(fabs(x) + 0.1, 0.7) + erf(x);
+  }
+}
+void KERNEL(call_expf)(float* out, const float* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = expf(in[i]) + sinf(in[i]);
+}

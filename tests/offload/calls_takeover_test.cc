@@ -1,0 +1,179 @@
+// Loops with calls, through the whole chain: callees spliced in, also those of libm as this process has it loaded. The
+// same bytes as natively.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "tests/offload/taken_loop.h"
+
+#define KERNELS(LEVEL)                                                                  \
+  void call_square_##LEVEL(double*, const double*, size_t);                             \
+  void call_collatz_##LEVEL(int*, const int*, size_t);                                  \
+  void call_nested_##LEVEL(double*, const double*, size_t);                             \
+  void call_tail_##LEVEL(double*, const double*, size_t);                               \
+  void call_checked_##LEVEL(double*, const double*, size_t);                            \
+  void call_recursive_##LEVEL(int*, const int*, size_t);                                \
+  void call_pointer_##LEVEL(double*, const double*, size_t, double (*)(double));        \
+  void call_array_##LEVEL(int*, const int*, size_t);                                    \
+  void call_exp_##LEVEL(double*, const double*, size_t);                                \
+  void call_log_##LEVEL(double*, const double*, size_t);                                \
+  void call_sin_##LEVEL(double*, const double*, size_t);                                \
+  void call_cos_##LEVEL(double*, const double*, size_t);                                \
+  void call_erf_##LEVEL(double*, const double*, size_t);                                \
+  void call_tanh_##LEVEL(double*, const double*, size_t);                               \
+  void call_atan_##LEVEL(double*, const double*, size_t);                               \
+  void call_cbrt_##LEVEL(double*, const double*, size_t);                               \
+  void call_floor_##LEVEL(double*, const double*, size_t);                              \
+  void call_pow_##LEVEL(double*, const double*, size_t);                                \
+  void call_all_##LEVEL(double*, const double*, size_t);                                \
+  void call_expf_##LEVEL(float*, const float*, size_t);
+extern "C" {
+KERNELS(O0)
+KERNELS(O2)
+void loop_stack_pushes(double*, const double*, size_t);
+void loop_stack_frame(double*, const double*, size_t);
+void loop_stack_without_frame_pointer(double*, const double*, size_t);
+void loop_stack_other_rounding(double*, const double*, size_t);
+void loop_stack_holds_exceptions(double*, const double*, size_t);
+void loop_stack_reads_exceptions(double*, const double*, size_t);
+void loop_stack_uninitialised(double*, const double*, size_t);
+void loop_stack_garbage(double*, const double*, size_t);
+volatile int call_errors = 0;
+static void CountError(double x) { call_errors = call_errors + (x > 0 ? 1 : 2); }
+void (*volatile call_on_error)(double) = &CountError;
+}
+
+namespace tracelift::offload {
+namespace {
+
+template <typename T>
+std::vector<T> Random(size_t count) {
+  std::mt19937_64 random(count);
+  std::vector<T> values(count);
+  for (T& value : values) {
+    if constexpr (std::is_floating_point_v<T>) {
+      value = static_cast<T>(std::uniform_real_distribution<double>(-9, 9)(random));
+    } else {
+      value = static_cast<T>(random() >> 40);
+    }
+  }
+  return values;
+}
+
+/// Natively, then taken over, three times.
+template <typename T>
+void ExpectSame(void (*kernel)(T*, const T*, size_t), const std::vector<T>& in, bool accelerated = true) {
+  const auto run = [&] {
+    std::vector<T> out(in.size());
+    kernel(out.data(), in.data(), in.size());
+    return out;
+  };
+  const auto same = [](const std::vector<T>& a, const std::vector<T>& b) {
+    return std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+  };
+  const std::vector<T> native = run();
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), [&] { EXPECT_TRUE(same(run(), native)); });
+  ASSERT_NE(taken.region, nullptr) << Explain(taken);
+  for (int repeat = 0; repeat < 3; ++repeat) EXPECT_TRUE(same(run(), native)) << Explain(taken);
+  if (accelerated) {
+    EXPECT_GT(taken.region->executions.load(), 0u) << Explain(taken);
+    EXPECT_GT(taken.region->verified.load(), 0u) << Explain(taken);
+  }
+  EXPECT_EQ(taken.region->mismatches.load(), 0u) << Explain(taken);
+  PutBack(taken);
+}
+
+constexpr size_t kMany = 300'000;
+
+#define AT_BOTH(TYPE, KERNEL)                                                              \
+  TEST(Calls, KERNEL##_O0) { ExpectSame<TYPE>(call_##KERNEL##_O0, Random<TYPE>(kMany)); }  \
+  TEST(Calls, KERNEL##_O2) { ExpectSame<TYPE>(call_##KERNEL##_O2, Random<TYPE>(kMany)); }
+
+AT_BOTH(double, square)
+AT_BOTH(int, collatz)
+AT_BOTH(double, nested)
+AT_BOTH(double, tail)
+AT_BOTH(double, checked)
+AT_BOTH(double, exp)
+AT_BOTH(double, sin)
+AT_BOTH(double, cos)
+AT_BOTH(double, erf)
+AT_BOTH(double, tanh)
+AT_BOTH(double, atan)
+AT_BOTH(double, cbrt)
+AT_BOTH(double, floor)
+AT_BOTH(double, pow)
+AT_BOTH(double, all)
+AT_BOTH(float, expf)
+
+// The call of itself is a detour of the callee.
+TEST(Calls, RecursionRunsNatively) { ExpectSame<int>(call_recursive_O2, Random<int>(kMany), /*accelerated=*/false); }
+
+std::vector<double> Positive(std::vector<double> values) {
+  for (double& value : values) value = std::fabs(value) + 1e-9;
+  return values;
+}
+TEST(Calls, log_O0) { ExpectSame<double>(call_log_O0, Positive(Random<double>(kMany))); }
+TEST(Calls, log_O2) { ExpectSame<double>(call_log_O2, Positive(Random<double>(kMany))); }
+
+TEST(Calls, ThroughAPointerStaysACall) {
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&call_pointer_O2), [] {});
+  ASSERT_EQ(taken.region, nullptr);
+  EXPECT_NE(taken.why.find("where it leads is not known"), std::string::npos) << taken.why;
+}
+
+// The stack, instruction by instruction: push, pop, leave, stmxcsr, ldmxcsr (call_stack.S).
+TEST(CalleeStack, Pushes) { ExpectSame<double>(loop_stack_pushes, Random<double>(kMany)); }
+TEST(CalleeStack, Frame) { ExpectSame<double>(loop_stack_frame, Random<double>(kMany)); }
+TEST(CalleeStack, WithoutFramePointer) { ExpectSame<double>(loop_stack_without_frame_pointer, Random<double>(kMany)); }
+TEST(CalleeStack, ReadsThatDoNotMatter) { ExpectSame<double>(loop_stack_uninitialised, Random<double>(kMany)); }
+TEST(CalleeStack, HoldsExceptionFlags) { ExpectSame<double>(loop_stack_holds_exceptions, Random<double>(kMany)); }
+TEST(CalleeStack, OtherRoundingRunsNatively) {
+  ExpectSame<double>(loop_stack_other_rounding, Random<double>(kMany), /*accelerated=*/false);
+}
+
+void ExpectUnknown(void (*kernel)(double*, const double*, size_t)) {
+  const std::vector<double> in = Random<double>(1000);
+  std::vector<double> out(in.size());
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), [&] { kernel(out.data(), in.data(), in.size()); });
+  EXPECT_EQ(taken.region, nullptr);
+  EXPECT_NE(taken.why.find("did not write"), std::string::npos) << taken.why;
+}
+TEST(CalleeStack, ExceptionFlagsThatMatterAreNotLifted) { ExpectUnknown(loop_stack_reads_exceptions); }
+TEST(CalleeStack, GarbageThatMattersIsNotLifted) { ExpectUnknown(loop_stack_garbage); }
+
+// Huge, tiny, special: the ways through libm that are rarely taken, some of them detours.
+TEST(Calls, SpecialValuesTakeTheOriginalsWays) {
+  std::vector<double> in = Random<double>(kMany);
+  const double special[] = {0.0, -0.0, 1e-310, -4.9e-324, 1e308, -1e308, 745.2, -745.2, 709.79, 1e22, 3.14159265358979,
+                            std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
+                            std::numeric_limits<double>::quiet_NaN(), 1.0, -1.0, 0.5, 1e-20};
+  std::mt19937_64 random(7);
+  for (size_t i = in.size() / 2; i + 1000 < in.size(); i += 50'000) in[i + random() % 1000] = special[random() % std::size(special)];
+  for (auto* kernel : {call_exp_O2, call_log_O2, call_sin_O2, call_cos_O2, call_pow_O2, call_erf_O2, call_tanh_O2}) {
+    ExpectSame<double>(kernel, in, /*accelerated=*/kernel != call_log_O2);  // of negative numbers it sets errno
+  }
+}
+
+TEST(Calls, DetoursOfCalleesRunNatively) {
+  std::vector<double> in = Random<double>(10 * kMany);
+  for (size_t i = in.size() / 2; i < in.size(); i += 700'000) in[i] = 2e300;
+  call_errors = 0;
+  std::vector<double> out(in.size());
+  call_checked_O2(out.data(), in.data(), in.size());
+  const int errors = call_errors;
+  ASSERT_GT(errors, 0);
+  call_errors = 0;
+  ExpectSame<double>(call_checked_O2, in);
+  EXPECT_EQ(call_errors, 5 * errors);  // natively, captured, three times taken over
+}
+
+}  // namespace
+}  // namespace tracelift::offload

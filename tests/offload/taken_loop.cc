@@ -1,0 +1,114 @@
+#include "tests/offload/taken_loop.h"
+
+#include <signal.h>
+#include <ucontext.h>
+
+#include <cstdlib>
+
+#include "jit/compiler.h"
+#include "offload/runtime/live_reader.h"
+#include "profiler/modules.h"
+
+namespace tracelift::offload {
+namespace {
+
+struct World {
+  const profiler::ModuleList modules = profiler::ModuleList::Snapshot();
+  LiveReader reader{modules};
+  jit::NearMemory memory;
+  std::unique_ptr<jit::Patcher> patcher = std::move(*jit::Patcher::Create());
+  std::unique_ptr<jit::CodeLoader> loader = std::move(*jit::CodeLoader::Create());
+  WorkerPool* pool = WorkerPool::CreateForever(4);
+};
+
+World& TheWorld() {
+  static World* world = [] {
+    static World* made = new World;  // code and threads live as long as the process
+    made->reader.LookThrough(*made->patcher);
+    struct sigaction action {};
+    action.sa_flags = SA_SIGINFO;
+    action.sa_sigaction = [](int, siginfo_t*, void* context) {
+      greg_t& rip = static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP];
+      const uint64_t target = made->patcher->HandleTrap(static_cast<uint64_t>(rip));
+      if (target == 0) abort();
+      rip = static_cast<greg_t>(target);
+    };
+    sigaction(SIGTRAP, &action, nullptr);
+    return made;
+  }();
+  return *world;
+}
+
+/// Runs the patched loop once to capture, then compiles and publishes.
+bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<void()>& run) {
+  World& world = TheWorld();
+  region.mode.store(RegionMode::kCapture);
+  region.image->SkipNext(0);
+  if (auto ok = world.patcher->Install(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
+  run();
+  if (auto ok = world.patcher->Remove(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
+  if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
+  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured, {.keep_ir = true});
+  if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
+  auto loaded = world.loader->Load(*artifact);
+  if (!loaded) return taken.why = loaded.error(), false;
+  taken.variant = new Variant{std::move(*artifact), *loaded};
+  region.variant.store(taken.variant);
+  region.mode.store(RegionMode::kRun);
+  region.image->SkipNext(0);
+  if (auto ok = world.patcher->Install(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
+  return true;
+}
+
+}  // namespace
+
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run) {
+  World& world = TheWorld();
+  TakenLoop taken;
+  const auto pc = reinterpret_cast<uint64_t>(function);
+  const auto bounds = world.reader.FunctionAround(pc);
+  if (!bounds) return taken.why = "no bounds", taken;
+  auto code = jit::DecodeFunction(world.reader, *bounds);
+  if (!code) return taken.why = jit::Describe(code.error()), taken;
+  taken.why = "no loop was reached";
+  for (size_t i = 0; i < (*code)->loops().size(); ++i) {
+    if ((*code)->loops()[i].depth != 1) continue;
+    const auto loop = static_cast<jit::LoopId>(i);
+    const auto with_callees = jit::WithCallees(world.reader, **code, loop);
+    auto preview = jit::PreviewLoop(*with_callees, loop);
+    if (!preview) return taken.why = jit::Describe(preview.error()), taken;
+    auto* region = new Region;
+    region->code = with_callees;
+    region->loop = loop;
+    region->preview = *preview;
+    region->pool = world.pool;
+    auto image = jit::RegionImage::Build(*with_callees, loop, world.memory, true, &Dispatch, region);
+    if (!image) return taken.why = jit::Describe(image.error()), taken;
+    region->image = std::move(*image);
+    if (!CaptureAndCompile(taken, *region, run)) continue;
+    taken.region = region;
+    return taken;
+  }
+  return taken;
+}
+
+bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run) {
+  return CaptureAndCompile(taken, *taken.region, run);
+}
+
+void PutBack(TakenLoop& taken) { (void)TheWorld().patcher->Remove(*taken.region->image); }
+
+std::string Explain(const TakenLoop& taken) {
+  if (!taken.region) return taken.why;
+  std::string text = "executions " + std::to_string(taken.region->executions.load()) + " verified " +
+                     std::to_string(taken.region->verified.load()) + " mismatches " +
+                     std::to_string(taken.region->mismatches.load());
+  for (size_t i = 0; i < taken.region->decline_reasons.size(); ++i) {
+    if (const auto n = taken.region->decline_reasons[i].load()) {
+      text += " " + std::string(jit::Name(static_cast<jit::RejectionReason>(i))) + "=" + std::to_string(n);
+    }
+  }
+  return text + "\n" + jit::Print(taken.variant->artifact.footprint) + taken.variant->artifact.ir;
+}
+
+}  // namespace tracelift::offload

@@ -1,0 +1,32 @@
+// One loop through the whole chain without sampling: decode, capture, compile, load, patch. For tests of what happens at
+// its entries.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "offload/host/region.h"
+
+namespace tracelift::offload {
+
+struct TakenLoop {
+  Region* region = nullptr;    // null: not taken over, `why` tells
+  Variant* variant = nullptr;
+  std::string why;
+  uint64_t Declines(jit::RejectionReason reason) const {
+    return region->decline_reasons[static_cast<size_t>(reason)].load();
+  }
+};
+
+/// Takes over the outermost loop of `function`; `run` executes it once, for its registers. Stays until PutBack.
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run);
+
+/// Compiles again for the registers of another execution, as the session does when guards failed.
+bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run);
+
+void PutBack(TakenLoop& taken);
+
+/// What happened at its entries, for messages.
+std::string Explain(const TakenLoop& taken);
+
+}  // namespace tracelift::offload
