@@ -180,7 +180,7 @@ StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& p
       use.most[b] = std::max(use.most[b], at.rsp + (calls ? 8 : 0));
     }
     use.after[b] = at.rsp;
-    if (block.end_kind == BlockEnd::kReturn && at.rsp != 0) use.obstacle = "it returns with another stack pointer";
+    if (block.end_kind == BlockEnd::kReturn && at.rsp != 0 && use.obstacle.empty()) use.obstacle = "it returns with another stack pointer";
     for (int successor : block.successors) arrive(successor, at);
   }
   return use;

@@ -1,5 +1,6 @@
 #include "offload/runtime/live_reader.h"
 
+#include <elf.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -9,6 +10,60 @@
 #include "jit/function_code.h"
 
 namespace tracelift::offload {
+namespace {
+
+template <typename T>
+bool ReadObject(const jit::CodeReader& reader, uint64_t address, T* object) {
+  return reader.Read(address, {reinterpret_cast<uint8_t*>(object), sizeof(T)});
+}
+
+/// The module's dynamic section, as the loader left it.
+std::vector<Elf64_Dyn> DynamicSection(const jit::CodeReader& reader, const profiler::Module& module) {
+  constexpr size_t kMostEntries = 1000;
+  std::vector<Elf64_Dyn> section;
+  Elf64_Ehdr header{};
+  if (!ReadObject(reader, module.extent.begin, &header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return section;
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment{};
+    if (!ReadObject(reader, module.extent.begin + header.e_phoff + i * sizeof(segment), &segment)) return {};
+    if (segment.p_type != PT_DYNAMIC) continue;
+    Elf64_Dyn entry{};
+    for (uint64_t at = module.load_bias + segment.p_vaddr; section.size() < kMostEntries; at += sizeof(entry)) {
+      if (!ReadObject(reader, at, &entry) || entry.d_tag == DT_NULL) break;
+      section.push_back(entry);
+    }
+  }
+  return section;
+}
+
+/// Addresses of the pointers that relocations bind to functions, ascending.
+std::vector<uint64_t> LinkageEntries(const jit::CodeReader& reader, const profiler::Module& module) {
+  uint64_t table = 0, table_bytes = 0, calls = 0, calls_bytes = 0;
+  for (const Elf64_Dyn& entry : DynamicSection(reader, module)) {
+    if (entry.d_tag == DT_RELA) table = entry.d_un.d_ptr;
+    if (entry.d_tag == DT_RELASZ) table_bytes = entry.d_un.d_val;
+    if (entry.d_tag == DT_JMPREL) calls = entry.d_un.d_ptr;
+    if (entry.d_tag == DT_PLTRELSZ) calls_bytes = entry.d_un.d_val;
+  }
+  std::vector<uint64_t> entries;
+  const auto collect = [&](uint64_t begin, uint64_t bytes) {
+    if (!module.extent.Contains(begin)) begin += module.load_bias;  // the loader relocates it, where it can be written
+    if (!module.extent.Contains(begin, bytes)) return;
+    std::vector<Elf64_Rela> relocations(bytes / sizeof(Elf64_Rela));
+    if (!reader.Read(begin, {reinterpret_cast<uint8_t*>(relocations.data()), relocations.size() * sizeof(Elf64_Rela)})) return;
+    for (const Elf64_Rela& relocation : relocations) {
+      const auto type = ELF64_R_TYPE(relocation.r_info);
+      const bool binds = type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT || type == R_X86_64_IRELATIVE;
+      if (binds) entries.push_back(module.load_bias + relocation.r_offset);
+    }
+  };
+  collect(table, table_bytes);
+  collect(calls, calls_bytes);
+  std::ranges::sort(entries);
+  return entries;
+}
+
+}  // namespace
 
 bool LiveReader::Read(uint64_t address, std::span<uint8_t> out) const {
   // The kernel checks the range: an unmapped page is an error, not a fault.
@@ -31,9 +86,20 @@ jit::AddressRange LiveReader::ConstantAround(uint64_t address) const {
   return range == module->constant.end() ? jit::AddressRange{} : jit::AddressRange{range->begin, range->end};
 }
 
+// A pointer variable of the program may look the same in code, but may change at any time.
+bool LiveReader::IsLinkageEntry(uint64_t address) const {
+  const profiler::Module* module = modules_.Find(address);
+  if (module == nullptr) return false;
+  if (linkage_generation_ != modules_.generation()) linkage_.clear();  // addresses may have been used again
+  linkage_generation_ = modules_.generation();
+  const auto [entries, is_new] = linkage_.try_emplace(module->extent.begin);
+  if (is_new) entries->second = LinkageEntries(*this, *module);
+  return std::ranges::binary_search(entries->second, address);
+}
+
 std::optional<uint64_t> LiveReader::LinkedFunction(uint64_t entry) const {
   uint64_t target = 0;
-  if (!Read(entry, {reinterpret_cast<uint8_t*>(&target), sizeof(target)})) return std::nullopt;
+  if (!IsLinkageEntry(entry) || !Read(entry, {reinterpret_cast<uint8_t*>(&target), sizeof(target)})) return std::nullopt;
   const profiler::Module* module = modules_.Find(target);
   uint8_t code[5];
   if (module == nullptr || !module->IsText(target) || !Read(target, code)) return std::nullopt;

@@ -1,7 +1,9 @@
 // Reads this process's own code and data without ever faulting.
 #pragma once
 
+#include <map>
 #include <span>
+#include <vector>
 
 #include "jit/code_reader.h"
 #include "jit/region_image.h"
@@ -9,6 +11,7 @@
 
 namespace tracelift::offload {
 
+/// Thread rule: one thread at a time.
 class LiveReader : public jit::CodeReader {
  public:
   explicit LiveReader(const profiler::ModuleList& modules) : modules_(modules) {}
@@ -24,8 +27,13 @@ class LiveReader : public jit::CodeReader {
   void LookThrough(const jit::Patcher& patcher) { patcher_ = &patcher; }
 
  private:
+  bool IsLinkageEntry(uint64_t address) const;
+
   const profiler::ModuleList& modules_;
   const jit::Patcher* patcher_ = nullptr;
+  // By load address of the module: what the loader binds to functions, ascending. Filled when asked for.
+  mutable std::map<uint64_t, std::vector<uint64_t>> linkage_;
+  mutable uint64_t linkage_generation_ = 0;
 };
 
 }  // namespace tracelift::offload

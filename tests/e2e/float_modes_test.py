@@ -9,7 +9,7 @@ import harness
 from harness import NATIVE, RUN, VERIFY, Case, Expect, TraceTest, build, difference
 from random_program import random_program
 
-REPETITIONS = 150
+REPETITIONS = 450
 ACCELERATED = Expect(accelerated=True)
 ROUNDINGS = {"nearest": 0x0000, "down": 0x2000, "up": 0x4000, "zero": 0x6000}
 FLUSH_TO_ZERO, DENORMALS_ARE_ZERO, MASKED = 0x8000, 0x0040, 0x1f80

@@ -66,6 +66,16 @@ void KERNEL(call_pointer)(double* out, const double* in, size_t n, double (*func
   for (size_t i = 0; i < n; ++i) out[i] = function(in[i]);
 }
 
+// Looks like a call through a linkage table, but the pointer may change at any time.
+double (*KERNEL(call_variable))(double) = square;
+void KERNEL(call_through_variable)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = KERNEL(call_variable)(in[i]);
+}
+OWN double by_variable(double x) { return KERNEL(call_variable)(x); }
+void KERNEL(call_stub)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = by_variable(in[i]);
+}
+
 OWN int smallest_of(const int* values, int count) {
   int sorted[16];
   for (int i = 0; i < count; ++i) sorted[i] = values[i];

@@ -21,6 +21,8 @@
   void call_checked_##LEVEL(double*, const double*, size_t);                            \
   void call_recursive_##LEVEL(int*, const int*, size_t);                                \
   void call_pointer_##LEVEL(double*, const double*, size_t, double (*)(double));        \
+  void call_through_variable_##LEVEL(double*, const double*, size_t);                   \
+  void call_stub_##LEVEL(double*, const double*, size_t);                               \
   void call_array_##LEVEL(int*, const int*, size_t);                                    \
   void call_exp_##LEVEL(double*, const double*, size_t);                                \
   void call_log_##LEVEL(double*, const double*, size_t);                                \
@@ -127,6 +129,14 @@ TEST(Calls, ThroughAPointerStaysACall) {
   TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&call_pointer_O2), [] {});
   ASSERT_EQ(taken.region, nullptr);
   EXPECT_NE(taken.why.find("where it leads is not known"), std::string::npos) << taken.why;
+}
+
+TEST(Calls, ThroughAVariableStaysACall) {
+  for (auto* kernel : {call_through_variable_O2, call_stub_O2}) {
+    TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), [] {});
+    ASSERT_EQ(taken.region, nullptr);
+    EXPECT_NE(taken.why.find("it calls a function"), std::string::npos) << taken.why;
+  }
 }
 
 // The stack, instruction by instruction: push, pop, leave, stmxcsr, ldmxcsr (call_stack.S).
