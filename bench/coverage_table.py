@@ -47,6 +47,7 @@ CAUSES = (
     ("it calls a function that is not known", "its callee calls through a pointer"),
     ("no function bounds", "callee without unwind information"),
     ("it calls itself", "recursive callee"),
+    ("behind too many calls", "callees of callees, too many or too deep"),
     ("it does not return", "callee that never returns"),
     ("more than one entry", "callee with a cycle of several entries"),
     ("would have more than", "callee too large"),

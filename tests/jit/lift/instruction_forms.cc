@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "jit/code/vex_forms.h"
 #include "jit/code/decoded_function.h"
 #include "jit/code/reachable_code.h"
 #include "jit/lift/lifter.h"
@@ -127,7 +128,7 @@ class Search {
     }
     instruction.valid = true;
     instruction.bytes = InstructionBytes(std::span(bytes).first(instruction.info.length));
-    if (!IsSupported(instruction) || !StaysInBuffer(instruction)) return;
+    if (!IsSupported(instruction) || !StaysInBuffer(instruction) || NeedsACallee(instruction)) return;
     Form& form = forms_[FormOf(instruction)];
     const uint64_t place = form.snippets.size() < per_form_ ? form.snippets.size() : random_() % (form.met + 1);
     ++form.met;
@@ -143,6 +144,18 @@ class Search {
     }
     return text + " # " + Disassemble(instruction);
   }
+
+/// What only callees are lifted with: they have a stack, and MXCSR's exception flags mean nothing in a snippet.
+bool NeedsACallee(const Instruction& instruction) {
+  switch (LegacyForm(instruction.info.mnemonic)) {
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_POP:
+    case ZYDIS_MNEMONIC_LEAVE:
+    case ZYDIS_MNEMONIC_STMXCSR:
+    case ZYDIS_MNEMONIC_LDMXCSR: return true;
+    default: return false;
+  }
+}
 
   static bool StaysInBuffer(const Instruction& instruction) {
     const ZydisDecodedInstruction& info = instruction.info;
