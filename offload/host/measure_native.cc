@@ -11,6 +11,14 @@ constexpr double kShortestProbeNs = 10e3;  // a run much shorter only measures i
 constexpr double kCloneEntryNs = 600;    // saving and restoring the register file around the clone, measured
 constexpr double kProbeAgainNs = 500e6;  // within one long entry; the first probe meets cold caches and fresh pages
 constexpr double kProbeAgainPasses = 200;  // but not more often than this
+constexpr double kMostlyPass = 2;
+
+// What a pass costs. A run that is mostly the price of entering the clone tells no more than that a pass costs less: an
+// entry with more work will be measured again.
+double CostOfPass(double ns, double entering_ns, int64_t passes) {
+  const bool tells = ns > kMostlyPass * entering_ns;
+  return (tells ? ns - entering_ns : ns) / static_cast<double>(passes);
+}
 
 }  // namespace
 
@@ -41,10 +49,10 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
     if (total == 1) first_ns = ns;
     if (passes < longest || passes == 1) continue;
     longest = passes;
-    region_.native_ns = std::max(0.01, (ns - std::min(first_ns, kCloneEntryNs)) / static_cast<double>(passes));
+    region_.native_ns = CostOfPass(ns, std::min(first_ns, kCloneEntryNs), passes);
   }
   if (total == 0) return true;
-  if (longest == 0) region_.native_ns = std::max(first_ns - kCloneEntryNs, 0.01);
+  if (longest == 0) region_.native_ns = CostOfPass(first_ns, kCloneEntryNs, 1);
   region_.native_timing.Add(region_.native_ns);
   region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
   region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);

@@ -5,14 +5,17 @@
 // forked child) and HandleTrap (signal handlers).
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <list>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "jit/compiler.h"
@@ -28,6 +31,15 @@
 #include "profiler/symbols.h"
 
 namespace tracelift::offload {
+
+/// What became of a region's entries up to some moment.
+struct EntryCounts {
+  uint64_t executions = 0;
+  std::array<uint64_t, std::tuple_size_v<decltype(Region::decline_reasons)>> declines{};  // by jit::RejectionReason
+
+  uint64_t Declines() const { return std::accumulate(declines.begin(), declines.end(), uint64_t{0}); }
+  uint64_t GuardFailures() const { return declines[static_cast<size_t>(jit::RejectionReason::kValuesKeepChanging)]; }
+};
 
 /// A hot loop (or hot code without a loop) and what became of it; the unit of the report.
 struct Finding {
@@ -45,8 +57,7 @@ struct Finding {
   bool awaiting_capture = false;
   int recompiles = 0;
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
-  // Counts of the region when its current variant was published.
-  uint64_t declines_before = 0, executions_before = 0, guard_failures_before = 0;
+  EntryCounts entries_before;            // when its current variant was published, or it was woken
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   double judged_at_ms = 0;               // what the region saved is judged over windows of time
   uint64_t judged_saved_ns = 0, judged_arrivals = 0;

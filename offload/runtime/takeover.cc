@@ -15,6 +15,7 @@ constexpr double kCaptureMs = 60;       // longer than this between arrivals: go
 constexpr int kMostRecompiles = 3;      // for values that change
 constexpr uint64_t kManyDeclines = 8;   // without one execution
 constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
+constexpr uint64_t kSmallEntries = 32;  // the same, for reasons that another entry need not have
 // A patched loop costs its declined passes a few nanoseconds each, which can be more than the pass itself. It stays only
 // while, when it is entered, it saves this share of the time that passes; else it rests, unpatched, each time for twice as
 // long, and after so many attempts it is put back for good.
@@ -24,17 +25,34 @@ constexpr int kManyLosses = 3;  // in a row: no need to wait for the window's en
 constexpr double kFirstRestMs = 60;
 constexpr int kPatience = 5;
 
-// The reason most entries were left to the original for, when that were more than were taken over.
-jit::RejectionReason MostFrequentDecline(const Region& region, jit::RejectionReason otherwise) {
-  size_t most = 0;
-  for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
-    if (region.decline_reasons[i].load() > region.decline_reasons[most].load()) most = i;
-  }
-  return region.decline_reasons[most].load() > region.executions.load() ? static_cast<jit::RejectionReason>(most) : otherwise;
+EntryCounts CountEntries(const Region& region) {
+  EntryCounts counts;
+  counts.executions = region.executions.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < counts.declines.size(); ++i) counts.declines[i] = region.decline_reasons[i].load(std::memory_order_relaxed);
+  return counts;
 }
 
-uint64_t GuardFailures(const Region& region) {
-  return region.decline_reasons[static_cast<size_t>(jit::RejectionReason::kValuesKeepChanging)].load();
+// The reason most entries since `before` were left to the original for, when that were more than were taken over.
+jit::RejectionReason MostFrequentDecline(const Region& region, const EntryCounts& before, jit::RejectionReason otherwise) {
+  const EntryCounts now = CountEntries(region);
+  const auto since = [&](size_t reason) { return now.declines[reason] - before.declines[reason]; };
+  size_t most = 0;
+  for (size_t i = 0; i < now.declines.size(); ++i) {
+    if (since(i) > since(most)) most = i;
+  }
+  return since(most) > now.executions - before.executions ? static_cast<jit::RejectionReason>(most) : otherwise;
+}
+
+// How many entries without an execution say that there will be none.
+uint64_t DeclinesEnough(jit::RejectionReason reason) {
+  switch (reason) {
+    case jit::RejectionReason::kDependentIterations:
+    case jit::RejectionReason::kUnknownTripCount:
+    case jit::RejectionReason::kIndirectAddress: return kFewDeclines;
+    case jit::RejectionReason::kTooLittleWork:
+    case jit::RejectionReason::kValuesKeepChanging: return kSmallEntries;
+    default: return kManyDeclines;
+  }
 }
 
 uint64_t Arrivals(const Region& region) {
@@ -204,9 +222,7 @@ bool Session::CompileAndPublish(Finding& finding) {
     return false;
   }
   finding.patched = true;
-  finding.declines_before = region.declines.load();
-  finding.executions_before = region.executions.load();
-  finding.guard_failures_before = GuardFailures(region);
+  finding.entries_before = CountEntries(region);
   ForgiveLosses();
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
   return true;
@@ -237,7 +253,7 @@ void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t ad
 void Session::Rest(Finding& finding) {
   Region& region = *finding.region;
   if (finding.rests == kPatience) {
-    return PutBack(finding, MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile));
+    return PutBack(finding, MostFrequentDecline(region, {}, jit::RejectionReason::kNotWorthwhile));
   }
   (void)patcher_->Remove(*region.image);
   finding.patched = false;
@@ -250,6 +266,7 @@ void Session::WakeUp(Finding& finding) {
   finding.rest_until_ms = 0;
   finding.region->consecutive_losses.store(0, std::memory_order_relaxed);
   finding.region->image->SkipNext(0);
+  finding.entries_before = CountEntries(*finding.region);
   StartWindow(finding);
   if (auto installed = patcher_->Install(*finding.region->image); !installed) return Reject(finding, installed.error());
   finding.patched = true;
@@ -274,7 +291,9 @@ void Session::Supervise() {
       PutBack(finding, jit::RejectionReason::kVerificationMismatch);
       continue;
     }
-    if (GuardFailures(region) > finding.guard_failures_before + 2 && finding.recompiles < kMostRecompiles) {
+    const EntryCounts now = CountEntries(region);
+    const EntryCounts& before = finding.entries_before;
+    if (now.GuardFailures() > before.GuardFailures() + 2 && finding.recompiles < kMostRecompiles) {
       ++finding.recompiles;
       NoteUnsteady(finding);
       region.mode.store(RegionMode::kCapture, std::memory_order_release);
@@ -286,13 +305,14 @@ void Session::Supervise() {
       Rest(finding);
       continue;
     }
-    const uint64_t declines = region.declines.load(std::memory_order_relaxed) - finding.declines_before;
-    const jit::RejectionReason main_reason = MostFrequentDecline(region, jit::RejectionReason::kNotWorthwhile);
-    const bool structural = main_reason == jit::RejectionReason::kDependentIterations ||
-                            main_reason == jit::RejectionReason::kUnknownTripCount ||
-                            main_reason == jit::RejectionReason::kIndirectAddress;
-    if (region.executions.load() == finding.executions_before && declines >= (structural ? kFewDeclines : kManyDeclines)) {
-      PutBack(finding, main_reason, region.conflict_instruction.load());
+    if (now.executions != before.executions) continue;
+    const jit::RejectionReason reason = MostFrequentDecline(region, before, jit::RejectionReason::kNotWorthwhile);
+    const uint64_t enough = DeclinesEnough(reason);
+    if (now.Declines() - before.Declines() < enough) continue;
+    if (enough == kSmallEntries) {
+      Rest(finding);  // small ones may come in a row before a large one
+    } else {
+      PutBack(finding, reason, region.conflict_instruction.load());
     }
   }
 }

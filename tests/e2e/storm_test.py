@@ -6,7 +6,7 @@ from harness import RUN, VERIFY, Expect, TraceTest, build
 
 class StormTest(TraceTest):
     def test_threads_and_handlers_see_no_difference(self):
-        self.same_when_accelerated(lambda scale: [build("storm.c"), 8, 1000 * scale],
+        self.same_when_accelerated(lambda scale: [build("storm.c"), 8, 2000 * scale],
                                    Expect(accelerated=True, symbol="scale"), modes=(RUN, VERIFY))
 
     def test_again_and_again(self):
