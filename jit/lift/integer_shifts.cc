@@ -87,6 +87,28 @@ void Translator::Shift() {
   Write(0, result);
 }
 
+/// Carry and overflow of the rotates, unless `masked`, the count without its ignored bits, is zero.
+void Translator::SetRotateFlags(Value* result, Value* carry, Value* masked) {
+  if (wanted_ == kNoFlags) return;
+  const int bits = Bits(0);
+  const bool left = at_->info.mnemonic == ZYDIS_MNEMONIC_ROL || at_->info.mnemonic == ZYDIS_MNEMONIC_RCL;
+  const auto set_flags = [&] {
+    WantSources();
+    SetFlag(kCarry, carry);
+    if (Wants(kOverflow)) {  // defined for a count of one
+      Value* top = ir_.CreateICmpSLT(result, Constant(bits, 0));
+      Value* second = ir_.CreateTrunc(ir_.CreateLShr(result, static_cast<uint64_t>(bits - 2)), IntType(1));
+      SetFlag(kOverflow, ir_.CreateXor(top, left ? carry : second));
+    }
+    SetCombinedFlags();
+  };
+  if (IsImmediate(1)) {
+    set_flags();
+  } else {
+    KeepFlagsUnless(ir_.CreateICmpNE(masked, ir_.getInt8(0)), set_flags);
+  }
+}
+
 void Translator::Rotate() {
   const int bits = Bits(0);
   const bool left = at_->info.mnemonic == ZYDIS_MNEMONIC_ROL;
@@ -96,24 +118,8 @@ void Translator::Rotate() {
   Value* count = ir_.CreateZExtOrTrunc(masked, IntType(bits));
   Value* result = ir_.CreateIntrinsic(left ? llvm::Intrinsic::fshl : llvm::Intrinsic::fshr, {IntType(bits)},
                                       {a, a, count});
-  if (wanted_ != kNoFlags) {
-    const auto set_flags = [&] {
-      WantSources();
-      Value* top = ir_.CreateICmpSLT(result, Constant(bits, 0));
-      Value* bottom = ir_.CreateTrunc(result, IntType(1));
-      SetFlag(kCarry, left ? bottom : top);
-      if (Wants(kOverflow)) {  // defined for a count of one
-        Value* second = ir_.CreateTrunc(ir_.CreateLShr(result, static_cast<uint64_t>(bits - 2)), IntType(1));
-        SetFlag(kOverflow, ir_.CreateXor(top, left ? bottom : second));
-      }
-      SetCombinedFlags();
-    };
-    if (IsImmediate(1)) {
-      set_flags();
-    } else {
-      KeepFlagsUnless(ir_.CreateICmpNE(masked, ir_.getInt8(0)), set_flags);
-    }
-  }
+  Value* last_out = left ? result : ir_.CreateLShr(result, static_cast<uint64_t>(bits - 1));
+  SetRotateFlags(result, ir_.CreateTrunc(last_out, IntType(1)), masked);
   Write(0, result);
 }
 
@@ -132,24 +138,7 @@ void Translator::RotateThroughCarry() {
   Value* turned = left ? ir_.CreateOr(ir_.CreateShl(value, count), ir_.CreateLShr(value, back))
                        : ir_.CreateOr(ir_.CreateLShr(value, count), ir_.CreateShl(value, back));
   Value* result = ir_.CreateTrunc(turned, IntType(bits));
-  if (wanted_ != kNoFlags) {
-    const auto set_flags = [&] {
-      WantSources();
-      Value* carry = ir_.CreateTrunc(ir_.CreateLShr(turned, static_cast<uint64_t>(bits)), IntType(1));
-      SetFlag(kCarry, carry);
-      if (Wants(kOverflow)) {  // defined for a count of one
-        Value* top = ir_.CreateICmpSLT(result, Constant(bits, 0));
-        Value* second = ir_.CreateTrunc(ir_.CreateLShr(result, static_cast<uint64_t>(bits - 2)), IntType(1));
-        SetFlag(kOverflow, ir_.CreateXor(top, left ? carry : second));
-      }
-      SetCombinedFlags();
-    };
-    if (IsImmediate(1)) {
-      set_flags();
-    } else {
-      KeepFlagsUnless(ir_.CreateICmpNE(masked, ir_.getInt8(0)), set_flags);
-    }
-  }
+  SetRotateFlags(result, ir_.CreateTrunc(ir_.CreateLShr(turned, static_cast<uint64_t>(bits)), IntType(1)), masked);
   Write(0, result);
 }
 

@@ -216,6 +216,7 @@ class Translator {
   // integer_shifts.cc
   bool TranslateShift();
   void Shift();
+  void SetRotateFlags(Value* result, Value* carry, Value* masked);
   void Rotate();
   void RotateThroughCarry();
   void DoubleShift();

@@ -45,10 +45,9 @@ static_assert(offsetof(EntryBlock, tails) == 72 && offsetof(EntryBlock, callee_s
 static_assert(offsetof(SavedContext, rflags) == 128 && offsetof(SavedContext, xsave) == 136);
 static_assert(sizeof(SavedContext) == 144);
 
-/// Distances fixed by region_entry.S, to which EntryBlock::callee_stack is added: from where a tail is entered, and from a SavedContext, up to the program's rsp.
+/// Fixed by region_entry.S: from where a tail is entered up to the program's rsp, less EntryBlock::callee_stack.
 inline constexpr int kRedZoneBytes = 128;
 inline constexpr int kTailToProgramRsp = 144;
-inline constexpr int kContextToProgramRsp = 280;
 
 extern "C" {
 /// Entered by jumps of emitted code, 128 bytes below the program's rsp, with the EntryBlock's address pushed.

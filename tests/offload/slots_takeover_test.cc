@@ -12,7 +12,8 @@
 #include <thread>
 #include <vector>
 
-#include "tests/offload/taken_loop.h"
+#include "tests/offload/random_data.h"
+#include "tests/offload/same_results.h"
 
 struct View {
   double* to;
@@ -69,60 +70,9 @@ KERNELS(clang19)
 namespace tracelift::offload {
 namespace {
 
-std::vector<double> RandomDoubles(size_t n) {
-  std::mt19937_64 random(n);
-  std::vector<double> values(n);
-  for (double& v : values) v = std::uniform_real_distribution<double>(-1, 1)(random);
-  return values;
-}
-
-std::vector<float> RandomFloats(size_t n) {
-  const std::vector<double> values = RandomDoubles(n);
-  return {values.begin(), values.end()};
-}
-
-std::vector<int> RandomInts(size_t n) {
-  std::mt19937 random(static_cast<unsigned>(n));
-  std::vector<int> values(n);
-  for (int& v : values) v = static_cast<int>(random());
-  return values;
-}
-
-std::vector<uint8_t> RandomBytes(size_t n) {
-  std::mt19937 random(static_cast<unsigned>(n));
-  std::vector<uint8_t> values(n);
-  for (uint8_t& v : values) v = static_cast<uint8_t>(random() >> 7);
-  return values;
-}
-
 template <typename F>
 const void* CodeOf(F* function) {
   return reinterpret_cast<const void*>(function);
-}
-
-enum class Becomes { kAccelerated, kLeftAlone };
-
-// Runs `kernel` natively on one copy of the data, then taken over on others; bytes must be equal.
-template <typename T>
-void ExpectSame(const void* function, const std::vector<T>& data, const std::function<void(std::vector<T>&)>& kernel,
-                Becomes becomes = Becomes::kAccelerated) {
-  std::vector<T> native = data, traced = data;
-  kernel(native);
-  TakenLoop taken = TakeOverLoop(function, [&] { kernel(traced); });
-  EXPECT_EQ(std::memcmp(traced.data(), native.data(), native.size() * sizeof(T)), 0) << "while capturing";
-  if (becomes == Becomes::kAccelerated) {
-    ASSERT_NE(taken.region, nullptr) << taken.why;
-  }
-  for (int repeat = 0; repeat < 3; ++repeat) {
-    traced = data;
-    kernel(traced);
-    EXPECT_EQ(std::memcmp(traced.data(), native.data(), native.size() * sizeof(T)), 0) << Explain(taken);
-  }
-  if (taken.region == nullptr) return;
-  EXPECT_EQ(taken.region->mismatches.load(), 0u) << Explain(taken);
-  const bool ran = taken.region->executions.load() > 0 && taken.region->verified.load() > 0;
-  EXPECT_EQ(ran, becomes == Becomes::kAccelerated) << Explain(taken);
-  PutBack(taken);
 }
 
 #ifdef TL_CLANG_14

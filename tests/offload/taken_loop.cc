@@ -62,7 +62,7 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
 
 }  // namespace
 
-TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run) {
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down) {
   World& world = TheWorld();
   TakenLoop taken;
   const auto pc = reinterpret_cast<uint64_t>(function);
@@ -72,7 +72,7 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run) {
   if (!code) return taken.why = jit::Describe(code.error()), taken;
   taken.why = "no loop was reached";
   for (size_t i = 0; i < (*code)->loops().size(); ++i) {
-    if ((*code)->loops()[i].depth != 1) continue;
+    if ((*code)->loops()[i].depth != 1 + levels_down) continue;
     const auto loop = static_cast<jit::LoopId>(i);
     const auto with_callees = jit::WithCallees(world.reader, **code, loop);
     auto preview = jit::PreviewLoop(*with_callees, loop);
@@ -96,7 +96,7 @@ bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run) {
   return CaptureAndCompile(taken, *taken.region, run);
 }
 
-void PutBack(TakenLoop& taken) { (void)TheWorld().patcher->Remove(*taken.region->image); }
+bool PutBack(const TakenLoop& taken) { return TheWorld().patcher->Remove(*taken.region->image).has_value(); }
 
 std::string Explain(const TakenLoop& taken) {
   if (!taken.region) return taken.why;

@@ -18,13 +18,15 @@ struct TakenLoop {
   }
 };
 
-/// Takes over the outermost loop of `function`; `run` executes it once, for its registers. Stays until PutBack.
-TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run);
+/// Takes over the outermost loop of `function`, or the first that many levels below; `run` executes it once, for its
+/// registers. Stays until PutBack.
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down = 0);
 
 /// Compiles again for the registers of another execution, as the session does when guards failed.
 bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run);
 
-void PutBack(TakenLoop& taken);
+/// False when the original code could not be written back.
+bool PutBack(const TakenLoop& taken);
 
 /// What happened at its entries, for messages.
 std::string Explain(const TakenLoop& taken);

@@ -1,0 +1,50 @@
+// Kernels run natively on one copy of the data and taken over on others: the bytes must be equal.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "tests/offload/taken_loop.h"
+
+namespace tracelift::offload {
+
+enum class Becomes {
+  kAccelerated,  // passes run elsewhere, and are verified
+  kAny,
+  kLeftAlone,    // no pass runs elsewhere
+};
+
+template <typename T>
+void ExpectSame(const void* function, const std::vector<T>& data, const std::function<void(std::vector<T>&)>& kernel,
+                Becomes becomes = Becomes::kAccelerated) {
+  std::vector<T> native = data, traced = data;
+  const auto expect_same_bytes = [&](const std::function<std::string()>& when) {
+    EXPECT_EQ(std::memcmp(traced.data(), native.data(), native.size() * sizeof(T)), 0) << when();
+  };
+  kernel(native);
+  const TakenLoop taken = TakeOverLoop(function, [&] {
+    traced = data;
+    kernel(traced);
+  });
+  expect_same_bytes([] { return "while capturing"; });
+  if (becomes != Becomes::kLeftAlone) {
+    ASSERT_NE(taken.region, nullptr) << taken.why;
+  }
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    traced = data;
+    kernel(traced);
+    expect_same_bytes([&] { return Explain(taken); });
+  }
+  if (taken.region == nullptr) return;
+  EXPECT_EQ(taken.region->mismatches.load(), 0u) << Explain(taken);
+  const bool ran = taken.region->executions.load() > 0 && taken.region->verified.load() > 0;
+  if (becomes != Becomes::kAny) {
+    EXPECT_EQ(ran, becomes == Becomes::kAccelerated) << Explain(taken);
+  }
+  ASSERT_TRUE(PutBack(taken));
+}
+
+}  // namespace tracelift::offload
