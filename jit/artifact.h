@@ -47,6 +47,7 @@ struct Artifact {
   std::vector<Guard> guards;
   std::optional<FloatControl> float_control;  // runs under this one only; none: under any, it does not compute with floats
   RegisterSet live_at_header;         // registers the original needs when it is resumed at the header
+  RegisterSet comparable_at_header;   // of those, what is the same after passes run elsewhere as after the original's
   RegisterSet written;                // registers the chunk function may change in `out`
   int group = 1;                      // the chunk function is fastest for multiples of so many passes
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo

@@ -163,6 +163,7 @@ struct LoopFacts {
   RegisterSet written;          // by any instruction of the loop
   RegisterSet clobbered;        // of those, without what callees restore before they return
   RegisterSet live_at_header;   // registers that matter when the header is reached (loop and what follows it)
+  RegisterSet comparable_at_header;  // of those, without what a pass may have lost to a call: any value is right there
   std::vector<Slot> slots;      // memory scalars that can live in registers
   std::vector<uint64_t> exits;  // addresses outside the lifted blocks that they branch to, ascending, unique
   std::vector<bool> is_detour;       // per exit: inside the loop, but not lifted

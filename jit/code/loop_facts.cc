@@ -107,37 +107,49 @@ RegisterSet ClobberedBy(const Instruction& instruction, RegisterSet writes) {
   return writes;
 }
 
-/// Registers that hold nothing anybody may rely on whenever the header is reached again: lost to a call through a linkage
-/// table, and not written since. A forward data flow over one pass.
-RegisterSet LostAtEnd(const DecodedFunction& function, std::span<const int> blocks) {
+/// Registers lost to a call through a linkage table, and not written since.
+struct Lost {
+  RegisterSet always, sometimes;  // whichever way was taken; on some way
+  bool operator==(const Lost&) const = default;
+};
+
+Lost Meet(const Lost& a, const Lost& b) { return {a.always & b.always, a.sometimes | b.sometimes}; }
+
+/// When the header is reached again. A forward data flow over one pass.
+Lost LostAtEnd(const DecodedFunction& function, std::span<const int> blocks) {
   const int header = blocks[0];
-  std::map<int, RegisterSet> lost;  // at the begin of a block; those not in it were not reached yet
-  lost[header] = RegisterSet();
-  std::optional<RegisterSet> at_end;
+  std::map<int, Lost> lost;  // at the begin of a block; those not in it were not reached yet
+  lost[header] = Lost();
+  std::optional<Lost> at_end;
   std::vector<int> pending = {header};
   while (!pending.empty()) {
     const int b = pending.back();
     pending.pop_back();
-    RegisterSet now = lost[b];
+    Lost now = lost[b];
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
-      now = instruction.linkage == Linkage::kLeaveLinked ? now | LostByLinkedCall() : now - UseOf(instruction).writes;
+      if (instruction.linkage == Linkage::kLeaveLinked) {
+        now = {now.always | LostByLinkedCall(), now.sometimes | LostByLinkedCall()};
+      } else {
+        const RegisterSet writes = UseOf(instruction).writes;
+        now = {now.always - writes, now.sometimes - writes};
+      }
     }
     for (int successor : block.successors) {
       if (successor == header) {
-        at_end = at_end.value_or(now) & now;
+        at_end = Meet(at_end.value_or(now), now);
         continue;
       }
       if (std::find(blocks.begin(), blocks.end(), successor) == blocks.end()) continue;
       const auto [known, is_new] = lost.try_emplace(successor, now);
-      const RegisterSet met = known->second & now;
+      const Lost met = Meet(known->second, now);
       if (!is_new && met == known->second) continue;
       known->second = met;
       pending.push_back(successor);
     }
   }
-  return at_end.value_or(RegisterSet());
+  return at_end.value_or(Lost());
 }
 
 }  // namespace
@@ -165,7 +177,9 @@ std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function,
       facts.clobbered = facts.clobbered | ClobberedBy(instruction, writes);
     }
   }
-  facts.live_at_header = function.live_in[blocks[0]] - LostAtEnd(function, blocks);
+  const Lost lost = LostAtEnd(function, blocks);
+  facts.live_at_header = function.live_in[blocks[0]] - lost.always;
+  facts.comparable_at_header = facts.live_at_header - lost.sometimes;
   const LoopInfo& info = function.loops[static_cast<size_t>(loop)];
   for (const auto& [exit, pushed] : ExitsOf(function, blocks)) {
     facts.exits.push_back(exit);

@@ -199,6 +199,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.target_cpu = HostCpuName();
   artifact.target_features = HostCpuFeatures();
   artifact.live_at_header = facts->live_at_header;
+  artifact.comparable_at_header = facts->comparable_at_header;
   artifact.written = facts->written;
   artifact.callee_stack = code.callee_stack;
   artifact.symbol = fmt::format("tl_{:x}_{}", facts->header, serial++);

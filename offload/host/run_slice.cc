@@ -145,16 +145,16 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
 
   uint64_t where = 0;
   bool equal = region_.variant_result.Equals(region_.writes, &where);
-  const jit::RegisterSet live = variant.artifact.live_at_header;
+  const jit::RegisterSet comparable = variant.artifact.comparable_at_header;
   for (int i = 0; i < jit::kGprCount && equal; ++i) {
-    equal = !live.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
+    equal = !comparable.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
   }
   for (int i = 0; i < jit::kVectorCount && equal; ++i) {
-    equal = !live.HasVector(i) ||
-            std::memcmp(&state_.vector[i], &region_.after.vector[i], VectorBytes(live, i)) == 0;
+    equal = !comparable.HasVector(i) ||
+            std::memcmp(&state_.vector[i], &region_.after.vector[i], VectorBytes(comparable, i)) == 0;
   }
   for (int i = 0; i < jit::kMaskCount && equal; ++i) {
-    equal = !live.HasMask(i) || state_.mask[i] == region_.after.mask[i];
+    equal = !comparable.HasMask(i) || state_.mask[i] == region_.after.mask[i];
   }
   for (size_t i = 0; i < slots_.size() && equal; ++i) {
     equal = !slots_[i].written || std::memcmp(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes) == 0;

@@ -13,7 +13,10 @@ import harness
 from harness import NATIVE, RUN, VERIFY, Case, build, difference
 from random_program import random_program
 
-BUILDS = [("gcc", "-O2"), ("clang", "-O2"), ("gcc", "-O1"), ("gcc", "-O3"), ("clang", "-O3"), ("clang", "-O1")]
+NATIVE_CPU = ("-O3", "-march=native")
+BUILDS = [("gcc", ("-O2",)), ("clang", ("-O2",)), ("gcc", ("-O1",)), ("gcc", NATIVE_CPU), ("clang", ("-O3",)),
+          ("clang-14", ("-O1",)), ("gcc", ("-O0",)), ("clang", NATIVE_CPU), ("gcc", ("-O3",)), ("clang", ("-O0",)),
+          ("clang-14", ("-O2",)), ("gcc", ("-Ofast", "-march=native"))]
 
 
 def main():
@@ -25,10 +28,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.programs):
             seed = options.seed * 1_000_000 + number
-            family, level = BUILDS[number % len(BUILDS)]
+            family, level = BUILDS[(options.seed + number) % len(BUILDS)]
             source = pathlib.Path(folder) / f"random_{seed}.c"
             source.write_text(random_program(seed))
-            program = build(source, (level, "-fwrapv"), family)
+            program = build(source, (*level, "-fwrapv"), family)
             case = Case([program], name=source.stem, env={"TRACELIFT_HOT_MS": "5"}, timeout=120)
             native = case.execute(NATIVE)
             for mode in (RUN, VERIFY):
@@ -36,7 +39,7 @@ def main():
                 found = difference(native, traced)
                 mismatches = [r for r in (traced.report or {"regions": []})["regions"] if r["reason"] == "VerificationMismatch"]
                 if found or mismatches:
-                    wrong.append(f"seed {seed} {family} {level} {mode}: {found or harness.line_of(mismatches[0])}")
+                    wrong.append(f"seed {seed} {family} {' '.join(level)} {mode}: {found or harness.line_of(mismatches[0])}")
                     print(wrong[-1], flush=True)
                 if mode == RUN and traced.report:
                     kernels = {r["symbol"].split(".")[0] for r in traced.report["regions"] if "kernel" in (r["symbol"] or "")}

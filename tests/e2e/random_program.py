@@ -2,18 +2,22 @@
 
 Each kernel is a nest of one to three loops over arrays of one type, with affine indices (shifted, strided, transposed,
 backwards), in place or not, conditional or not, sometimes with iterations that depend on each other, and sometimes with
-NaN, infinities, denormals and negative zeros in the data. A program runs each kernel often enough to be hot and prints a
+NaN, infinities, denormals and negative zeros in the data. Some call functions (of the program, with more arguments than
+registers at times, or of libm), go on until their data say so, choose by a switch, keep small arrays, or mix types. A
+program runs each kernel often enough to be hot and prints a
 hash of all arrays after each, so that one wrong byte shows.
 """
 import random
 
 FLOATS = ("double", "float")
 INTEGERS = ("int", "unsigned", "long", "short", "unsigned char")
+LIBM = ("exp", "log", "sin", "cos", "sqrt", "fabs", "floor", "tan", "atan")
 SIDE = 250                # of the square that a nest goes over
 PITCH = 2 * SIDE + 24     # bytes of a row are PITCH * sizeof(T)
 CELLS = PITCH * (2 * SIDE + 24)
 
 HEAD = f"""#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 enum {{ kPitch = {PITCH}, kCells = {CELLS} }};
@@ -36,6 +40,8 @@ class Kernel:
         self.depth = rng.choice((1, 2, 2, 2, 3))
         self.special = self.is_float and rng.random() < 0.25
         self.style = rng.choice(("fresh", "fresh", "fresh", "in place", "shifted"))
+        self.functions = []  # sources of those that only this kernel calls
+        self.cost = 1        # of a pass, roughly, against one of a few additions
 
     def constant(self):
         if self.is_float:
@@ -77,7 +83,50 @@ class Kernel:
             text = f"({text} {rng.choice(('>>', '<<'))} {rng.randrange(1, 4)})"
         if self.is_float and rng.random() < 0.15:
             text = f"({text} / ({self.term()} + 2))"
+        if rng.random() < 0.25:
+            text = self.call(text)
+        if rng.random() < 0.1:
+            self.cost += 12 * self.is_float
+            text = f"({self.type})({rng.choice(('int', 'float', 'double', 'short', 'unsigned char', 'long'))})" \
+                   f"({'fmod(' + text + ', 100)' if self.is_float else text})"
         return text
+
+    def call(self, argument):
+        """Of libm, or of a function of its own, which then has some arguments more."""
+        rng = self.rng
+        if self.is_float and rng.random() < 0.5:
+            self.cost += 10
+            name = rng.choice(LIBM) + ("f" if self.type == "float" else "")
+            return f"{name}({argument} * {self.constant()})"
+        self.cost += 3
+        name = f"{self.name}_function{len(self.functions)}"
+        count = rng.choice((1, 2, 3, 7, 9))
+        names = [f"x{i}" for i in range(count)]
+        body = rng.choice((
+            " + ".join(f"x{i} * {self.constant()}" for i in range(count)),
+            f"x0 > {self.constant()} ? {names[-1]} : x0 - {names[count // 2]}",
+            f"x0 * x0 + {names[-1]}"))
+        self.functions.append(f"__attribute__((noinline)) static {self.type} {name}("
+                              + ", ".join(f"{self.type} {x}" for x in names) + f") {{ return {body}; }}\n")
+        return f"{name}({', '.join([argument] + [self.term() for _ in names[1:]])})"
+
+    def several_statements(self, target):
+        """What one assignment cannot say."""
+        rng, t = self.rng, self.type
+        number = f"({self.term()})"
+        whole = f"((int)fmod({number}, 64) & 7)" if self.is_float else f"((int){number} & 7)"
+        form = rng.choice(("until", "switch", "small array", "twice"))
+        self.cost *= {"until": 15, "switch": 4, "small array": 4, "twice": 2}[form]
+        if form == "until":
+            return f"{t} x = {self.term()}; int k = 0; while (k < 40 && x < 100 && x > -100) " \
+                   f"{{ x = x * 2 + {self.constant()}; k++; }} {target} = x + ({t})k;"
+        if form == "switch":
+            cases = "".join(f"case {i}: x = {self.expression()}; break; " for i in range(rng.choice((2, 5, 7))))
+            return f"{t} x = 1; switch ({whole}) {{ {cases}default: x = {self.term()}; }} {target} = x;"
+        if form == "small array":
+            return f"{t} x[4]; for (int k = 0; k < 4; k++) x[k] = {self.expression()} + ({t})k; " \
+                   f"{target} = x[0] + x[1] * x[2] - x[{rng.randrange(4)}];"
+        return f"{target} = {self.expression()}; {target} = {target} + {self.term()};"
 
     def body(self):
         target = f"a[{self.index(same=True)}]"
@@ -88,6 +137,8 @@ class Kernel:
             statement = f"{target} = a[{self.index()}] + {self.expression()};"
         elif self.depth == 3:
             statement = f"{target} += b[(i + 4) * kPitch + k] * c[(k + 4) * kPitch + j];"
+        elif self.rng.random() < 0.25:
+            statement = f"{{ {self.several_statements(target)} }}"
         else:
             statement = f"{target} = {self.expression()};"
         if self.depth < 3 and self.rng.random() < 0.2:
@@ -101,10 +152,11 @@ class Kernel:
         if self.depth == 3:
             loops.append("for (long k = 0; k < 12; k++)")
         pointer = f"{self.type}*"
-        lines = [f"__attribute__((noinline)) static void {self.name}({pointer} a, const {pointer} b, const {pointer} c, "
+        body = self.body()
+        lines = self.functions + [f"__attribute__((noinline)) static void {self.name}({pointer} a, const {pointer} b, const {pointer} c, "
                  f"{self.type} s, long m, long n) {{"]
         lines += ["  " * (i + 1) + loop for i, loop in enumerate(loops)]
-        lines += ["  " * (len(loops) + 1) + self.body(), "}"]
+        lines += ["  " * (len(loops) + 1) + body, "}"]
         return "\n".join(lines) + "\n"
 
     def calls(self, repetitions):
@@ -119,6 +171,7 @@ class Kernel:
             unsigned = "unsigned" if t == "float" else "unsigned long"
             lines.append(f"    {{ const {unsigned} odd[] = {{{', '.join(bits)}}}; for (int i = 0; i < 90; i++) "
                          f"memcpy(&p[next() % (3u * kCells)], &odd[next() % 6], sizeof({t})); }}")
+        repetitions = max(40, int(repetitions / self.cost))
         rows = 1 if self.depth == 1 else SIDE
         columns = 2 * SIDE if self.depth == 1 else SIDE
         if self.depth == 1:

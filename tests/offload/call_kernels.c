@@ -107,6 +107,12 @@ void KERNEL(call_all)(double* out, const double* in, size_t n) {
     out[i] = exp(-x * x) + log(1 + x * x) * sin(x) - cos(3 * x) * pow(fabs(x) + 0.1, 0.7) + erf(x);
   }
 }
+/* What fmod leaves in its scratch registers stays there in passes that do not call it. */
+void KERNEL(call_sometimes)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    if (in[i] > 0.25) out[i] = fmod(in[i], 0.75);
+  }
+}
 void KERNEL(call_expf)(float* out, const float* in, size_t n) {
   for (size_t i = 0; i < n; ++i) out[i] = expf(in[i]) + sinf(in[i]);
 }

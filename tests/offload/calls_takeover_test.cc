@@ -35,6 +35,7 @@
   void call_floor_##LEVEL(double*, const double*, size_t);                              \
   void call_pow_##LEVEL(double*, const double*, size_t);                                \
   void call_all_##LEVEL(double*, const double*, size_t);                                \
+  void call_sometimes_##LEVEL(double*, const double*, size_t);                          \
   void call_expf_##LEVEL(float*, const float*, size_t);
 extern "C" {
 KERNELS(O0)
@@ -113,6 +114,7 @@ AT_BOTH(double, cbrt)
 AT_BOTH(double, floor)
 AT_BOTH(double, pow)
 AT_BOTH(double, all)
+AT_BOTH(double, sometimes)
 AT_BOTH(float, expf)
 
 // The call of itself is a detour of the callee.
