@@ -168,20 +168,20 @@ void CountPasses(llvm::Function& function, const LoopShape& shape) {
   branch->setCondition(branch->getSuccessor(0) == shape.pause.to ? done : builder.CreateNot(done));
 }
 
-// Ends the chunk with kFlagDetour wherever control goes to code that is not lifted.
-bool FlagDetours(llvm::Function& function) {
+// Ends the chunk with `flag` wherever control goes to `name`.
+bool FlagMarkers(llvm::Function& function, llvm::StringRef name, uint32_t flag) {
   std::vector<llvm::CallInst*> markers;
   for (llvm::BasicBlock& block : function) {
     for (llvm::Instruction& instruction : block) {
       auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
-      if (call && call->getCalledFunction() && call->getCalledFunction()->getName() == kDetourMarker) markers.push_back(call);
+      if (call && call->getCalledFunction() && call->getCalledFunction()->getName() == name) markers.push_back(call);
     }
   }
   for (llvm::CallInst* marker : markers) {
     llvm::IRBuilder<> builder(marker);
     llvm::Value* flags = function.getArg(kFlags);
     llvm::Value* before = builder.CreateLoad(builder.getInt32Ty(), flags);
-    builder.CreateStore(builder.CreateOr(before, builder.getInt32(kFlagDetour)), flags);
+    builder.CreateStore(builder.CreateOr(before, builder.getInt32(flag)), flags);
     marker->eraseFromParent();
   }
   return !markers.empty();
@@ -297,7 +297,8 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);
   GuardTableReads(table_reads, strayed);
   may_flag(llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; }), kFlagDetour);
-  may_flag(FlagDetours(function), kFlagDetour);
+  may_flag(FlagMarkers(function, kDetourMarker, kFlagDetour), kFlagDetour);
+  may_flag(FlagMarkers(function, kLeftMarker, kFlagLeft), kFlagLeft);
   GuardStateStores(function, must_be_set);
   may_flag(CheckFacts(function, shape.loop->getLoopPreheader()->getTerminator()), kFlagUnlike);
   for (llvm::BasicBlock& block : function) {

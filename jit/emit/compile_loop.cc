@@ -165,16 +165,21 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     SimplifyForAnalysis(chunk, analyses);
   }
   auto result = AnalyseAsIs(chunk, analyses, code, reader, facts);
+  const auto analyse_again = [&] {
+    analyses.function.clear();
+    SimplifyForAnalysis(chunk, analyses);
+    return AnalyseAsIs(chunk, analyses, code, reader, facts);
+  };
   for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     if (loops.empty()) break;
     llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
     const bool found = MakeEntryLoadsSlots(**loops.begin(), evolution, reader, &facts.slots, &seen);
     const bool relies = !result && RelyOnObservedState(**loops.begin(), seen);
-    if (!found && !relies) break;
-    analyses.function.clear();
-    SimplifyForAnalysis(chunk, analyses);
-    auto closer = AnalyseAsIs(chunk, analyses, code, reader, facts);
+    const bool stuck = !found && !relies;
+    if (stuck && (result || result.error().reason != RejectionReason::kUnknownTripCount)) break;
+    if (stuck && !FlagUncountedExits(chunk, loops, evolution)) break;
+    auto closer = analyse_again();
     if (closer || result) result = std::move(closer);
   }
   return result;  // or the reason against the loop as it is written

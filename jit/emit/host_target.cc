@@ -20,6 +20,7 @@
 
 #include "jit/compiler.h"
 #include "jit/emit/exit_values.h"
+#include "jit/emit/join_ends.h"
 #include "jit/emit/narrow_phis.h"
 #include "jit/emit/partial_writes.h"
 #include "jit/lift/codegen_options.h"
@@ -118,6 +119,14 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
     analyses.function.clear();
   };
   make_canonical();
+  while (JoinEnds(analyses.function.getResult<llvm::LoopAnalysis>(function),
+                  analyses.function.getResult<llvm::DominatorTreeAnalysis>(function))) {
+    analyses.function.clear();
+    llvm::FunctionPassManager again;
+    clean(again);
+    again.run(function, analyses.function);
+    make_canonical();
+  }
   if (ReadUnwrittenPartsFromStart(analyses.function.getResult<llvm::LoopAnalysis>(function))) {
     analyses.function.clear();
     llvm::FunctionPassManager again;

@@ -40,7 +40,7 @@ llvm::StringRef MarkerAfter(llvm::BasicBlock* block) {
       auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
       if (!call || !call->getCalledFunction()) continue;
       const llvm::StringRef name = call->getCalledFunction()->getName();
-      if (name == kPauseMarker || name == kExitMarker || name == kDetourMarker) return name;
+      if (name == kPauseMarker || name == kExitMarker || name == kDetourMarker || name == kLeftMarker) return name;
     }
     for (llvm::BasicBlock* next : llvm::successors(b)) work.push_back(next);
   }
@@ -162,7 +162,8 @@ ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::Scala
 
 void MarkEnds(llvm::Function& function, const LoopFacts& facts) {
   llvm::Module& module = *function.getParent();
-  for (llvm::BasicBlock& block : function) {
+  llvm::BasicBlock* natural = nullptr;
+  for (llvm::BasicBlock& block : llvm::make_early_inc_range(function)) {
     const bool pause = block.getName() == "pause";
     size_t exit = 0;
     if (!pause && (!block.getName().starts_with("exit_") || block.getName().substr(5).getAsInteger(10, exit))) continue;
@@ -174,10 +175,62 @@ void MarkEnds(llvm::Function& function, const LoopFacts& facts) {
         last.eraseFromParent();
       }
     }
+    if (!pause && !facts.is_detour[exit]) {
+      if (natural) {
+        block.replaceAllUsesWith(natural);
+        block.eraseFromParent();
+        continue;
+      }
+      natural = &block;
+    }
     llvm::IRBuilder<> builder(ret);
     builder.SetCurrentDebugLocation(ret->getDebugLoc());
     builder.CreateCall(Marker(module, pause ? kPauseMarker : facts.is_detour[exit] ? kDetourMarker : kExitMarker));
   }
+}
+
+namespace {
+
+bool IsCounted(const llvm::Loop* loop, const ExitEdge& exit, llvm::ScalarEvolution& evolution) {
+  // What comes later takes exits that are one way of a switch for branches.
+  return CountOf(loop, exit.from, evolution).dividend && llvm::isa<llvm::BranchInst>(exit.from->getTerminator());
+}
+
+std::vector<ExitEdge> ExitsOf(const llvm::Loop* loop) {
+  llvm::SmallVector<llvm::Loop::Edge, 8> edges;
+  loop->getExitEdges(edges);
+  std::vector<ExitEdge> exits;
+  for (const auto& [from, to] : edges) exits.push_back({const_cast<llvm::BasicBlock*>(from), const_cast<llvm::BasicBlock*>(to)});
+  return exits;
+}
+
+}  // namespace
+
+bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution) {
+  if (loops.empty()) return false;
+  const llvm::Loop* loop = *loops.begin();
+  std::vector<ExitEdge> uncounted;
+  bool any_counted = false;
+  for (const ExitEdge& exit : ExitsOf(loop)) {
+    if (MarkerAfter(exit.to) != kExitMarker) continue;
+    if (IsCounted(loop, exit, evolution)) {
+      any_counted = true;
+    } else {
+      uncounted.push_back(exit);
+    }
+  }
+  if (!any_counted || uncounted.empty()) return false;
+  const auto writes = [](const llvm::Instruction& instruction) { return instruction.mayWriteToMemory(); };
+  if (llvm::any_of(loop->blocks(), [&](llvm::BasicBlock* block) { return llvm::any_of(*block, writes); })) return false;
+  llvm::BasicBlock* left = llvm::BasicBlock::Create(function.getContext(), "left", &function);
+  llvm::IRBuilder<> builder(left);
+  builder.CreateCall(Marker(*function.getParent(), kLeftMarker));
+  builder.CreateRet(llvm::Constant::getAllOnesValue(function.getReturnType()));
+  for (const ExitEdge& exit : uncounted) {
+    exit.to->removePredecessor(exit.from, /*KeepOneInputPHIs=*/true);
+    exit.from->getTerminator()->replaceSuccessorWith(exit.to, left);
+  }
+  return true;
 }
 
 std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm::LoopInfo& loops,
@@ -197,14 +250,11 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
     return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop does not repeat with the values seen");
   }
 
-  llvm::SmallVector<llvm::Loop::Edge, 8> edges;
-  shape.loop->getExitEdges(edges);
-  for (const llvm::Loop::Edge& edge : edges) {
-    ExitEdge exit{const_cast<llvm::BasicBlock*>(edge.first), const_cast<llvm::BasicBlock*>(edge.second)};
+  for (const ExitEdge& exit : ExitsOf(shape.loop)) {
     const llvm::StringRef marker = MarkerAfter(exit.to);
     if (marker == kPauseMarker) {
       shape.pause = exit;
-    } else if (marker == kDetourMarker) {
+    } else if (marker != kExitMarker) {
       shape.detours.push_back(exit);
     } else {
       shape.natural.push_back(exit);
@@ -215,12 +265,10 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
 
   FollowRecurrences(shape, evolution);
   for (const ExitEdge& exit : shape.natural) {
-    const ExitCount count = CountOf(shape.loop, exit.from, evolution);
-    // What comes later takes exits that are one way of a switch for branches.
-    if (!count.dividend || !llvm::isa<llvm::BranchInst>(exit.from->getTerminator())) {
+    if (!IsCounted(shape.loop, exit, evolution)) {
       return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
     }
-    shape.counts.push_back(count);
+    shape.counts.push_back(CountOf(shape.loop, exit.from, evolution));
   }
 
   for (llvm::PHINode& phi : shape.loop->getHeader()->phis()) {

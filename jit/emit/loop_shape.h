@@ -19,9 +19,10 @@ namespace tracelift::jit {
 inline constexpr char kPauseMarker[] = "tl.pause";
 inline constexpr char kExitMarker[] = "tl.exit";
 inline constexpr char kDetourMarker[] = "tl.detour";
+inline constexpr char kLeftMarker[] = "tl.left";
 
-/// Empties the exit blocks (the original code leaves the loop itself) and marks pause and exits with calls that no
-/// pass removes or merges, so that they are found again after simplification.
+/// Empties the exit blocks (the original code leaves the loop itself; so all natural ones become one) and marks pause and
+/// exits with calls that no pass removes or merges, so that they are found again after simplification.
 void MarkEnds(llvm::Function& function, const LoopFacts& facts);
 
 struct ExitEdge {
@@ -53,7 +54,7 @@ struct LoopShape {
   llvm::Loop* loop = nullptr;
   ExitEdge pause;
   std::vector<ExitEdge> natural;
-  std::vector<ExitEdge> detours;           // to code that is not lifted: the original must redo the slice
+  std::vector<ExitEdge> detours;       // to code that is not lifted, or out of the loop: the original must redo the slice
   std::vector<llvm::PHINode*> affine;  // header phis that are add-recurrences of the loop
   std::vector<KeptValue> kept;         // all other header phis
   std::vector<ExitCount> counts;       // of the natural exits; the loop is left at the smallest
@@ -62,6 +63,12 @@ struct LoopShape {
 /// Finds the loop and classifies its exits and header phis. Rejects carried values and unknown trip counts.
 std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm::LoopInfo& loops,
                                                  llvm::ScalarEvolution& evolution, const DecodedFunction& code);
+
+/// Exits that nobody can count, beside one that is counted (a search that stops where it finds something): the loop is run
+/// as if they were not there, and a pass that takes one ends the chunk with kFlagLeft. Only for loops that write nothing:
+/// what lies behind the place where such a loop stops may be another thread's. True when there are any; analyses are then
+/// out of date.
+bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution);
 
 /// The machine instruction that `value` came from (through its debug location), 0 when unknown.
 uint64_t InstructionAddress(const llvm::Value* value, const DecodedFunction& code);

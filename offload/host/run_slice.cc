@@ -15,6 +15,7 @@ constexpr int64_t kPassesAfterNaNs = 1 << 16;
 
 RejectionReason ReasonOf(uint32_t flags) {
   if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
+  if (flags & jit::kFlagLeft) return RejectionReason::kUnknownTripCount;
   if (flags & jit::kFlagUnlike) return RejectionReason::kValuesKeepChanging;
   if (flags & jit::kFlagStale) return RejectionReason::kCarriedValue;
   if (flags & jit::kFlagDivideFault) return RejectionReason::kDivideFault;

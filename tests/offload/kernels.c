@@ -336,3 +336,20 @@ void NAME(choose_int)(int *out, const int *what, int n) {
     out[i] = x;
   }
 }
+
+/* Leaves where it finds something. */
+int NAME(find)(const int *in, int n, int what) {
+  for (int i = 0; i < n; i++) {
+    if (in[i] == what) return i;
+  }
+  return -1;
+}
+
+/* The same, and writes. */
+int NAME(copy_until)(int *out, const int *in, int n, int end) {
+  for (int i = 0; i < n; i++) {
+    if (in[i] == end) return i;
+    out[i] = in[i];
+  }
+  return -1;
+}

@@ -42,7 +42,9 @@
   void julia_##LEVEL(float*, int, int, float, float);                                        \
   void behind_##LEVEL(float*, const float*, int, int, int);                                  \
   void choose_##LEVEL(double*, const double*, const uint8_t*, int);                          \
-  void choose_int_##LEVEL(int*, const int*, int);
+  void choose_int_##LEVEL(int*, const int*, int);                                            \
+  int find_##LEVEL(const int*, int, int);                                                    \
+  int copy_until_##LEVEL(int*, const int*, int, int);
 struct Vectors {
   double *now, *before, *next, *stiffness;
   size_t size;
@@ -264,8 +266,8 @@ AT_EACH_LEVEL(JuliaSet, julia, {
                     [=](std::vector<float>& v) { kernel(v.data(), w, h, -0.8f, 0.156f); });
 })
 
-// Above -O1 gcc copies the end of the loop into each case, which no analysis here takes for one counter.
-AT_LEVEL_1(JumpTable, choose, {
+// Above -O1 gcc copies the end of the loop into each case.
+AT_EACH_LEVEL(JumpTable, choose, {
   constexpr int n = 400'000;
   std::vector<uint8_t> what = RandomBytes(n);
   for (uint8_t& w : what) w = w < 200 ? 6 + w % 9 : w;
@@ -274,6 +276,7 @@ AT_LEVEL_1(JumpTable, choose, {
   });
 })
 
+// Above -O1 gcc puts the default case into a part of the function of its own, from where control comes back.
 AT_LEVEL_1(JumpTableOfNumbers, choose_int, {
   constexpr int n = 400'000;
   std::vector<int> what = RandomCounts(n);
@@ -332,6 +335,27 @@ AT_LEVELS_1_AND_2(ValueElsewhereInTheFirstPass, behind, {
   ExpectSame<float>(
       AS_POINTER(kernel), RandomFloats(2 * h * w),
       [=](std::vector<float>& v) { kernel(v.data(), v.data() + h * w, h, w, 3); }, Becomes::kAny);
+})
+
+// Found late, early, in the first pass, never.
+AT_LEVELS_1_AND_2(SearchThatStopsEarly, find, {
+  constexpr int n = 4'000'000;
+  std::vector<int> data = RandomCounts(n + 4);
+  for (const int at : {n - 70'000, n / 3, 1, n}) {
+    data[static_cast<size_t>(at)] = -7;
+    const Becomes becomes = at == 1 ? Becomes::kLeftAlone : Becomes::kAccelerated;
+    ExpectSame<int>(AS_POINTER(kernel), data, [=](std::vector<int>& v) { v[n + 1] = kernel(v.data(), n, -7); }, becomes);
+    data[static_cast<size_t>(at)] = 7;
+  }
+})
+
+// What lies behind the place where it stops may be another thread's.
+AT_LEVELS_1_AND_2(CopyThatStopsEarlyIsRejected, copy_until, {
+  constexpr int n = 400'000;
+  std::vector<int> data = RandomCounts(2 * n + 1);
+  data[2 * n - 1000] = -7;
+  ExpectSame<int>(AS_POINTER(kernel), data,
+                  [=](std::vector<int>& v) { v[2 * n] = kernel(v.data(), v.data() + n, n, -7); }, Becomes::kLeftAlone);
 })
 
 AT_EACH_LEVEL(CarriedSumIsRejected, sum, {
