@@ -54,7 +54,7 @@ struct Artifact {
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes the state after `first` passes to `out`
   uint64_t header = 0;
-  int64_t callee_stack = 0;           // bytes below the program's rsp that belong to the pass alone
+  int64_t pass_stack = 0;             // bytes below the program's rsp that belong to the pass alone
   std::string ir;                     // optimised LLVM IR when asked for, else empty
   CompileTimes times;
 };

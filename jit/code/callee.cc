@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "jit/code/natural_loops.h"
+#include "jit/code/stack_use.h"
 
 namespace tracelift::jit {
 namespace {
@@ -238,22 +239,18 @@ void CalleeCatalogue::FindWayThrough(Callee* callee) {
   }
   const StackUse stack = FollowStack(function, way);
   callee->obstacle = stack.obstacle;
-  callee->stack_after = stack.after;
   callee->instructions = static_cast<int64_t>(function.instructions.size());
   for (size_t b = 0; b < function.blocks.size(); ++b) {
     if (!way[b]) continue;
-    callee->stack_bytes = std::max(callee->stack_bytes, stack.most[b]);
     if (goes_to_tail(function.blocks[b]) && stack.after[b] != 0) {
       callee->obstacle = "it goes on in another function with another stack pointer";
     }
     for (uint64_t target : function.blocks[b].targets) {
       const auto tail = callee->tails.find(target);
       if (tail == callee->tails.end()) continue;
-      callee->stack_bytes = std::max(callee->stack_bytes, At(tail->second).stack_bytes);
       callee->instructions += At(tail->second).instructions;
     }
     if (const auto call = callee->calls.find(static_cast<int>(b)); call != callee->calls.end()) {
-      callee->stack_bytes = std::max(callee->stack_bytes, stack.after[b] + 8 + At(call->second).stack_bytes);
       callee->instructions += At(call->second).instructions;
     }
   }

@@ -17,8 +17,6 @@ struct Callee {
   std::vector<bool> passable;        // per block: every instruction is lifted, and so is whatever it calls
   std::map<int, uint64_t> calls;     // by block that ends in a call: the function called, which can be spliced
   std::map<uint64_t, uint64_t> tails;  // by address outside the function that it jumps to: the function there, the same
-  std::vector<int64_t> stack_after;  // per passable block: bytes pushed at its end
-  int64_t stack_bytes = 0;           // most that are ever pushed, callees' own included
   int64_t instructions = 0;          // callees' own included
   RegisterSet reads;                 // registers of its caller, those that it gives back included
   std::map<uint64_t, RegisterSet> read_beyond;  // see DecodedFunction
@@ -51,14 +49,5 @@ class CalleeCatalogue {
   std::map<uint64_t, Callee> known_;
   int depth_ = 0;
 };
-
-/// Bytes that each block of `callee` leaves pushed at its end, -1 for those not reached, and the most that are pushed
-/// anywhere; an obstacle when the stack pointer cannot be followed.
-struct StackUse {
-  std::vector<int64_t> after;
-  std::vector<int64_t> most;  // per block, without what its callee takes
-  std::string obstacle;
-};
-StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& passable);
 
 }  // namespace tracelift::jit

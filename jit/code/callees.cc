@@ -35,7 +35,7 @@ class Splicer {
       } else if (out_->instructions.size() + static_cast<size_t>(callee->instructions) > kMostSplicedInstructions) {
         out_->opaque_calls[last.address] = fmt::format("with it the loop would have more than {} instructions", kMostSplicedInstructions);
       } else {
-        Enter(b, *callee, 0);
+        Enter(b, *callee);
       }
     }
   }
@@ -56,23 +56,20 @@ class Splicer {
   }
 
   /// Turns the call that ends `block` into a jump to a copy of `callee`.
-  void Enter(int block, const Callee& callee, int64_t pushed) {
+  void Enter(int block, const Callee& callee) {
     const uint64_t return_to = out_->blocks[block].targets[0];
-    constexpr int64_t kReturnAddress = 8;
-    out_->callee_stack = std::max(out_->callee_stack, pushed + kReturnAddress + callee.stack_bytes);
     bool linked = false;
     (void)catalogue_.TargetOf(LastOf(block), &linked);
     const Linkage leave = linked ? Linkage::kLeaveLinked : Linkage::kLeave;
-    const uint64_t entry = Copy(callee, block, return_to, leave, pushed + kReturnAddress);
+    const uint64_t entry = Copy(callee, block, return_to, leave);
     BasicBlock& caller = out_->blocks[block];
     caller.end_kind = BlockEnd::kEnter;
     caller.targets = {entry};
-    caller.stack_after = pushed + kReturnAddress;
     out_->instructions[caller.first + caller.count - 1].linkage = Linkage::kEnter;
   }
 
   /// Where the copy begins. It is dominated by `from` and belongs to the loops of `from`; its returns go to `return_to`.
-  uint64_t Copy(const Callee& callee, int from, uint64_t return_to, Linkage leave, int64_t pushed) {
+  uint64_t Copy(const Callee& callee, int from, uint64_t return_to, Linkage leave) {
     const DecodedFunction& code = callee.code->decoded();
     const uint64_t place = ++copies_ << kUserAddressBits;
     const int first_block = static_cast<int>(out_->blocks.size());
@@ -101,11 +98,9 @@ class Splicer {
       block.innermost_loop = block.innermost_loop < 0 ? outer : block.innermost_loop + first_loop;
       block.immediate_dominator = block.immediate_dominator < 0 ? from : block.immediate_dominator + first_block;
       block.passable = callee.passable[b];
-      block.stack_after = block.passable ? pushed + callee.stack_after[b] : 0;
       if (block.end_kind != BlockEnd::kReturn) continue;
       block.end_kind = BlockEnd::kLeave;
       block.targets = {return_to};
-      block.stack_after = pushed - 8;
       out_->instructions[block.first + block.count - 1].linkage = leave;
     }
     for (size_t loop = 0; loop < code.loops.size(); ++loop) {
@@ -125,7 +120,7 @@ class Splicer {
     for (const auto& [address, reads] : callee.read_beyond) out_->read_beyond[address | place] = reads;
     for (const auto& [block, target] : callee.calls) {
       if (!callee.passable[block]) continue;
-      Enter(first_block + block, catalogue_.At(target), out_->blocks[first_block + block].stack_after);
+      Enter(first_block + block, catalogue_.At(target));
     }
     for (const auto& [target, function] : callee.tails) {
       for (size_t b = 0; b < code.blocks.size(); ++b) {
@@ -133,7 +128,7 @@ class Splicer {
         const std::vector<uint64_t> targets = code.blocks[b].targets;
         for (size_t t = 0; t < targets.size(); ++t) {
           if (targets[t] != target) continue;
-          const uint64_t entry = Copy(catalogue_.At(function), first_block + static_cast<int>(b), return_to, leave, pushed);
+          const uint64_t entry = Copy(catalogue_.At(function), first_block + static_cast<int>(b), return_to, leave);
           out_->blocks[first_block + b].targets[t] = entry;
         }
       }

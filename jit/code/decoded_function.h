@@ -11,6 +11,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "jit/function_code.h"
@@ -100,7 +101,6 @@ struct BasicBlock {
   int immediate_dominator = -1;  // -1 for entries and unreachable blocks
   int innermost_loop = -1;       // index in loops, -1 outside
   bool passable = true;          // every instruction is lifted
-  int64_t stack_after = 0;       // bytes that copies of callees have taken from the stack at its end
 };
 
 /// A memory operand of at most 64 bytes that never changes.
@@ -120,7 +120,6 @@ struct DecodedFunction {
   // What functions outside read when control goes there, where that is known: by address of the call, or of the place that
   // a jump leads to.
   std::map<uint64_t, RegisterSet> read_beyond;
-  int64_t callee_stack = 0;  // most bytes of stack that copies of callees take, return addresses included
   std::map<uint64_t, std::string> opaque_calls;  // by address of the call: why its callee was not spliced in
 
   int BlockAt(uint64_t address) const;  // the block that begins at `address`, or -1
@@ -167,12 +166,20 @@ struct LoopFacts {
   std::vector<Slot> slots;      // memory scalars that can live in registers
   std::vector<uint64_t> exits;  // addresses outside the lifted blocks that they branch to, ascending, unique
   std::vector<bool> is_detour;       // per exit: inside the loop, but not lifted
-  std::vector<int64_t> exit_stack;   // per exit: bytes that copies of callees have taken from the stack there
+  std::vector<int64_t> exit_stack;   // per exit: bytes that are pushed there
+  int64_t pass_stack = 0;            // most bytes that a pass has pushed below rsp at the header, return addresses included
+  // By address, of instructions that run while something is pushed: how many bytes.
+  std::unordered_map<uint64_t, int64_t> pushed;
+
+  int64_t PushedAt(const Instruction& instruction) const {
+    const auto at = pushed.find(instruction.address);
+    return at == pushed.end() ? 0 : at->second;
+  }
 };
 
 /// Checks that the loop is liftable as far as control flow goes: rejects irreducible loops, calls, indirect branches,
 /// undecodable bytes, returns reached inside (a return block is an exit, not part of a natural loop), and changes of
-/// rsp; then computes the facts. `loop` must be a loop of `function`.
+/// rsp that cannot be followed or are not undone on every way round; then computes the facts. `loop` must be a loop of `function`.
 std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function, LoopId loop);
 
 /// The slot that operand `operand_index` of `instruction` (an instruction of the loop) reads or writes, or -1 when it

@@ -7,6 +7,7 @@
 #include "jit/code/decoded_function.h"
 #include "jit/code/natural_loops.h"
 #include "jit/code/slots.h"
+#include "jit/code/stack_use.h"
 
 namespace tracelift::jit {
 namespace {
@@ -86,24 +87,31 @@ std::optional<Rejection> CheckControlFlow(const DecodedFunction& function, LoopI
   return std::nullopt;
 }
 
-/// By address, with the bytes pushed there.
-std::map<uint64_t, int64_t> ExitsOf(const DecodedFunction& function, std::span<const int> blocks) {
+/// By address, with the bytes pushed there. Rejected when these differ by the way taken.
+std::expected<std::map<uint64_t, int64_t>, Rejection> ExitsOf(const DecodedFunction& function, std::span<const int> blocks,
+                                                              const LoopStack& stack) {
   std::map<uint64_t, int64_t> exits;
   for (int b : blocks) {
     for (uint64_t target : function.blocks[b].targets) {
       const int to = function.BlockAt(target);
       if (to >= 0 && std::find(blocks.begin(), blocks.end(), to) != blocks.end()) continue;
-      exits[target] = function.blocks[b].stack_after;
+      const auto [exit, is_new] = exits.try_emplace(target, stack.after[b]);
+      if (!is_new && exit->second != stack.after[b]) {
+        Rejection rejection = Reject(RejectionReason::kStackPointerChanges, LastOf(function, function.blocks[b]));
+        rejection.detail += ": what is pushed where the loop is left depends on the way taken";
+        return std::unexpected(std::move(rejection));
+      }
     }
   }
   return exits;
 }
 
-/// What `instruction` changes of the loop's own registers. A callee gives back those that the ABI tells it to keep
-/// (lifted code checks that), whatever it does with them meanwhile.
+/// What `instruction` changes of the loop's own registers. rsp comes back on every way round (FollowLoopStack). A callee
+/// gives back those that the ABI tells it to keep (lifted code checks that), whatever it does with them meanwhile.
 RegisterSet ClobberedBy(const Instruction& instruction, RegisterSet writes) {
+  writes.RemoveGpr(kRsp);
   if (!IsInCopy(instruction.address)) return instruction.linkage == Linkage::kNone ? writes : RegisterSet();
-  for (int gpr : {kRbx, kRsp, kRbp, kR12, kR13, kR14, kR15}) writes.RemoveGpr(gpr);
+  for (int gpr : {kRbx, kRbp, kR12, kR13, kR14, kR15}) writes.RemoveGpr(gpr);
   return writes;
 }
 
@@ -170,25 +178,30 @@ std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function,
       if (writes == RegisterSet::All()) {  // system calls and the like
         return std::unexpected(Reject(RejectionReason::kUnsupportedInstruction, instruction));
       }
-      if (writes.HasGpr(kRsp) && !IsInCopy(instruction.address) && instruction.linkage == Linkage::kNone) {
-        return std::unexpected(Reject(RejectionReason::kStackPointerChanges, instruction));
-      }
       facts.written = facts.written | writes;
       facts.clobbered = facts.clobbered | ClobberedBy(instruction, writes);
     }
+  }
+  LoopStack stack = FollowLoopStack(function, blocks);
+  if (stack.obstacle.has_value()) return std::unexpected(std::move(*stack.obstacle));
+  facts.pass_stack = stack.most;
+  for (size_t i = 0; i < function.instructions.size(); ++i) {
+    if (stack.before[i] != 0) facts.pushed[function.instructions[i].address] = stack.before[i];
   }
   const Lost lost = LostAtEnd(function, blocks);
   facts.live_at_header = function.live_in[blocks[0]] - lost.always;
   facts.comparable_at_header = facts.live_at_header - lost.sometimes;
   const LoopInfo& info = function.loops[static_cast<size_t>(loop)];
-  for (const auto& [exit, pushed] : ExitsOf(function, blocks)) {
+  const auto exits = ExitsOf(function, blocks, stack);
+  if (!exits) return std::unexpected(exits.error());
+  for (const auto& [exit, pushed] : *exits) {
     facts.exits.push_back(exit);
     facts.exit_stack.push_back(pushed);
     const bool inside = std::any_of(info.blocks.begin(), info.blocks.end(),
                                     [&](const AddressRange& range) { return range.Contains(exit); });
     facts.is_detour.push_back(inside || IsInCopy(exit));
   }
-  facts.slots = FindSlots(function, blocks, facts.clobbered);
+  facts.slots = FindSlots(function, blocks, facts);
   return facts;
 }
 

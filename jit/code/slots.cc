@@ -48,7 +48,7 @@ bool IsIrregular(const Instruction& instruction, const ZydisDecodedOperand& oper
 }
 
 /// nullopt when the address has more parts than one 64-bit register and a constant.
-std::optional<FixedOperand> FixedOperandOf(const Instruction& instruction, int operand_index) {
+std::optional<FixedOperand> FixedOperandOf(const LoopFacts& facts, const Instruction& instruction, int operand_index) {
   const ZydisDecodedInstruction& info = instruction.info;
   if (!instruction.valid || operand_index < 0 || operand_index >= info.operand_count) return std::nullopt;
   const ZydisDecodedOperand& operand = instruction.operands[operand_index];
@@ -57,8 +57,11 @@ std::optional<FixedOperand> FixedOperandOf(const Instruction& instruction, int o
   if (mem.index != ZYDIS_REGISTER_NONE) return std::nullopt;
   if (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS) return std::nullopt;
   if (instruction.constant >= 0 || instruction.linkage != Linkage::kNone) return std::nullopt;
-  // In a callee a register has what the callee put there; on its stack nothing is the loop's.
-  if (IsInCopy(instruction.address) && mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE) return std::nullopt;
+  const bool on_stack = mem.base == ZYDIS_REGISTER_RSP;
+  if (on_stack && operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) return std::nullopt;  // what push and pop move
+  // In a callee a register has what the callee put there.
+  const bool in_copy = IsInCopy(instruction.address);
+  if (in_copy && !on_stack && mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE) return std::nullopt;
 
   FixedOperand result;
   result.where.displacement = mem.disp.value;
@@ -67,6 +70,11 @@ std::optional<FixedOperand> FixedOperandOf(const Instruction& instruction, int o
   } else if (mem.base != ZYDIS_REGISTER_NONE) {
     if (ZydisRegisterGetClass(mem.base) != ZYDIS_REGCLASS_GPR64) return std::nullopt;
     result.where.base = ZydisRegisterGetId(mem.base);
+  }
+  if (on_stack) {
+    const int64_t pushed = facts.PushedAt(instruction);
+    result.where.displacement -= pushed;
+    if ((pushed > 0 || in_copy) && result.where.displacement < 0) return std::nullopt;
   }
   // A width beyond 255 bytes only has to overlap its neighbours and be refused as a slot.
   const int bytes = std::min<int>(operand.size / 8, 255);
@@ -106,15 +114,15 @@ int Worth(const Slot& slot) { return slot.read && slot.written ? 2 : slot.writte
 
 }  // namespace
 
-std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int> blocks, RegisterSet written) {
+std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int> blocks, const LoopFacts& facts) {
   std::vector<FixedOperand> places;
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
       for (int operand = 0; operand < instruction.info.operand_count; ++operand) {
-        const std::optional<FixedOperand> found = FixedOperandOf(instruction, operand);
-        if (!found.has_value() || (found->where.base >= 0 && written.HasGpr(found->where.base))) continue;
+        const std::optional<FixedOperand> found = FixedOperandOf(facts, instruction, operand);
+        if (!found.has_value() || (found->where.base >= 0 && facts.clobbered.HasGpr(found->where.base))) continue;
         places.push_back(*found);
       }
     }
@@ -149,7 +157,7 @@ std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int
 }
 
 int SlotIndexOf(const LoopFacts& facts, const Instruction& instruction, int operand_index) {
-  const std::optional<FixedOperand> place = FixedOperandOf(instruction, operand_index);
+  const std::optional<FixedOperand> place = FixedOperandOf(facts, instruction, operand_index);
   if (!place.has_value()) return -1;
   const auto slot = std::find_if(facts.slots.begin(), facts.slots.end(), [&](const Slot& candidate) {
     if (candidate.base != place->where.base) return false;
@@ -159,8 +167,9 @@ int SlotIndexOf(const LoopFacts& facts, const Instruction& instruction, int oper
   return slot == facts.slots.end() ? -1 : static_cast<int>(slot - facts.slots.begin());
 }
 
-int OffsetInSlot(const Slot& slot, const Instruction& instruction, int operand_index) {
-  return static_cast<int>(Distance(slot, FixedOperandOf(instruction, operand_index)->where));
+int OffsetInSlot(const LoopFacts& facts, int slot, const Instruction& instruction, int operand_index) {
+  const Slot& area = facts.slots[static_cast<size_t>(slot)];
+  return static_cast<int>(Distance(area, FixedOperandOf(facts, instruction, operand_index)->where));
 }
 
 }  // namespace tracelift::jit

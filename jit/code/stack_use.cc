@@ -1,6 +1,6 @@
-// How far a function moves the stack pointer: a forward data flow over two offsets, of rsp and of rbp as frame pointer.
+// A forward data flow over two offsets, of rsp and of rbp as frame pointer.
 //
-// Also, which registers hold addresses of its stack. A function that keeps an array there, read at places that only its
+// Of a function also, which registers hold addresses of its stack. A function that keeps an array there, read at places that only its
 // data or its loop counters tell, is not followed: nobody could say whether it reads what it has written.
 
 #include <fmt/format.h>
@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <optional>
 
-#include "jit/code/callee.h"
+#include "jit/code/stack_use.h"
 
 namespace tracelift::jit {
 namespace {
 
-/// Bytes below the function's first stack pointer, which points to its return address. rbp: only while it is a frame
-/// pointer.
+/// Bytes below the first stack pointer: the function's, which points to its return address, or that at a loop's header.
+/// rbp: only while it is a frame pointer.
 struct Offsets {
   int64_t rsp = 0;
   std::optional<int64_t> rbp;
@@ -24,6 +24,7 @@ struct Offsets {
 };
 
 constexpr int64_t kMostStack = 16 << 10;
+constexpr int64_t kReturnAddress = 8;
 
 bool IsRegister(const ZydisDecodedOperand& operand, ZydisRegister reg) {
   return operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.reg.value == reg;
@@ -142,7 +143,7 @@ void FollowPointers(const Instruction& instruction, Offsets* at) {
 
 StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& passable) {
   const size_t count = function.blocks.size();
-  StackUse use{std::vector<int64_t>(count, -1), std::vector<int64_t>(count, 0), ""};
+  StackUse use{std::vector<int64_t>(count, -1), ""};
   std::vector<std::optional<Offsets>> before(count);
   std::vector<int> pending;
   const auto arrive = [&](int block, const Offsets& at) {
@@ -176,14 +177,111 @@ StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& p
       if (!followed || at.rsp < 0 || at.rsp > kMostStack) {
         use.obstacle = fmt::format("its stack pointer is lost at {:#x}, {}", instruction.address, Disassemble(instruction));
       }
-      const bool calls = instruction.info.mnemonic == ZYDIS_MNEMONIC_CALL;
-      use.most[b] = std::max(use.most[b], at.rsp + (calls ? 8 : 0));
     }
     use.after[b] = at.rsp;
     if (block.end_kind == BlockEnd::kReturn && at.rsp != 0 && use.obstacle.empty()) use.obstacle = "it returns with another stack pointer";
     for (int successor : block.successors) arrive(successor, at);
   }
   return use;
+}
+
+namespace {
+
+bool IsOwnMove(const Instruction& instruction) {
+  return !IsInCopy(instruction.address) && instruction.linkage == Linkage::kNone && UseOf(instruction).writes.HasGpr(kRsp);
+}
+
+Rejection LostAt(const Instruction& instruction, const std::string& why) {
+  return {RejectionReason::kStackPointerChanges, OriginalAddress(instruction.address), Disassemble(instruction) + why};
+}
+
+/// The first instruction of the loop itself that moves rsp; null when only calls do.
+const Instruction* FirstOwnMove(const DecodedFunction& function, std::span<const int> blocks) {
+  const Instruction* first = nullptr;
+  for (int b : blocks) {
+    for (const Instruction& instruction : std::span(function.instructions).subspan(function.blocks[b].first, function.blocks[b].count)) {
+      if (IsOwnMove(instruction) && (first == nullptr || instruction.address < first->address)) first = &instruction;
+    }
+  }
+  return first;
+}
+
+/// An operand of the function below its stack pointer: a pass that pushes overwrites what may be there, and what it left
+/// there may be read after the loop.
+const Instruction* FirstBelowStack(const DecodedFunction& function) {
+  for (const Instruction& instruction : function.instructions) {
+    if (!instruction.valid || IsInCopy(instruction.address)) continue;
+    if (instruction.info.mnemonic == ZYDIS_MNEMONIC_LEA && IsRegister(instruction.operands[0], ZYDIS_REGISTER_RSP)) continue;
+    const auto is_below = [](const ZydisDecodedOperand& operand) {
+      return operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RSP &&
+             operand.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT && operand.mem.disp.value < 0 &&
+             operand.mem.index == ZYDIS_REGISTER_NONE;
+    };
+    if (std::any_of(instruction.operands, instruction.operands + instruction.info.operand_count_visible, is_below)) return &instruction;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+LoopStack FollowLoopStack(const DecodedFunction& function, std::span<const int> blocks) {
+  LoopStack stack{std::vector<int64_t>(function.instructions.size(), 0), std::vector<int64_t>(function.blocks.size(), 0), 0, {}};
+  const Instruction* own_move = FirstOwnMove(function, blocks);
+  if (own_move != nullptr) {
+    if (const Instruction* below = FirstBelowStack(function)) {
+      stack.obstacle = LostAt(*own_move, fmt::format(", in a function that keeps data below its stack pointer ({})", Disassemble(*below)));
+      return stack;
+    }
+  }
+  std::vector<bool> inside(function.blocks.size(), false);
+  for (int b : blocks) inside[b] = true;
+  std::vector<std::optional<Offsets>> before(function.blocks.size());
+  std::vector<int> pending;
+  const auto arrive = [&](int from, int block, const Offsets& at) {
+    if (!inside[block]) return;
+    std::optional<Offsets>& known = before[block];
+    Offsets met = known.value_or(at);
+    if (met.rsp != at.rsp) {
+      const BasicBlock& source = function.blocks[from];
+      const Instruction& last = function.instructions[source.first + source.count - 1];
+      stack.obstacle = LostAt(own_move != nullptr ? *own_move : last,
+                              block == blocks[0] ? ": not undone on every way round"
+                                                 : fmt::format(": not the same on every way to {:#x}", function.blocks[block].begin));
+      return;
+    }
+    if (met.rbp != at.rbp) met.rbp.reset();
+    if (known == met) return;
+    known = met;
+    pending.push_back(block);
+  };
+  before[blocks[0]] = Offsets();
+  pending.push_back(blocks[0]);
+  while (!pending.empty() && !stack.obstacle.has_value()) {
+    const int b = pending.back();
+    pending.pop_back();
+    const BasicBlock& block = function.blocks[b];
+    Offsets at = *before[b];
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      const Instruction& instruction = function.instructions[i];
+      stack.before[i] = at.rsp;
+      bool followed = true;
+      switch (instruction.linkage) {
+        case Linkage::kNone: followed = Step(instruction, &at); break;
+        case Linkage::kEnter: at.rsp += kReturnAddress; break;
+        case Linkage::kLeave:
+        case Linkage::kLeaveLinked: at.rsp -= kReturnAddress; break;
+      }
+      const bool is_far = at.rsp > kMostStack && IsOwnMove(instruction);
+      if (!followed || at.rsp < 0 || is_far) {
+        stack.obstacle = LostAt(instruction, !followed ? "" : is_far ? ": too far" : ": above where it was at the loop's begin");
+        return stack;
+      }
+      stack.most = std::max(stack.most, at.rsp);
+    }
+    stack.after[b] = at.rsp;
+    for (int successor : block.successors) arrive(b, successor, at);
+  }
+  return stack;
 }
 
 }  // namespace tracelift::jit

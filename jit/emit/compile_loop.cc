@@ -160,8 +160,8 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   MachineState seen = observed;
   constexpr int kRounds = 5;  // a branch decided may make a register constant, which decides another
   SimplifyForAnalysis(chunk, analyses);
-  if (code.callee_stack > 0) {
-    PromoteCalleeFrame(chunk, code.callee_stack, analyses);
+  if (facts.pass_stack > 0) {
+    PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
     SimplifyForAnalysis(chunk, analyses);
   }
   auto result = AnalyseAsIs(chunk, analyses, code, reader, facts);
@@ -206,7 +206,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.live_at_header = facts->live_at_header;
   artifact.comparable_at_header = facts->comparable_at_header;
   artifact.written = facts->written;
-  artifact.callee_stack = code.callee_stack;
+  artifact.pass_stack = facts->pass_stack;
   artifact.symbol = fmt::format("tl_{:x}_{}", facts->header, serial++);
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.

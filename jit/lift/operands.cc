@@ -339,7 +339,7 @@ llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {
     return ir_.CreateBitCast(ir_.getInt(value.extractBits(bits, static_cast<unsigned>(bit))), type);
   }
   const int slot = SlotIndexOf(facts_, *at_, index);
-  if (slot >= 0) return ReadPlace(SlotPlace(slot), 8 * OffsetInSlot(facts_.slots[slot], *at_, index) + bit, type);
+  if (slot >= 0) return ReadPlace(SlotPlace(slot), 8 * OffsetInSlot(facts_, slot, *at_, index) + bit, type);
   Value* address = Address(index);
   if (bit != 0) address = ir_.CreateAdd(address, ir_.getInt64(bit / 8));
   return ir_.CreateAlignedLoad(type, ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address), llvm::Align(1));
@@ -347,7 +347,7 @@ llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {
 
 void Translator::StoreAt(int index, int bit, Value* value) {
   const int slot = SlotIndexOf(facts_, *at_, index);
-  if (slot >= 0) return WritePlace(SlotPlace(slot), 8 * OffsetInSlot(facts_.slots[slot], *at_, index) + bit, value);
+  if (slot >= 0) return WritePlace(SlotPlace(slot), 8 * OffsetInSlot(facts_, slot, *at_, index) + bit, value);
   Value* address = Address(index);
   if (bit != 0) address = ir_.CreateAdd(address, ir_.getInt64(bit / 8));
   ir_.CreateAlignedStore(value, ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address), llvm::Align(1));

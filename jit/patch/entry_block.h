@@ -25,7 +25,7 @@ struct EntryBlock {
   void (*region_entry)();  // constant: the three addresses that emitted code jumps and pushes through
   void (*native_exit)();
   EntryBlock* self;
-  uint64_t callee_stack;  // constant: bytes that the clone's callees use below the program's rsp
+  uint64_t pass_stack;  // constant: bytes that the clone and its callees push below the program's rsp
   int64_t passes_left;  // arrivals at the header until the clone pauses
   uint64_t borrowed;    // the program's value of the register that counts them
   uint64_t scratch;
@@ -41,11 +41,11 @@ static_assert(offsetof(EntryBlock, cookie) == 8 && offsetof(EntryBlock, xsave_by
 static_assert(offsetof(EntryBlock, xsave_mask) == 24 && offsetof(EntryBlock, has_avx) == 32);
 static_assert(offsetof(EntryBlock, native_rsp) == 40 && offsetof(EntryBlock, frames) == 48);
 static_assert(offsetof(EntryBlock, frame_capacity) == 56 && offsetof(EntryBlock, frame_bytes) == 64);
-static_assert(offsetof(EntryBlock, tails) == 72 && offsetof(EntryBlock, callee_stack) == 104);
+static_assert(offsetof(EntryBlock, tails) == 72 && offsetof(EntryBlock, pass_stack) == 104);
 static_assert(offsetof(SavedContext, rflags) == 128 && offsetof(SavedContext, xsave) == 136);
 static_assert(sizeof(SavedContext) == 144);
 
-/// Fixed by region_entry.S: from where a tail is entered up to the program's rsp, less EntryBlock::callee_stack.
+/// Fixed by region_entry.S: from where a tail is entered up to the program's rsp, less EntryBlock::pass_stack.
 inline constexpr int kRedZoneBytes = 128;
 inline constexpr int kTailToProgramRsp = 144;
 

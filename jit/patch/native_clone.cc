@@ -226,7 +226,7 @@ class CloneWriter {
       WriteMove(0x89, &block_.passes_left);
       WriteMove(0x8b, &block_.borrowed);
     }
-    MoveRsp(-kRedZoneBytes - function_.callee_stack);
+    MoveRsp(-kRedZoneBytes - facts_.pass_stack);
     writer_.RipRelative({0xff, 0x35}, AddressOf(&block_.self));         // push
     writer_.RipRelative({0xff, 0x25}, AddressOf(&block_.native_exit));  // jmp
     for (const auto& [number, label] : numbers_) {
@@ -249,7 +249,7 @@ class CloneWriter {
 
   uint64_t WriteEntry(Label to) {
     const uint64_t address = writer_.here();
-    MoveRsp(kTailToProgramRsp + function_.callee_stack);
+    MoveRsp(kTailToProgramRsp + facts_.pass_stack);
     if (counter_ >= 0) WriteMove(0x8b, &block_.passes_left);
     writer_.Jump(to);
     return address;

@@ -101,10 +101,10 @@ AddressRange JumpWindow(const PatchSite& site) {
   return {begin, begin + (uint64_t{1} << 8 * (site.written - 1))};
 }
 
-std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, LoopId loop,
+std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, const LoopFacts& facts,
                                                                   bool allow_trap) {
-  const std::vector<int> blocks = function.LiftedBlocks(loop);
-  const int loop_index = static_cast<int>(loop);
+  const std::vector<int> blocks = function.LiftedBlocks(facts.loop);
+  const int loop_index = static_cast<int>(facts.loop);
   const EveryPass every_pass(function, blocks);
   const std::vector<bool> before_inner_loops = BeforeInnerLoops(function, blocks, loop_index);
   const uint64_t header = function.blocks[blocks[0]].begin;
@@ -117,7 +117,7 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
       if (!CanRelocate(instruction) || instruction.callee != KnownCallee::kNone || instruction.jumps_by_table ||
-          instruction.linkage != Linkage::kNone) {
+          instruction.linkage != Linkage::kNone || facts.PushedAt(instruction) != 0) {
         continue;
       }
       const bool is_header = instruction.address == header;

@@ -28,10 +28,11 @@ struct PatchSite {
 ///   3. executed in every pass, five bytes or more (kTrappedJump), if traps are allowed
 ///   4., 5. as 1 and 2, but not executed in every pass
 ///   6. the header's first instruction, of any length (kTrap), if traps are allowed
-/// Never inside inner loops. Among equals the header's first instruction, which needs no native run to get there;
+/// Never inside inner loops, and never where something is pushed: our frames are counted from rsp as it is at the header.
+/// Among equals the header's first instruction, which needs no native run to get there;
 /// then the one from which the header is nearest: no inner loop on the way (a thread runs the rest of the pass with
 /// its signals blocked), late in the pass. kNoPatchSite when there is none.
-std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, LoopId loop,
+std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, const LoopFacts& facts,
                                                                   bool allow_trap);
 
 /// Where the jump at `site` can lead, given its first `site.written` bytes.

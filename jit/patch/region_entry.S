@@ -2,7 +2,7 @@
 #
 # Stack, from the program's rsp down:
 #     128  the program's red zone: never touched
-#       n  EntryBlock::callee_stack: what the loop's own callees use while the native clone runs
+#       n  EntryBlock::pass_stack: what the loop and its callees push while the native clone runs
 #       8  EntryBlock*; later the tail to go on at
 #     144  SavedContext (xsave pointer, rflags, gpr[16] with rax lowest)
 #          alignment to 64
@@ -30,7 +30,7 @@
 #define FRAME_CAPACITY    56
 #define FRAME_BYTES       64
 #define TAILS             72
-#define CALLEE_STACK      104
+#define PASS_STACK        104
 
         .section .rodata
         .balign 4
@@ -39,7 +39,7 @@ default_mxcsr:
 
         .text
 
-# Saves everything. In: rsp = program's rsp - callee_stack - 136, EntryBlock* at (%rsp). Out: rbx = SavedContext*, r12 = EntryBlock*,
+# Saves everything. In: rsp = program's rsp - pass_stack - 136, EntryBlock* at (%rsp). Out: rbx = SavedContext*, r12 = EntryBlock*,
 # rsp at the XSAVE area; flags clean, MXCSR default, no upper vector halves in use.
         .macro SAVE_CONTEXT
         pushq   $0
@@ -64,7 +64,7 @@ default_mxcsr:
         movq    %rsp, %rbx
         movq    BLOCK_OR_TAIL(%rbx), %r12
         leaq    CONTEXT_BYTES(%rbx), %rax
-        addq    CALLEE_STACK(%r12), %rax
+        addq    PASS_STACK(%r12), %rax
         movq    %rax, RSP_IN_CONTEXT(%rbx)
         subq    XSAVE_BYTES(%r12), %rsp
         andq    $-64, %rsp

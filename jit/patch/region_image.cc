@@ -96,9 +96,9 @@ struct Stub {
 
 /// All addresses are of fields of `block`. `add` and not `lock add`: a count lost between two threads only makes a
 /// region decline a little longer, and no thread ever writes the limit that it is compared with.
-Stub WriteStub(const Instruction& site, const EntryBlock& block, int64_t callee_stack, CodeWriter* writer) {
+Stub WriteStub(const Instruction& site, const EntryBlock& block, int64_t pass_stack, CodeWriter* writer) {
   const auto address = [](const auto& field) { return reinterpret_cast<uint64_t>(&field); };
-  const int64_t below = kRedZoneBytes + callee_stack;
+  const int64_t below = kRedZoneBytes + pass_stack;
   Stub stub;
   stub.entry = writer->here();
   stub.displaced = writer->NewLabel();
@@ -128,7 +128,7 @@ Stub WriteStub(const Instruction& site, const EntryBlock& block, int64_t callee_
   return stub;
 }
 
-/// `above`: bytes of callees' stack that stay unused where it leads.
+/// `above`: bytes of the pass's stack that stay unused where it leads.
 uint64_t WriteTail(Label to, int64_t above, CodeWriter* writer) {
   const uint64_t address = writer->here();
   MoveRsp(kTailToProgramRsp + above, writer);
@@ -188,7 +188,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
     return std::unexpected(
         Rejection{RejectionReason::kUnsupportedInstruction, instruction->address, Disassemble(*instruction)});
   }
-  const auto sites = ChoosePatchSites(function, loop, allow_trap);
+  const auto sites = ChoosePatchSites(function, *facts, allow_trap);
   if (!sites) return std::unexpected(sites.error());
   uint8_t* landing_pad = nullptr;
   const PatchSite* const site = FirstReachable(*sites, memory, &landing_pad);
@@ -212,15 +212,15 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
   auto* const tails = reinterpret_cast<uint64_t*>(impl.block + 1);
 
   CodeWriter writer(reinterpret_cast<uint64_t>(code));
-  const Stub stub = WriteStub(*site->instruction, *impl.block, function.callee_stack, &writer);
+  const Stub stub = WriteStub(*site->instruction, *impl.block, facts->pass_stack, &writer);
   impl.stub = stub.entry;
   impl.code = {reinterpret_cast<uint64_t>(code), reinterpret_cast<uint64_t>(code) + code_bytes};
   impl.patch = PatchBytes(*site, landing_pad != nullptr ? reinterpret_cast<uint64_t>(landing_pad) : stub.entry);
   // Tails in the order of ResumeAt. The site itself must not be jumped to: that would lead here again at once.
-  tails[kDecline] = WriteTail(stub.displaced, function.callee_stack, &writer);
-  tails[kHeader] = WriteTail(image->site_is_header() ? stub.displaced : writer.LabelOf(impl.header), function.callee_stack, &writer);
+  tails[kDecline] = WriteTail(stub.displaced, facts->pass_stack, &writer);
+  tails[kHeader] = WriteTail(image->site_is_header() ? stub.displaced : writer.LabelOf(impl.header), facts->pass_stack, &writer);
   for (size_t i = 0; i < impl.exits.size(); ++i) {
-    const int64_t above = function.callee_stack - facts->exit_stack[i];
+    const int64_t above = facts->pass_stack - facts->exit_stack[i];
     tails[kExit + i] = IsInCopy(facts->exits[i]) ? WriteFarTail(impl.exits[i], above, &writer)
                                                  : WriteTail(writer.LabelOf(impl.exits[i]), above, &writer);
   }
@@ -242,7 +242,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
                  .region_entry = &tl_region_entry,
                  .native_exit = &tl_native_exit,
                  .self = impl.block,
-                 .callee_stack = static_cast<uint64_t>(function.callee_stack),
+                 .pass_stack = static_cast<uint64_t>(facts->pass_stack),
                  .passes_left = 0,
                  .borrowed = 0,
                  .scratch = 0,

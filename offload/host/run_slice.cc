@@ -41,7 +41,7 @@ bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
   }
   range_count_ = jit::CollectRanges(region_.footprint, ranges_);
   // Our own frames lie below the red zone of the program's stack. Where callees use the stack, it is theirs from the top.
-  const uint64_t stack_top = state_.gpr[jit::kRsp] - (variant.artifact.callee_stack > 0 ? 0 : 128);
+  const uint64_t stack_top = state_.gpr[jit::kRsp] - (variant.artifact.pass_stack > 0 ? 0 : 128);
   const uint64_t stack_low = reinterpret_cast<uint64_t>(__builtin_frame_address(0)) - 65536;
   for (size_t i = 0; i < range_count_; ++i) {
     if (ranges_[i].begin < stack_top && ranges_[i].end > stack_low) {

@@ -87,6 +87,28 @@ void KERNEL(call_array)(int* out, const int* in, size_t n) {
   for (size_t i = 0; i + 16 <= n; ++i) out[i] = smallest_of(in + i, 16);
 }
 
+// As Fortran calls: by reference, most arguments on the stack.
+OWN void by_reference(const double* a, const double* b, const int* n, const double* c, const double* d, const int* k,
+                      const double* x, const double* y, const double* z, double* out) {
+  *out = (*a * *c - *b * *d) * *n + (*x - *y * *z) * *k;
+}
+void KERNEL(call_by_reference)(double* out, const double* in, size_t n) {
+  const double c = 0.75, s = 0.5;
+  const int two = 2, three = 3;
+  for (size_t i = 0; i + 3 < n; ++i) by_reference(in + i, in + i + 1, &two, &c, &s, &three, in + i + 2, &s, in + i + 3, out + i);
+}
+
+OWN double of_many(int a, int b, int c, int d, int e, int f, int g, int h, double x, long i, double y) {
+  return (a - b) * x + (c ^ d) * y + (e + f * g) + (h - (double)i) * x;
+}
+void KERNEL(call_of_many)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i + 1 < n; ++i) {
+    const int k = (int)i;
+    const double inside = of_many(k, 3, k >> 2, 17, k & 7, 5, k - 9, (int)in[i], in[i + 1], k * 3L, in[i]);
+    out[i] = inside + (in[i] > 0 ? of_many(1, k, 2, k, 3, k, 4, k, in[i], 5, 0.5) : in[i]);
+  }
+}
+
 #define LIBM(name) \
   void KERNEL(call_##name)(double* out, const double* in, size_t n) { for (size_t i = 0; i < n; ++i) out[i] = name(in[i]); }
 LIBM(exp)

@@ -24,6 +24,8 @@
   void call_through_variable_##LEVEL(double*, const double*, size_t);                   \
   void call_stub_##LEVEL(double*, const double*, size_t);                               \
   void call_array_##LEVEL(int*, const int*, size_t);                                    \
+  void call_by_reference_##LEVEL(double*, const double*, size_t);                       \
+  void call_of_many_##LEVEL(double*, const double*, size_t);                            \
   void call_exp_##LEVEL(double*, const double*, size_t);                                \
   void call_log_##LEVEL(double*, const double*, size_t);                                \
   void call_sin_##LEVEL(double*, const double*, size_t);                                \
@@ -48,6 +50,13 @@ void loop_stack_holds_exceptions(double*, const double*, size_t);
 void loop_stack_reads_exceptions(double*, const double*, size_t);
 void loop_stack_uninitialised(double*, const double*, size_t);
 void loop_stack_garbage(double*, const double*, size_t);
+void pushes_values(double*, const double*, size_t);
+void counts_in_the_frame(double*, const double*, size_t);
+void pushes_on_one_way(double*, const double*, size_t);
+void leaves_while_pushed(double*, const double*, size_t);
+void calls_while_pushed(double*, const double*, size_t);
+void pushes_arguments(double*, const double*, size_t);
+void stores_arguments(double*, const double*, size_t);
 volatile int call_errors = 0;
 static void CountError(double x) { call_errors = call_errors + (x > 0 ? 1 : 2); }
 void (*volatile call_on_error)(double) = &CountError;
@@ -104,6 +113,8 @@ AT_BOTH(int, collatz)
 AT_BOTH(double, nested)
 AT_BOTH(double, tail)
 AT_BOTH(double, checked)
+AT_BOTH(double, by_reference)
+AT_BOTH(double, of_many)
 AT_BOTH(double, exp)
 AT_BOTH(double, sin)
 AT_BOTH(double, cos)
@@ -149,6 +160,27 @@ TEST(CalleeStack, ReadsThatDoNotMatter) { ExpectSame<double>(loop_stack_uninitia
 TEST(CalleeStack, HoldsExceptionFlags) { ExpectSame<double>(loop_stack_holds_exceptions, Random<double>(kMany)); }
 TEST(CalleeStack, OtherRoundingRunsNatively) {
   ExpectSame<double>(loop_stack_other_rounding, Random<double>(kMany), /*accelerated=*/false);
+}
+
+// Loops that push and pop themselves (stack_loops.S).
+TEST(StackLoop, PushesValues) { ExpectSame<double>(pushes_values, Random<double>(kMany)); }
+TEST(StackLoop, CountsInTheFrame) { ExpectSame<double>(counts_in_the_frame, Random<double>(kMany)); }
+TEST(StackLoop, PushesOnOneWay) { ExpectSame<double>(pushes_on_one_way, Random<double>(kMany)); }
+TEST(StackLoop, LeavesWhilePushed) { ExpectSame<double>(leaves_while_pushed, Random<double>(kMany)); }
+TEST(StackLoop, PushesArguments) { ExpectSame<double>(pushes_arguments, Random<double>(kMany)); }
+TEST(StackLoop, StoresArguments) { ExpectSame<double>(stores_arguments, Random<double>(kMany)); }
+
+TEST(StackLoop, CallsWhilePushedRunNatively) {
+  std::vector<double> in = Random<double>(10 * kMany);
+  for (size_t i = in.size() / 2; i < in.size(); i += 700'000) in[i] = 1e308;
+  call_errors = 0;
+  std::vector<double> out(in.size());
+  calls_while_pushed(out.data(), in.data(), in.size());
+  const int errors = call_errors;
+  ASSERT_GT(errors, 0);
+  call_errors = 0;
+  ExpectSame<double>(calls_while_pushed, in);
+  EXPECT_EQ(call_errors, 5 * errors);
 }
 
 void ExpectUnknown(void (*kernel)(double*, const double*, size_t)) {

@@ -67,7 +67,7 @@ TEST(Callees, BecomeBlocksOfTheLoop) {
   const Spliced spliced = SPLICED(leaf);
   ASSERT_TRUE(spliced.facts) << spliced.why();
   EXPECT_EQ(CopiesIn(spliced.function()), 1);
-  EXPECT_EQ(spliced.function().callee_stack, 8);  // the return address
+  EXPECT_EQ(spliced.facts->pass_stack, 8);  // the return address
   EXPECT_FALSE(spliced.facts->clobbered.HasGpr(kRsp));
   EXPECT_TRUE(spliced.facts->written.HasGpr(kRsp));
   EXPECT_TRUE(spliced.function().opaque_calls.empty());
@@ -77,7 +77,7 @@ TEST(Callees, BringTheirOwnCalleesAndGiveBackWhatTheAbiAsks) {
   const Spliced spliced = SPLICED(framed);
   ASSERT_TRUE(spliced.facts) << spliced.why();
   EXPECT_EQ(CopiesIn(spliced.function()), 2);
-  EXPECT_EQ(spliced.function().callee_stack, 8 + 8 + 32 + 8);
+  EXPECT_EQ(spliced.facts->pass_stack, 8 + 8 + 32 + 8);
   EXPECT_TRUE(spliced.facts->clobbered.HasGpr(kRbx));  // the loop's own counter
 }
 

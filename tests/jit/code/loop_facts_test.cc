@@ -31,6 +31,34 @@ TL_LABEL(push_in_loop);
 TL_LABEL(push_in_loop_top);
 TL_LABEL(push_in_loop_push);
 TL_LABEL(push_in_loop_end);
+TL_LABEL(balanced_pushes);
+TL_LABEL(balanced_pushes_top);
+TL_LABEL(balanced_pushes_end);
+TL_LABEL(frame_in_loop);
+TL_LABEL(frame_in_loop_top);
+TL_LABEL(frame_in_loop_end);
+TL_LABEL(one_way_pushed);
+TL_LABEL(one_way_pushed_top);
+TL_LABEL(one_way_pushed_end);
+TL_LABEL(popped_first);
+TL_LABEL(popped_first_top);
+TL_LABEL(popped_first_end);
+TL_LABEL(aligned_stack);
+TL_LABEL(aligned_stack_top);
+TL_LABEL(aligned_stack_end);
+TL_LABEL(alloca_in_loop);
+TL_LABEL(alloca_in_loop_top);
+TL_LABEL(alloca_in_loop_end);
+TL_LABEL(outer_frame);
+TL_LABEL(outer_frame_top);
+TL_LABEL(outer_frame_end);
+TL_LABEL(left_at_two_depths);
+TL_LABEL(left_at_two_depths_top);
+TL_LABEL(left_at_two_depths_end);
+TL_LABEL(below_the_stack);
+TL_LABEL(below_the_stack_top);
+TL_LABEL(below_the_stack_end);
+TL_LABEL(balanced_pushes_out);
 TL_LABEL(syscall_in_loop);
 TL_LABEL(syscall_in_loop_top);
 TL_LABEL(syscall_in_loop_end);
@@ -64,7 +92,7 @@ std::string Text(const Slot& slot) {
 TEST(AnalyseLoop, NamesWhatStopsALoop) {
   EXPECT_EQ(Verdict(*TL_DECODE(nested), nested_outer), "accepted");
   EXPECT_EQ(Verdict(*TL_DECODE(call_in_loop), call_in_loop_top).substr(0, 17), "CallInLoop 'call ");
-  EXPECT_EQ(Verdict(*TL_DECODE(push_in_loop), push_in_loop_top), "StackPointerChanges 'push rcx'");
+  EXPECT_EQ(Verdict(*TL_DECODE(push_in_loop), push_in_loop_top), "StackPointerChanges 'push rcx: not undone on every way round'");
   EXPECT_EQ(Verdict(*TL_DECODE(jump_table), jump_table_top), "IndirectBranch 'jmp qword ptr [r8+rax*8]'");
   EXPECT_EQ(Verdict(*TL_DECODE(jump_table), jump_table_inner), "accepted");
   EXPECT_EQ(Verdict(*TL_DECODE(irreducible), irreducible_outer), "IrreducibleLoop 'test edi, edi'");
@@ -73,6 +101,33 @@ TEST(AnalyseLoop, NamesWhatStopsALoop) {
   const std::string cycle = Verdict(*TL_DECODE(irreducible), irreducible_a);
   EXPECT_EQ(cycle == "no such loop" ? Verdict(*TL_DECODE(irreducible), irreducible_b) : cycle, "accepted");
   EXPECT_EQ(Verdict(*TL_DECODE(syscall_in_loop), syscall_in_loop_top), "UnsupportedInstruction 'syscall'");
+}
+
+TEST(AnalyseLoop, FollowsTheStackPointer) {
+  EXPECT_EQ(Verdict(*TL_DECODE(frame_in_loop), frame_in_loop_top), "accepted");
+  const auto function = TL_DECODE(balanced_pushes);
+  const LoopFacts facts = FactsOf(*function, balanced_pushes_top);
+  EXPECT_EQ(facts.pass_stack, 32);
+  EXPECT_FALSE(facts.clobbered.HasGpr(kRsp));
+  ASSERT_EQ(facts.exits.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(facts.exit_stack[i], facts.exits[i] == Address(balanced_pushes_out) ? 32 : 0);
+  ASSERT_EQ(facts.slots.size(), 1u);  // what is pushed is none
+  EXPECT_EQ(Text(facts.slots[0]), "rsp+8 4 rw");
+}
+
+TEST(AnalyseLoop, SaysWhyTheStackPointerIsLost) {
+  const auto why = [](const std::string& verdict) {
+    EXPECT_TRUE(verdict.starts_with("StackPointerChanges '")) << verdict;
+    return verdict.substr(verdict.find('\'') + 1, verdict.rfind('\'') - verdict.find('\'') - 1);
+  };
+  EXPECT_EQ(why(Verdict(*TL_DECODE(one_way_pushed), one_way_pushed_top)).substr(0, 34), "push rcx: not the same on every wa");
+  EXPECT_EQ(why(Verdict(*TL_DECODE(popped_first), popped_first_top)), "pop rcx: above where it was at the loop's begin");
+  EXPECT_EQ(why(Verdict(*TL_DECODE(aligned_stack), aligned_stack_top)), "and rsp, 0xffffffffffffffe0");
+  EXPECT_EQ(why(Verdict(*TL_DECODE(alloca_in_loop), alloca_in_loop_top)), "sub rsp, rax");
+  EXPECT_EQ(why(Verdict(*TL_DECODE(outer_frame), outer_frame_top)), "lea rsp, [rbp-0x28]");
+  EXPECT_NE(why(Verdict(*TL_DECODE(left_at_two_depths), left_at_two_depths_top)).find("depends on the way taken"), std::string::npos);
+  EXPECT_EQ(why(Verdict(*TL_DECODE(below_the_stack), below_the_stack_top)),
+            "push rcx, in a function that keeps data below its stack pointer (mov rax, qword ptr [rsp-0x8])");
 }
 
 TEST(AnalyseLoop, GivesTheAddressOfWhatStopsIt) {
@@ -121,7 +176,7 @@ TEST(Slots, CoverAccessesThatOverlap) {
   for (const Instruction& instruction : function->decoded().instructions) {
     for (int i = 0; i < instruction.info.operand_count; ++i) {
       const int slot = SlotIndexOf(facts, instruction, i);
-      if (slot >= 0) offsets += fmt::format("{}+{} ", slot, OffsetInSlot(facts.slots[slot], instruction, i));
+      if (slot >= 0) offsets += fmt::format("{}+{} ", slot, OffsetInSlot(facts, slot, instruction, i));
     }
   }
   EXPECT_EQ(offsets, "2+0 2+4 1+48 1+44 1+63 1+0 1+16 0+0 0+1 ");

@@ -132,6 +132,108 @@ AT push_in_loop_push
   ret
 AT push_in_loop_end
 
+# Two ways with the same depth; left at two depths. The counter is at rsp+8 at the header.
+AT balanced_pushes
+AT balanced_pushes_top
+  push rcx
+  sub rsp, 24
+  add dword ptr [rsp + 40], 1
+  je balanced_pushes_out
+  mov rax, [rsp + 24]
+  lea rsp, [rsp + 24]
+  pop rcx
+  cmp [rsp + 8], edi
+  jne balanced_pushes_top
+  ret
+AT balanced_pushes_out
+  add rsp, 32
+  ret
+AT balanced_pushes_end
+
+AT frame_in_loop
+AT frame_in_loop_top
+  push rbp
+  mov rbp, rsp
+  sub rsp, 64
+  mov [rbp - 8], rax
+  leave
+  sub rdi, 1
+  jne frame_in_loop_top
+  ret
+AT frame_in_loop_end
+
+AT one_way_pushed
+AT one_way_pushed_top
+  test eax, eax
+  je one_way_pushed_join
+  push rcx
+AT one_way_pushed_join
+  sub rdi, 1
+  jne one_way_pushed_top
+  ret
+AT one_way_pushed_end
+
+AT popped_first
+AT popped_first_top
+  pop rcx
+  push rcx
+  sub rdi, 1
+  jne popped_first_top
+  ret
+AT popped_first_end
+
+AT aligned_stack
+AT aligned_stack_top
+  mov rbp, rsp
+  and rsp, -32
+  mov rsp, rbp
+  sub rdi, 1
+  jne aligned_stack_top
+  ret
+AT aligned_stack_end
+
+AT alloca_in_loop
+AT alloca_in_loop_top
+  mov rbp, rsp
+  sub rsp, rax
+  mov rsp, rbp
+  sub rdi, 1
+  jne alloca_in_loop_top
+  ret
+AT alloca_in_loop_end
+
+AT outer_frame
+AT outer_frame_top
+  push rax
+  lea rsp, [rbp - 40]
+  sub rdi, 1
+  jne outer_frame_top
+  ret
+AT outer_frame_end
+
+AT left_at_two_depths
+AT left_at_two_depths_top
+  push rcx
+  test eax, eax
+  je left_at_two_depths_out
+  pop rcx
+  sub rdi, 1
+  je left_at_two_depths_out
+  jmp left_at_two_depths_top
+AT left_at_two_depths_out
+  ret
+AT left_at_two_depths_end
+
+AT below_the_stack
+AT below_the_stack_top
+  push rcx
+  pop rcx
+  sub rdi, 1
+  jne below_the_stack_top
+  mov rax, [rsp - 8]
+  ret
+AT below_the_stack_end
+
 AT syscall_in_loop
   mov eax, 39
 AT syscall_in_loop_top

@@ -1,0 +1,206 @@
+# Loops that move the stack pointer themselves, each: void f(double* out, const double* in, size_t n). Results depend on
+# every byte that went through the stack.
+        .intel_syntax noprefix
+        .text
+
+        .macro FUNCTION name
+        .globl  \name
+        .type   \name, @function
+        .p2align 4
+\name:
+        .cfi_startproc
+        .endm
+        .macro END name
+        .cfi_endproc
+        .size   \name, .-\name
+        .endm
+
+# Pushed values are popped, and read through rsp. Where they lie there, the instructions are the best ones to patch.
+        FUNCTION pushes_values
+        mov     r11, rdx
+        xor     ecx, ecx
+        .p2align 4
+1:      mov     rax, [rsi+rcx*8]
+        push    rax
+        push    -7
+        push    qword ptr [rsi+rcx*8]
+        .p2align 3
+        add     rax, 0x12345678
+        .p2align 3
+        xor     rax, 0x23456789
+        .p2align 3
+        mov     [rsp+8], rax
+        mov     rdx, [rsp+8]
+        sub     rdx, [rsp+16]
+        pop     rax
+        pop     r8
+        add     rax, rdx
+        pop     r9
+        xor     rax, r8
+        sub     rax, r9
+        mov     [rdi+rcx*8], rax
+        inc     rcx
+        cmp     rcx, r11
+        jne     1b
+        ret
+        END pushes_values
+
+# The counter and the bound lie in the frame: other displacements while something is pushed.
+        FUNCTION counts_in_the_frame
+        test    rdx, rdx
+        je      2f
+        sub     rsp, 40
+        mov     [rsp+24], rdx
+        mov     qword ptr [rsp+8], 0
+1:      mov     rcx, [rsp+8]
+        push    qword ptr [rsi+rcx*8]
+        sub     rsp, 8
+        add     qword ptr [rsp+24], 1
+        mov     rax, [rsp+8]
+        imul    rax, [rsp+24]
+        add     rax, [rsp+40]
+        mov     [rsp], rax
+        pop     rax
+        add     rsp, 8
+        mov     [rdi+rcx*8], rax
+        mov     rcx, [rsp+8]
+        cmp     rcx, [rsp+24]
+        jne     1b
+        mov     rax, [rsp+8]
+        add     [rdi], rax
+        add     rsp, 40
+2:      ret
+        END counts_in_the_frame
+
+# On one of two ways only; an inner loop runs while something is pushed.
+        FUNCTION pushes_on_one_way
+        xor     ecx, ecx
+1:      mov     rax, [rsi+rcx*8]
+        test    rax, rax
+        js      2f
+        push    rax
+        push    rcx
+        mov     r8d, 5
+3:      add     rax, [rsp+8]
+        add     [rsp], rax
+        dec     r8d
+        jne     3b
+        pop     r9
+        xor     rax, r9
+        lea     rsp, [rsp+8]
+2:      mov     [rdi+rcx*8], rax
+        inc     rcx
+        cmp     rcx, rdx
+        jne     1b
+        ret
+        END pushes_on_one_way
+
+# Left while two values are pushed, which are used after.
+        FUNCTION leaves_while_pushed
+        xor     ecx, ecx
+1:      push    rcx
+        push    qword ptr [rsi+rcx*8]
+        lea     r8, [rcx+1]
+        cmp     r8, rdx
+        jae     2f
+        pop     rax
+        pop     r9
+        xor     rax, r9
+        mov     [rdi+rcx*8], rax
+        inc     rcx
+        jmp     1b
+2:      pop     rax
+        mov     [rdi+rcx*8], rax
+        pop     rax
+        xor     [rdi], rax
+        ret
+        END leaves_while_pushed
+
+# A rare call through a pointer, while something is pushed that is used after it.
+        FUNCTION calls_while_pushed
+        push    rbx
+        push    r12
+        push    r13
+        push    r14
+        push    r15
+        mov     r13, rdi
+        mov     r14, rsi
+        mov     r15, rdx
+        xor     ebx, ebx
+1:      mov     r12, [r14+rbx*8]
+        push    r12
+        push    3
+        movabs  rax, 0x7fe1ccf385ebc8a0     # 1e308
+        cmp     r12, rax
+        jne     2f
+        movq    xmm0, r12
+        mov     rax, call_on_error@GOTPCREL[rip]
+        call    [rax]
+2:      pop     rax
+        pop     rcx
+        add     rax, rcx
+        mov     [r13+rbx*8], rax
+        inc     rbx
+        cmp     rbx, r15
+        jne     1b
+        pop     r15
+        pop     r14
+        pop     r13
+        pop     r12
+        pop     rbx
+        ret
+        END calls_while_pushed
+
+# Arguments on the stack: pushed; and stored in an area that is always there.
+        FUNCTION takes_from_stack
+        mov     rax, [rsp+8]
+        sub     rax, [rsp+16]
+        push    rax
+        mov     rcx, [rsp+32]
+        pop     rax
+        xor     rax, rcx
+        mov     [rsp+8], rax            # an argument is the callee's own
+        ret
+        END takes_from_stack
+
+        FUNCTION pushes_arguments
+        push    rbx
+        mov     r9, rdx
+        xor     ebx, ebx
+1:      push    rbx
+        push    5
+        push    qword ptr [rsi+rbx*8]
+        call    takes_from_stack
+        add     rax, [rsp]
+        add     rsp, 24
+        mov     [rdi+rbx*8], rax
+        inc     rbx
+        cmp     rbx, r9
+        jne     1b
+        pop     rbx
+        ret
+        END pushes_arguments
+
+        FUNCTION stores_arguments
+        push    rbx
+        sub     rsp, 32
+        mov     r9, rdx
+        xor     ebx, ebx
+1:      mov     rax, [rsi+rbx*8]
+        mov     [rsp], rax
+        mov     qword ptr [rsp+8], 5
+        mov     [rsp+16], rbx
+        call    takes_from_stack
+        add     rax, [rsp]
+        mov     [rdi+rbx*8], rax
+        inc     rbx
+        cmp     rbx, r9
+        jne     1b
+        mov     rax, [rsp]
+        xor     [rdi], rax
+        add     rsp, 32
+        pop     rbx
+        ret
+        END stores_arguments
+
+        .section .note.GNU-stack,"",@progbits
