@@ -6,7 +6,7 @@
 // avoided on the way to a return is a detour, like those of the loop itself.
 //
 // A call stays a call when its callee is not known, calls itself, has no way to return that is lifted, or moves the stack
-// pointer in a way that cannot be followed; DecodedFunction::opaque_calls says why.
+// pointer in a way that cannot be followed (jit/code/stack_use.h); DecodedFunction::opaque_calls says why.
 #pragma once
 
 #include <memory>

@@ -104,6 +104,7 @@ bool ReadsArray(const Instruction& instruction, const Offsets& at) {
   return std::any_of(instruction.operands, instruction.operands + instruction.info.operand_count_visible,
                      [&](const ZydisDecodedOperand& operand) {
                        if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) return false;
+                       if (instruction.info.mnemonic == ZYDIS_MNEMONIC_NOP) return false;  // names memory as padding
                        const ZydisDecodedOperandMem& mem = operand.mem;
                        const bool indexed = mem.index != ZYDIS_REGISTER_NONE && (IsPointer(at, mem.base) || IsPointer(at, mem.index));
                        return indexed || ((GprSet(mem.base) & at.moving) != RegisterSet());

@@ -1,4 +1,4 @@
-// The stack that spliced callees use below the program's stack pointer, as variables of the pass. Private to jit/emit.
+// What a pass and its spliced callees push below the program's stack pointer, as variables of the pass. Private to jit/emit.
 #pragma once
 
 #include <cstdint>

@@ -36,6 +36,8 @@ callees_\name\()_end:
         mov     [rsp+8], rdi
         call    callees_leaf
         add     rax, [rsp+8]
+        lea     rdx, [rsp+8]
+        nop     dword ptr [rdx+rdx]     # padding, no array
         add     rsp, 32
         pop     rbx
         ret
