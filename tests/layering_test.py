@@ -3,9 +3,9 @@
 
 The rules: includes name the path from the root; partitioner includes only itself, jit only itself, profiler itself and
 partitioner/graph, offload everything; a folder below a module's first level is private to the module and its tests
-(except partitioner/graph); samples and the end-to-end programs include nothing of ours; third-party headers stay where
-they belong, and none but fmt is in a public header; no folder or file is named util, common, helpers or misc; no file
-has more than 1000 lines.
+(except partitioner/graph); samples, the end-to-end programs and the benchmarked ones include nothing of ours; third-
+party headers stay where they belong, and none but fmt is in a public header; no folder or file is named util, common,
+helpers or misc; no file has more than 1000 lines.
 
 Each run first checks itself on small made-up trees, one for each rule, that must be found wrong.
 """
@@ -26,7 +26,7 @@ MAY_INCLUDE = {
 PUBLIC_FOLDERS = ("partitioner/graph", "profiler/include/tracelift")
 
 # Programs that are built like a stranger's: they see their own folder, and nothing of ours.
-STANDALONE = ("samples/", "tests/e2e/programs/")
+STANDALONE = ("samples/", "tests/e2e/programs/", "bench/programs/")
 
 # Header pattern -> folders that may include it. Tests of the folder's module may too.
 THIRD_PARTY = (
@@ -162,6 +162,8 @@ GOOD_TREE = {
     "samples/unmodified/triad.c": "#include <omp.h>\n",
     "tests/e2e/programs/signals.c": '#include "support.h"\n',
     "tests/e2e/programs/support.h": "",
+    "bench/programs/a.c": '#include "program.h"\n',
+    "bench/programs/program.h": "",
 }
 
 # (file, its text, what the checker must say)
@@ -175,6 +177,7 @@ BAD_FILES = (
     ("profiler/a.cc", '#include "partitioner/make_plan.h"\n', "profiler may only include"),
     ("samples/unmodified/a.c", '#include "jit/artifact.h"\n', "may only include files beside it"),
     ("tests/e2e/programs/a.c", '#include "jit/artifact.h"\n', "may only include files beside it"),
+    ("bench/programs/a.c", '#include "jit/artifact.h"\n', "may only include files beside it"),
     ("samples/unmodified/a.c", "#include <tracelift/region.h>\n", "must know nothing of us"),
     ("offload/a.cc", '#include "partitioner/cost/makespan.h"\n', "is private to partitioner"),
     ("tests/offload/a.cc", '#include "partitioner/cost/makespan.h"\n', "is private to partitioner"),
