@@ -1,11 +1,13 @@
 """How all benchmarks here measure: whole processes, native and traced in turn, so that a slow minute of the machine
 hits both alike; medians and spreads; one JSON file per benchmark with the machine and the commit."""
+import dataclasses
 import json
 import os
 import pathlib
 import platform
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -51,6 +53,36 @@ def run(command, env=None, cwd=None):
     return time.perf_counter() - start, done.stdout, done.returncode
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    seconds: float
+    stdout: bytes
+    status: int       # negative: the signal that ended it
+    killed: bool      # it took longer than it was given
+    peak_mib: float   # largest resident memory; not below that of this interpreter, from which the process was forked
+
+
+def run_with_limit(command, limit_s):
+    """As `run`, with the memory it took; killed after `limit_s` seconds."""
+    killed = threading.Event()
+
+    def kill():
+        killed.set()
+        process.kill()
+
+    timer = threading.Timer(limit_s, kill)
+    start = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    timer.start()
+    with process.stdout as stdout:
+        out = stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    timer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Run(seconds, out, process.returncode, killed.is_set(), round(usage.ru_maxrss / 1024, 1))
+
+
 def traced(command, report=None, options=()):
     return [harness.tracelift_binary(), "run", *options, *(["--report", report] if report else []), "--", *command]
 
@@ -70,10 +102,10 @@ def interleaved(native, other, repetitions, env=None, cwd=None):
     return native_s, other_s
 
 
-def save(name, result):
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(name, result, path=None):
+    path = pathlib.Path(path or RESULTS / f"{name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     everything = {"benchmark": name, "command": " ".join(sys.argv), "commit": commit(),
                   "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()} | result
     path.write_text(json.dumps(everything, indent=1) + "\n")
-    print(f"written: {path.relative_to(ROOT)}")
+    print(f"written: {os.path.relpath(path)}")

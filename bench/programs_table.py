@@ -1,4 +1,4 @@
-"""The programs of bench/programs: whole computations of 2 to 5 s natively (gcc -O2) at the sizes they have by themselves.
+"""The programs of bench/programs: whole computations of 1.5 to 4 s natively (gcc -O2) unless told other sizes.
 
 They are ordinary: written for their reader, sizes from the command line, input from a seeded generator, and one printed
 checksum over everything they computed. Lines `#pragma omp` (`!$omp`) are for the hand-written parallel build only; they

@@ -48,10 +48,10 @@ def main():
                 print(f"{program.name:18} {build!s:36} FAILED: {failure}", flush=True)
                 failures.append(f"{program.name} {build}")
                 continue
-            report = outcomes[build.modes[0]].report
-            elsewhere += any(region["executions"] > 0 for region in report["regions"]) if report else 0
-            print(f"{program.name:18} {build!s:36} {outcomes[NATIVE].seconds:5.2f} s {outcomes[build.modes[0]].seconds:5.2f} s  "
-                  f"{sample_matrix.what_happened(report)}", flush=True)
+            traced = outcomes[build.modes[0]]
+            elsewhere += bool(traced.report) and any(region["executions"] > 0 for region in traced.report["regions"])
+            print(f"{program.name:18} {build!s:36} {outcomes[NATIVE].seconds:5.2f} s {traced.seconds:5.2f} s  "
+                  f"{sample_matrix.what_happened(traced.report)}", flush=True)
     if not options.program and elsewhere < ENOUGH:
         failures.append(f"only {elsewhere} ran elsewhere")
     print(f"{elsewhere} ran elsewhere; {len(failures)} failed", *failures, sep="\n  ")
