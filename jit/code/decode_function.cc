@@ -160,7 +160,7 @@ constexpr int kMostRounds = 50;  // of finding jump tables: each table leads to 
 /// code jumps so far, and code at low addresses.
 const Instruction* JumpOutOfUserSpace(const DecodedFunction& function) {
   for (const BasicBlock& block : function.blocks) {
-    if (std::ranges::any_of(block.targets, IsInCopy)) return &function.instructions[block.first + block.count - 1];
+    if (std::ranges::any_of(block.targets, IsInCopy)) return &function.LastOf(block);
   }
   return nullptr;
 }

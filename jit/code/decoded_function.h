@@ -124,6 +124,7 @@ struct DecodedFunction {
 
   int BlockAt(uint64_t address) const;  // the block that begins at `address`, or -1
   const Instruction* InstructionAt(uint64_t address) const;
+  const Instruction& LastOf(const BasicBlock& block) const { return instructions[block.first + block.count - 1]; }
   /// Instructions as lines of debug locations, counted from 1.
   unsigned LineOf(uint64_t address) const;
   const Instruction* InstructionOnLine(unsigned line) const;  // null: there is no such line
@@ -137,6 +138,9 @@ struct DecodedFunction {
   /// lifted, and need not be passed on every way round (the error path of sqrt, an assertion), and what only they lead
   /// to. Going there leaves the region. When no way round is free of them, all blocks of the loop.
   std::vector<int> LiftedBlocks(LoopId loop) const;
+  /// Those of `allowed` (per block) that a walk along `edges` from the blocks of `start` meets, these included.
+  std::vector<bool> Reach(const std::vector<bool>& allowed, const std::vector<int>& start,
+                          std::vector<int> BasicBlock::* edges) const;
   /// The block can be part of a region: it does not end in an unknown call or an indirect jump, and is not marked.
   bool CanPass(const BasicBlock& block) const;
   /// The blocks of a loop that cannot be part of a region although every way round leads through them.

@@ -13,6 +13,7 @@
 
 #include "jit/code/elf_dynamic.h"
 #include "jit/code/never_returns.h"
+#include "jit/linkage_stub.h"
 
 namespace tracelift::jit {
 namespace {
@@ -87,19 +88,6 @@ KnownCallee CalleeNamed(std::string_view name) {
   if (name == "memset") return KnownCallee::kMemset;
   if (name == "memcpy" || name == "memmove") return KnownCallee::kMemmove;
   return KnownCallee::kNone;
-}
-
-/// Where a stub of a linkage table, "[endbr64] [bnd] jmp [rip+x]", finds its target.
-std::optional<uint64_t> LinkageSlot(const CodeReader& reader, uint64_t address) {
-  constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-  uint8_t stub[11];  // the longest form; what follows a shorter one can be read as well
-  if (!reader.Read(address, stub)) return std::nullopt;
-  size_t at = std::memcmp(stub, kEndbr64, sizeof(kEndbr64)) == 0 ? sizeof(kEndbr64) : 0;
-  if (stub[at] == 0xf2) ++at;
-  if (stub[at] != 0xff || stub[at + 1] != 0x25) return std::nullopt;
-  int32_t displacement = 0;
-  std::memcpy(&displacement, stub + at + 2, sizeof(displacement));
-  return address + at + 6 + static_cast<uint64_t>(int64_t{displacement});
 }
 
 }  // namespace
@@ -211,11 +199,11 @@ KnownCallee ElfFile::CalleeThrough(uint64_t address) const {
 }
 
 KnownCallee ElfFile::CalleeAt(uint64_t address) const {
-  const std::optional<uint64_t> slot = LinkageSlot(*this, address);
+  const std::optional<uint64_t> slot = PointerOfLinkageStub(*this, address);
   return slot ? CalleeThrough(*slot) : KnownCallee::kNone;
 }
 
-std::optional<uint64_t> ElfFile::EntryBehind(uint64_t stub) const { return LinkageSlot(*this, stub); }
+std::optional<uint64_t> ElfFile::EntryBehind(uint64_t stub) const { return PointerOfLinkageStub(*this, stub); }
 
 bool ElfFile::NeverReturns(uint64_t address) const {
   const std::optional<uint64_t> entry = EntryBehind(address);
@@ -266,7 +254,7 @@ bool ElfFile::IsLinkageTable(AddressRange range) const {
   uint8_t first[2];
   if (!Read(range.begin, first)) return false;
   const bool pushes = first[0] == 0xff && first[1] == 0x35;
-  return LinkageSlot(*this, range.begin + (pushes ? kPushBytes : 0)).has_value();
+  return PointerOfLinkageStub(*this, range.begin + (pushes ? kPushBytes : 0)).has_value();
 }
 
 std::expected<FunctionList, std::string> ElfFile::Functions() const {

@@ -23,25 +23,6 @@ int BlockContaining(const DecodedFunction& function, uint64_t pc) {
   return b >= 0 && pc < function.blocks[b].end ? b : -1;
 }
 
-/// The allowed blocks that a walk along `edges` from `start` meets.
-std::vector<bool> Reach(const DecodedFunction& function, const std::vector<bool>& allowed, int start,
-                        std::vector<int> BasicBlock::* edges) {
-  std::vector<bool> met(function.blocks.size(), false);
-  std::vector<int> pending;
-  const auto meet = [&](int b) {
-    if (!allowed[b] || met[b]) return;
-    met[b] = true;
-    pending.push_back(b);
-  };
-  meet(start);
-  while (!pending.empty()) {
-    const int b = pending.back();
-    pending.pop_back();
-    for (int next : function.blocks[b].*edges) meet(next);
-  }
-  return met;
-}
-
 }  // namespace
 
 int DecodedFunction::BlockAt(uint64_t address) const {
@@ -65,7 +46,7 @@ const Instruction* DecodedFunction::InstructionOnLine(unsigned line) const {
 
 const JumpTable* DecodedFunction::TableOf(const BasicBlock& block) const {
   if (block.end_kind != BlockEnd::kTable) return nullptr;
-  const uint64_t jump = instructions[block.first + block.count - 1].address;
+  const uint64_t jump = LastOf(block).address;
   return &*std::ranges::find(jump_tables, jump, &JumpTable::jump);
 }
 
@@ -84,9 +65,27 @@ std::vector<int> DecodedFunction::LoopBlocks(LoopId loop) const {
 }
 
 bool DecodedFunction::CanPass(const BasicBlock& block) const {
-  const Instruction& last = instructions[block.first + block.count - 1];
+  const Instruction& last = LastOf(block);
   return block.passable && block.end_kind != BlockEnd::kIndirect &&
          (block.end_kind != BlockEnd::kCall || last.callee != KnownCallee::kNone);
+}
+
+std::vector<bool> DecodedFunction::Reach(const std::vector<bool>& allowed, const std::vector<int>& start,
+                                         std::vector<int> BasicBlock::* edges) const {
+  std::vector<bool> met(blocks.size(), false);
+  std::vector<int> pending;
+  const auto meet = [&](int b) {
+    if (!allowed[b] || met[b]) return;
+    met[b] = true;
+    pending.push_back(b);
+  };
+  for (int b : start) meet(b);
+  while (!pending.empty()) {
+    const int b = pending.back();
+    pending.pop_back();
+    for (int next : blocks[b].*edges) meet(next);
+  }
+  return met;
 }
 
 std::vector<int> DecodedFunction::LiftedBlocks(LoopId loop) const {
@@ -95,8 +94,8 @@ std::vector<int> DecodedFunction::LiftedBlocks(LoopId loop) const {
   std::vector<bool> passable(blocks.size(), false);
   for (int b : all) passable[b] = CanPass(blocks[b]);
   // Ways round: from the header, and back to it.
-  const std::vector<bool> reached = Reach(*this, passable, header, &BasicBlock::successors);
-  const std::vector<bool> returning = Reach(*this, reached, header, &BasicBlock::predecessors);
+  const std::vector<bool> reached = Reach(passable, {header}, &BasicBlock::successors);
+  const std::vector<bool> returning = Reach(reached, {header}, &BasicBlock::predecessors);
   const bool way_round = std::any_of(blocks[header].predecessors.begin(), blocks[header].predecessors.end(),
                                      [&](int b) { return returning[b]; });
   if (!passable[header] || !way_round) return all;
@@ -113,7 +112,7 @@ std::vector<int> DecodedFunction::Obstacles(LoopId loop) const {
     if (CanPass(blocks[b])) continue;
     std::vector<bool> others = inside;
     others[b] = false;
-    const std::vector<bool> reached = Reach(*this, others, all[0], &BasicBlock::successors);
+    const std::vector<bool> reached = Reach(others, {all[0]}, &BasicBlock::successors);
     const std::vector<int>& before = blocks[all[0]].predecessors;
     if (std::none_of(before.begin(), before.end(), [&](int p) { return reached[p]; })) obstacles.push_back(b);
   }

@@ -387,7 +387,7 @@ class TableFinder {
         pending.back().insert(pending.back().begin(), b);
       }
     }
-    return Read(*found, LastOf(function_.blocks[block]).address);
+    return Read(*found, function_.LastOf(function_.blocks[block]).address);
   }
 
  private:
@@ -406,20 +406,16 @@ class TableFinder {
       const BasicBlock& at = function_.blocks[way[i]];
       for (int n = at.first; n < at.first + at.count; ++n) evaluator.Step(function_.instructions[n]);
       if (at.end_kind != BlockEnd::kBranch || at.targets[0] == at.targets[1]) continue;
-      evaluator.Branch(LastOf(at), /*is_taken=*/at.targets[0] == function_.blocks[way[i + 1]].begin);
+      evaluator.Branch(function_.LastOf(at), /*is_taken=*/at.targets[0] == function_.blocks[way[i + 1]].begin);
     }
     const BasicBlock& last = function_.blocks[way.back()];
     for (int n = last.first; n + 1 < last.first + last.count; ++n) evaluator.Step(function_.instructions[n]);
-    const std::optional<Origin> table = evaluator.TableOf(LastOf(last));
+    const std::optional<Origin> table = evaluator.TableOf(function_.LastOf(last));
     // The index is asked for where the table is read, which must be in the block of the jump.
     if (!table.has_value() || table->read_at < last.begin || table->read_at >= last.end) return std::nullopt;
     const uint64_t most = evaluator.MostOf(table->index);
     if (most >= kMostEntries) return std::nullopt;
     return Proof{*table, most};
-  }
-
-  const Instruction& LastOf(const BasicBlock& block) const {
-    return function_.instructions[block.first + block.count - 1];
   }
 
   /// By calls of the function, or by indirect jumps.

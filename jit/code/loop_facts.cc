@@ -16,10 +16,6 @@ Rejection Reject(RejectionReason reason, const Instruction& instruction) {
   return {reason, OriginalAddress(instruction.address), Disassemble(instruction)};
 }
 
-const Instruction& LastOf(const DecodedFunction& function, const BasicBlock& block) {
-  return function.instructions[block.first + block.count - 1];
-}
-
 constexpr uint32_t kStatusFlags =
     ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF;
 
@@ -68,12 +64,12 @@ std::optional<Rejection> CheckControlFlow(const DecodedFunction& function, LoopI
                                return MayReadFlags(function, to, kStatusFlags);
                              });
     if (block.end_kind == BlockEnd::kIndirect || keeps_flags) {
-      return Reject(RejectionReason::kIndirectBranch, LastOf(function, block));
+      return Reject(RejectionReason::kIndirectBranch, function.LastOf(block));
     }
   }
   for (int b : blocks) {
     const BasicBlock& block = function.blocks[b];
-    const Instruction& last = LastOf(function, block);
+    const Instruction& last = function.LastOf(block);
     if (block.end_kind != BlockEnd::kCall || last.callee != KnownCallee::kNone) continue;
     Rejection rejection = Reject(RejectionReason::kCallInLoop, last);
     const auto why = function.opaque_calls.find(last.address);
@@ -97,7 +93,7 @@ std::expected<std::map<uint64_t, int64_t>, Rejection> ExitsOf(const DecodedFunct
       if (to >= 0 && std::find(blocks.begin(), blocks.end(), to) != blocks.end()) continue;
       const auto [exit, is_new] = exits.try_emplace(target, stack.after[b]);
       if (!is_new && exit->second != stack.after[b]) {
-        Rejection rejection = Reject(RejectionReason::kStackPointerChanges, LastOf(function, function.blocks[b]));
+        Rejection rejection = Reject(RejectionReason::kStackPointerChanges, function.LastOf(function.blocks[b]));
         rejection.detail += ": what is pushed where the loop is left depends on the way taken";
         return std::unexpected(std::move(rejection));
       }

@@ -15,7 +15,7 @@
 #include "jit/artifact.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/masked_access.h"
-#include "jit/lift/translator.h"
+#include "jit/lift/unknown_value.h"
 
 namespace tracelift::jit {
 namespace {
@@ -94,19 +94,15 @@ class Promotion {
   /// Each pass finds unknown values in it.
   void CreateFrame() {
     llvm::IRBuilder<> entry(&function_.getEntryBlock(), function_.getEntryBlock().getFirstInsertionPt());
-    frame_ = entry.CreateAlloca(llvm::ArrayType::get(entry.getInt64Ty(), static_cast<uint64_t>(bytes_ / 8)), nullptr, "frame");
+    auto* type = llvm::ArrayType::get(entry.getInt64Ty(), static_cast<uint64_t>(bytes_ / 8));
+    frame_ = entry.CreateAlloca(type, nullptr, "frame");
     llvm::IRBuilder<> builder(&header_, header_.getFirstInsertionPt());
     llvm::Type* number = builder.getInt64Ty();
-    llvm::FunctionCallee unknown =
-        function_.getParent()->getOrInsertFunction(kUnknownMarker, llvm::FunctionType::get(number, {number}, false));
-    auto* marker = llvm::cast<llvm::Function>(unknown.getCallee());
-    marker->setDoesNotThrow();
-    marker->setDoesNotAccessMemory();
-    marker->addFnAttr(llvm::Attribute::WillReturn);
     for (int64_t at = 0; at < bytes_; at += 8) {
       constexpr uint64_t kFrameNumbers = uint64_t{1} << 32;  // apart from the lifter's
-      llvm::Value* value = builder.CreateCall(unknown, {builder.getInt64(kFrameNumbers + static_cast<uint64_t>(at))});
-      builder.CreateStore(value, builder.CreateConstInBoundsGEP1_64(builder.getInt8Ty(), frame_, static_cast<uint64_t>(at)));
+      llvm::Value* value = UnknownValue(builder, kUnknownMarker, number, kFrameNumbers + static_cast<uint64_t>(at));
+      llvm::Type* byte = builder.getInt8Ty();
+      builder.CreateStore(value, builder.CreateConstInBoundsGEP1_64(byte, frame_, static_cast<uint64_t>(at)));
     }
   }
 
@@ -134,13 +130,6 @@ void PromoteCalleeFrame(llvm::Function& function, int64_t bytes, Analyses& analy
     forward.run(function, analyses.function);
   }
   analyses.function.clear();
-}
-
-bool UsesUnknownValues(const llvm::Function& function) {
-  return llvm::any_of(std::initializer_list<const char*>{kUnknownMarker, kUnknownFlagsMarker}, [&](const char* name) {
-    const llvm::Function* marker = function.getParent()->getFunction(name);
-    return marker != nullptr && !marker->use_empty();
-  });
 }
 
 }  // namespace tracelift::jit

@@ -17,7 +17,4 @@ struct Analyses;
 /// entries decline that come with a footprint in that range. Simplify before and after.
 void PromoteCalleeFrame(llvm::Function& function, int64_t bytes, Analyses& analyses);
 
-/// After simplification: something depends on a value that lifted code does not know.
-bool UsesUnknownValues(const llvm::Function& function);
-
 }  // namespace tracelift::jit

@@ -26,6 +26,7 @@
 #include "jit/emit/strict_bounds.h"
 #include "jit/lift/float_audit.h"
 #include "jit/lift/lifter.h"
+#include "jit/lift/unknown_value.h"
 
 namespace tracelift::jit {
 namespace {

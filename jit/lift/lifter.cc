@@ -36,8 +36,9 @@ llvm::DISubprogram* DescribeFunction(llvm::Module& module, llvm::Function& funct
   builder.createCompileUnit(llvm::dwarf::DW_LANG_C, file, "tracelift", /*isOptimized=*/true, "", 0, "",
                             llvm::DICompileUnit::NoDebug);
   llvm::DISubroutineType* type = builder.createSubroutineType(builder.getOrCreateTypeArray({}));
-  llvm::DISubprogram* subprogram = builder.createFunction(file, function.getName(), function.getName(), file, 1, type, 1,
-                                                          llvm::DINode::FlagZero, llvm::DISubprogram::SPFlagDefinition);
+  llvm::DISubprogram* subprogram =
+      builder.createFunction(file, function.getName(), function.getName(), file, 1, type, 1, llvm::DINode::FlagZero,
+                             llvm::DISubprogram::SPFlagDefinition);
   builder.finalize();
   function.setSubprogram(subprogram);
   return subprogram;
@@ -108,12 +109,13 @@ class LoopLifter {
   }
 
   bool UsesMxcsr() const {
+    const auto uses_it = [](const Instruction& instruction) {
+      const ZydisMnemonic form = LegacyForm(instruction.info.mnemonic);
+      return form == ZYDIS_MNEMONIC_STMXCSR || form == ZYDIS_MNEMONIC_LDMXCSR;
+    };
     return std::ranges::any_of(blocks_, [&](int b) {
       const BasicBlock& block = code_.blocks[b];
-      return std::ranges::any_of(std::span(code_.instructions).subspan(block.first, block.count), [](const Instruction& instruction) {
-        const ZydisMnemonic form = LegacyForm(instruction.info.mnemonic);
-        return form == ZYDIS_MNEMONIC_STMXCSR || form == ZYDIS_MNEMONIC_LDMXCSR;
-      });
+      return std::ranges::any_of(std::span(code_.instructions).subspan(block.first, block.count), uses_it);
     });
   }
 
@@ -191,7 +193,8 @@ class LoopLifter {
     if (options_.float_control == kDefaultFloatControl) return std::nullopt;
     const llvm::Instruction* found = FirstOfDefaultEnvironment(*function_);
     if (found == nullptr) return std::nullopt;
-    const Instruction* instruction = found->getDebugLoc() ? code_.InstructionOnLine(found->getDebugLoc().getLine()) : nullptr;
+    const unsigned line = found->getDebugLoc() ? found->getDebugLoc().getLine() : 0;
+    const Instruction* instruction = code_.InstructionOnLine(line);
     return OnlyInDefaultEnvironment(instruction != nullptr ? *instruction : *code_.InstructionAt(facts_.header));
   }
 
@@ -219,7 +222,8 @@ class LoopLifter {
       }
       const uint64_t float_operations = translator.floats().count();
       if (!IsSupported(instruction) || (!is_branch && !translator.Translate(instruction, live_flags[i]))) {
-        return Rejection{RejectionReason::kUnsupportedInstruction, OriginalAddress(instruction.address), Disassemble(instruction)};
+        return Rejection{RejectionReason::kUnsupportedInstruction, OriginalAddress(instruction.address),
+                         Disassemble(instruction)};
       }
       if (RaisesFloatExceptions(instruction)) {
         MarkFloatUse(*function_);
@@ -231,7 +235,7 @@ class LoopLifter {
       builder.SetCurrentDebugLocation(LocationOf(block.begin));
       builder.CreateBr(begins_.at(tail->begin));
     } else if (block.end_kind == BlockEnd::kBranch) {
-      const Instruction& last = code_.instructions[block.first + block.count - 1];
+      const Instruction& last = code_.LastOf(block);
       builder.CreateCondBr(translator.BranchCondition(last), Target(block.targets[0]), Target(block.targets[1]));
     } else if (table != nullptr) {
       // The last target is taken for all indices that do not come up.
@@ -316,9 +320,9 @@ bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_a
 
 llvm::Value* Translator::TableIndex(const Instruction& read) {
   at_ = &read;
-  const ZydisDecodedOperand* memory = std::find_if(read.operands, read.operands + read.info.operand_count_visible, [](const auto& operand) {
-    return operand.type == ZYDIS_OPERAND_TYPE_MEMORY;
-  });
+  const auto is_memory = [](const auto& operand) { return operand.type == ZYDIS_OPERAND_TYPE_MEMORY; };
+  const ZydisDecodedOperand* memory =
+      std::find_if(read.operands, read.operands + read.info.operand_count_visible, is_memory);
   return ReadGpr(memory->mem.index);
 }
 

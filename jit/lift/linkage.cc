@@ -8,12 +8,13 @@
 //
 // Of MXCSR the control bits are known (LiftOptions::float_control); the exception flags are not, because the order of
 // operations is not kept. A program reads them as an unknown value; if anything depends on it when all is simplified, the
-// loop is rejected (kUnknownMarker). Between clearing the flags and restoring them a pass may do what it likes; at its end
+// loop is rejected (UnknownValue). Between clearing the flags and restoring them a pass may do what it likes; at its end
 // those of its start must be there again.
 
 #include "jit/artifact.h"
 #include "jit/code/vex_forms.h"
 #include "jit/lift/translator.h"
+#include "jit/lift/unknown_value.h"
 
 namespace tracelift::jit {
 namespace {
@@ -24,14 +25,7 @@ constexpr int kExceptionFlags = 6;  // the lowest bits of MXCSR, held as a numbe
 }  // namespace
 
 llvm::Value* Translator::UnknownFlags() {
-  Type* type = IntType(kExceptionFlags);
-  llvm::Module& module = *function_.getParent();
-  llvm::FunctionCallee callee = module.getOrInsertFunction(kUnknownFlagsMarker, llvm::FunctionType::get(type, {ir_.getInt64Ty()}, false));
-  auto* function = llvm::cast<llvm::Function>(callee.getCallee());
-  function->setDoesNotThrow();
-  function->setDoesNotAccessMemory();
-  function->addFnAttr(llvm::Attribute::WillReturn);
-  return ir_.CreateCall(callee, {ir_.getInt64(unknowns_++)});
+  return UnknownValue(ir_, kUnknownFlagsMarker, IntType(kExceptionFlags), unknowns_++);
 }
 
 void Translator::Push(Value* value) {
@@ -42,7 +36,8 @@ void Translator::Push(Value* value) {
 
 llvm::Value* Translator::Pop() {
   Value* rsp = ReadFullGpr(kRsp);
-  Value* value = ir_.CreateAlignedLoad(ir_.getInt64Ty(), ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, rsp), llvm::Align(1));
+  Value* address = ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, rsp);
+  Value* value = ir_.CreateAlignedLoad(ir_.getInt64Ty(), address, llvm::Align(1));
   WriteFullGpr(kRsp, ir_.CreateAdd(rsp, ir_.getInt64(8)));
   return value;
 }

@@ -58,7 +58,7 @@ std::vector<std::string> UnliftedForms(const DecodedFunction& code, LoopId loop,
 Rejection MostTelling(const DecodedFunction& code, LoopId loop, const Rejection& first) {
   for (int b : code.Obstacles(loop)) {
     const BasicBlock& block = code.blocks[b];
-    const Instruction& last = code.instructions[block.first + block.count - 1];
+    const Instruction& last = code.LastOf(block);
     for (int i = block.first; i < block.first + block.count - 1; ++i) {
       const Instruction& instruction = code.instructions[i];
       if (IsSupported(instruction)) continue;

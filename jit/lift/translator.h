@@ -24,11 +24,6 @@
 
 namespace tracelift::jit {
 
-/// Functions of a number whose calls stand for values that lifted code must not depend on: when one is left after
-/// simplification, the loop cannot be lifted.
-inline constexpr char kUnknownMarker[] = "tl.unknown";
-inline constexpr char kUnknownFlagsMarker[] = "tl.unknown.flags";
-
 /// Bytes held in scalar allocas of equal width, lowest first: a slot, or a vector register as far as the loop names it.
 /// Slots whose users disagree on the width are held in an array of bytes instead (slot_areas.cc).
 struct Place {

@@ -41,7 +41,9 @@ size_t CodeBytesBound(const DecodedFunction& function, const LoopFacts& facts) {
   for (int b : function.LiftedBlocks(facts.loop)) {
     const BasicBlock& block = function.blocks[b];
     if (block.end_kind == BlockEnd::kTable) table_targets += block.targets.size();
-    for (int i = block.first; i < block.first + block.count; ++i) constants += function.instructions[i].constant >= 0 ? 1 : 0;
+    for (int i = block.first; i < block.first + block.count; ++i) {
+      constants += function.instructions[i].constant >= 0 ? 1 : 0;
+    }
   }
   return kFixedCodeBytes + instructions * kMostBytesPerInstruction + facts.exits.size() * kBytesPerExit +
          table_targets * kBytesPerTableTarget + (constants + 1) * sizeof(ConstantBytes);
@@ -218,7 +220,8 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
   impl.patch = PatchBytes(*site, landing_pad != nullptr ? reinterpret_cast<uint64_t>(landing_pad) : stub.entry);
   // Tails in the order of ResumeAt. The site itself must not be jumped to: that would lead here again at once.
   tails[kDecline] = WriteTail(stub.displaced, facts->pass_stack, &writer);
-  tails[kHeader] = WriteTail(image->site_is_header() ? stub.displaced : writer.LabelOf(impl.header), facts->pass_stack, &writer);
+  const Label header = image->site_is_header() ? stub.displaced : writer.LabelOf(impl.header);
+  tails[kHeader] = WriteTail(header, facts->pass_stack, &writer);
   for (size_t i = 0; i < impl.exits.size(); ++i) {
     const int64_t above = facts->pass_stack - facts->exit_stack[i];
     tails[kExit + i] = IsInCopy(facts->exits[i]) ? WriteFarTail(impl.exits[i], above, &writer)

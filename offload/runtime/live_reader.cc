@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "jit/function_code.h"
+#include "jit/linkage_stub.h"
 
 namespace tracelift::offload {
 namespace {
@@ -22,7 +23,8 @@ std::vector<Elf64_Dyn> DynamicSection(const jit::CodeReader& reader, const profi
   constexpr size_t kMostEntries = 1000;
   std::vector<Elf64_Dyn> section;
   Elf64_Ehdr header{};
-  if (!ReadObject(reader, module.extent.begin, &header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return section;
+  if (!ReadObject(reader, module.extent.begin, &header)) return section;
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return section;
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment{};
     if (!ReadObject(reader, module.extent.begin + header.e_phoff + i * sizeof(segment), &segment)) return {};
@@ -50,7 +52,8 @@ std::vector<uint64_t> LinkageEntries(const jit::CodeReader& reader, const profil
     if (!module.extent.Contains(begin)) begin += module.load_bias;  // the loader relocates it, where it can be written
     if (!module.extent.Contains(begin, bytes)) return;
     std::vector<Elf64_Rela> relocations(bytes / sizeof(Elf64_Rela));
-    if (!reader.Read(begin, {reinterpret_cast<uint8_t*>(relocations.data()), relocations.size() * sizeof(Elf64_Rela)})) return;
+    const size_t read_bytes = relocations.size() * sizeof(Elf64_Rela);
+    if (!reader.Read(begin, {reinterpret_cast<uint8_t*>(relocations.data()), read_bytes})) return;
     for (const Elf64_Rela& relocation : relocations) {
       const auto type = ELF64_R_TYPE(relocation.r_info);
       const bool binds = type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT || type == R_X86_64_IRELATIVE;
@@ -82,7 +85,8 @@ bool LiveReader::IsConstant(uint64_t address, size_t size) const {
 jit::AddressRange LiveReader::ConstantAround(uint64_t address) const {
   const profiler::Module* module = modules_.Find(address);
   if (module == nullptr) return {};
-  const auto range = std::ranges::find_if(module->constant, [&](const auto& constant) { return constant.Contains(address); });
+  const auto contains = [&](const auto& constant) { return constant.Contains(address); };
+  const auto range = std::ranges::find_if(module->constant, contains);
   return range == module->constant.end() ? jit::AddressRange{} : jit::AddressRange{range->begin, range->end};
 }
 
@@ -99,7 +103,7 @@ bool LiveReader::IsLinkageEntry(uint64_t address) const {
 
 std::optional<uint64_t> LiveReader::LinkedFunction(uint64_t entry) const {
   uint64_t target = 0;
-  if (!IsLinkageEntry(entry) || !Read(entry, {reinterpret_cast<uint8_t*>(&target), sizeof(target)})) return std::nullopt;
+  if (!IsLinkageEntry(entry) || !ReadObject(*this, entry, &target)) return std::nullopt;
   const profiler::Module* module = modules_.Find(target);
   uint8_t code[5];
   if (module == nullptr || !module->IsText(target) || !Read(target, code)) return std::nullopt;
@@ -116,29 +120,20 @@ std::optional<jit::AddressRange> LiveReader::FunctionAround(uint64_t address) co
 }
 
 jit::KnownCallee LiveReader::CalleeThrough(uint64_t address) const {
-  uint64_t target = 0;
-  if (!Read(address, {reinterpret_cast<uint8_t*>(&target), sizeof(target)})) return jit::KnownCallee::kNone;
-  // Our own linkage ends in the same variants of glibc. Another function of that name (an interposer's) is unknown, and
-  // so is an entry that the loader has not bound yet.
-  if (target == reinterpret_cast<uint64_t>(&std::memset)) return jit::KnownCallee::kMemset;
-  if (target == reinterpret_cast<uint64_t>(static_cast<void* (*)(void*, const void*, size_t)>(&std::memcpy)) ||
-      target == reinterpret_cast<uint64_t>(&std::memmove)) {
+  const std::optional<uint64_t> target = LinkedFunction(address);
+  if (!target.has_value()) return jit::KnownCallee::kNone;
+  // Our own linkage ends in the same variants of glibc. Another function of that name (an interposer's) is unknown.
+  if (*target == reinterpret_cast<uint64_t>(&std::memset)) return jit::KnownCallee::kMemset;
+  if (*target == reinterpret_cast<uint64_t>(static_cast<void* (*)(void*, const void*, size_t)>(&std::memcpy)) ||
+      *target == reinterpret_cast<uint64_t>(&std::memmove)) {
     return jit::KnownCallee::kMemmove;
   }
   return jit::KnownCallee::kNone;
 }
 
 jit::KnownCallee LiveReader::CalleeAt(uint64_t address) const {
-  // A linkage stub: [endbr64] [bnd] jmp [rip+x].
-  uint8_t stub[16];
-  if (!Read(address, stub)) return jit::KnownCallee::kNone;
-  constexpr uint8_t kEndbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
-  size_t at = std::memcmp(stub, kEndbr64, sizeof(kEndbr64)) == 0 ? sizeof(kEndbr64) : 0;
-  if (stub[at] == 0xf2) ++at;
-  if (stub[at] != 0xff || stub[at + 1] != 0x25) return jit::KnownCallee::kNone;
-  int32_t displacement = 0;
-  std::memcpy(&displacement, stub + at + 2, sizeof(displacement));
-  return CalleeThrough(address + at + 6 + static_cast<uint64_t>(static_cast<int64_t>(displacement)));
+  const std::optional<uint64_t> pointer = jit::PointerOfLinkageStub(*this, address);
+  return pointer.has_value() ? CalleeThrough(*pointer) : jit::KnownCallee::kNone;
 }
 
 }  // namespace tracelift::offload

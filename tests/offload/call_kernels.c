@@ -76,6 +76,13 @@ void KERNEL(call_stub)(double* out, const double* in, size_t n) {
   for (size_t i = 0; i < n; ++i) out[i] = by_variable(in[i]);
 }
 
+// Here what is called can be known: memset. But only now.
+void* (*KERNEL(call_fill_variable))(void*, int, size_t) = memset;
+void KERNEL(call_fill)(int* out, const int* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) KERNEL(call_fill_variable)(out + i, (int)(i & 63), sizeof(int));
+  (void)in;
+}
+
 OWN int smallest_of(const int* values, int count) {
   int sorted[16];
   for (int i = 0; i < count; ++i) sorted[i] = values[i];

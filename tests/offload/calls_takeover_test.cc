@@ -23,6 +23,8 @@
   void call_pointer_##LEVEL(double*, const double*, size_t, double (*)(double));        \
   void call_through_variable_##LEVEL(double*, const double*, size_t);                   \
   void call_stub_##LEVEL(double*, const double*, size_t);                               \
+  void call_fill_##LEVEL(int*, const int*, size_t);                                     \
+  extern void* (*call_fill_variable_##LEVEL)(void*, int, size_t);                       \
   void call_array_##LEVEL(int*, const int*, size_t);                                    \
   void call_by_reference_##LEVEL(double*, const double*, size_t);                       \
   void call_of_many_##LEVEL(double*, const double*, size_t);                            \
@@ -150,6 +152,29 @@ TEST(Calls, ThroughAVariableStaysACall) {
     ASSERT_EQ(taken.region, nullptr);
     EXPECT_NE(taken.why.find("it calls a function"), std::string::npos) << taken.why;
   }
+}
+
+// The variable holds memset while the loop is looked at, and something else afterwards.
+TEST(Calls, OfMemsetThroughAVariableStaysACall) {
+  const auto run = [] {
+    std::vector<int> out(kMany);
+    call_fill_O2(out.data(), nullptr, out.size());
+    return out;
+  };
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&call_fill_O2), [&] { run(); });
+  const std::vector<int> before = run();
+  const auto memset_itself = call_fill_variable_O2;
+  call_fill_variable_O2 = [](void* to, int value, size_t) -> void* {
+    *static_cast<int*>(to) = ~value;
+    return to;
+  };
+  const std::vector<int> after = run();
+  call_fill_variable_O2 = memset_itself;
+  ASSERT_EQ(before[5], 0x05050505);
+  for (size_t i = 0; i < kMany; ++i) ASSERT_EQ(after[i], ~static_cast<int>(i & 63)) << i;
+  EXPECT_EQ(taken.region, nullptr);
+  EXPECT_NE(taken.why.find("where it leads is not known"), std::string::npos) << taken.why;
+  if (taken.region != nullptr) PutBack(taken);
 }
 
 // The stack, instruction by instruction: push, pop, leave, stmxcsr, ldmxcsr (call_stack.S).

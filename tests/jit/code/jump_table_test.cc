@@ -148,7 +148,7 @@ TEST(JumpTable, IsRecognisedInAllThatCompilersWrite) {
       tables += code.jump_tables.size();
       for (const BasicBlock& block : code.blocks) {
         if (block.end_kind == BlockEnd::kIndirect) {
-          unknown += " " + Disassemble(code.instructions[block.first + block.count - 1]);
+          unknown += " " + Disassemble(code.LastOf(block));
         }
       }
     }
