@@ -196,6 +196,31 @@ Rejection LostAt(const Instruction& instruction, const std::string& why) {
   return {RejectionReason::kStackPointerChanges, OriginalAddress(instruction.address), Disassemble(instruction) + why};
 }
 
+/// In copies of callees, one in the other. They give back rbp as they found it: lifted code checks that.
+struct InCallees {
+  Offsets now;
+  std::vector<std::optional<int64_t>> kept_rbp;
+  bool operator==(const InCallees&) const = default;
+};
+
+bool Step(const Instruction& instruction, InCallees* at) {
+  switch (instruction.linkage) {
+    case Linkage::kNone: return Step(instruction, &at->now);
+    case Linkage::kEnter:
+      at->kept_rbp.push_back(at->now.rbp);
+      at->now.rsp += kReturnAddress;
+      return true;
+    case Linkage::kLeave:
+    case Linkage::kLeaveLinked:
+      if (at->kept_rbp.empty()) return false;
+      at->now.rbp = at->kept_rbp.back();
+      at->kept_rbp.pop_back();
+      at->now.rsp -= kReturnAddress;
+      return true;
+  }
+  return false;
+}
+
 /// The first instruction of the loop itself that moves rsp; null when only calls do.
 const Instruction* FirstOwnMove(const DecodedFunction& function, std::span<const int> blocks) {
   const Instruction* first = nullptr;
@@ -236,13 +261,13 @@ LoopStack FollowLoopStack(const DecodedFunction& function, std::span<const int> 
   }
   std::vector<bool> inside(function.blocks.size(), false);
   for (int b : blocks) inside[b] = true;
-  std::vector<std::optional<Offsets>> before(function.blocks.size());
+  std::vector<std::optional<InCallees>> before(function.blocks.size());
   std::vector<int> pending;
-  const auto arrive = [&](int from, int block, const Offsets& at) {
+  const auto arrive = [&](int from, int block, const InCallees& at) {
     if (!inside[block]) return;
-    std::optional<Offsets>& known = before[block];
-    Offsets met = known.value_or(at);
-    if (met.rsp != at.rsp) {
+    std::optional<InCallees>& known = before[block];
+    InCallees met = known.value_or(at);
+    if (met.now.rsp != at.now.rsp || met.kept_rbp.size() != at.kept_rbp.size()) {
       const BasicBlock& source = function.blocks[from];
       const Instruction& last = function.instructions[source.first + source.count - 1];
       stack.obstacle = LostAt(own_move != nullptr ? *own_move : last,
@@ -250,36 +275,34 @@ LoopStack FollowLoopStack(const DecodedFunction& function, std::span<const int> 
                                                  : fmt::format(": not the same on every way to {:#x}", function.blocks[block].begin));
       return;
     }
-    if (met.rbp != at.rbp) met.rbp.reset();
+    if (met.now.rbp != at.now.rbp) met.now.rbp.reset();
+    for (size_t i = 0; i < met.kept_rbp.size(); ++i) {
+      if (met.kept_rbp[i] != at.kept_rbp[i]) met.kept_rbp[i].reset();
+    }
     if (known == met) return;
     known = met;
     pending.push_back(block);
   };
-  before[blocks[0]] = Offsets();
+  before[blocks[0]] = InCallees();
   pending.push_back(blocks[0]);
   while (!pending.empty() && !stack.obstacle.has_value()) {
     const int b = pending.back();
     pending.pop_back();
     const BasicBlock& block = function.blocks[b];
-    Offsets at = *before[b];
+    InCallees at = *before[b];
+    const int64_t& rsp = at.now.rsp;
     for (int i = block.first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function.instructions[i];
-      stack.before[i] = at.rsp;
-      bool followed = true;
-      switch (instruction.linkage) {
-        case Linkage::kNone: followed = Step(instruction, &at); break;
-        case Linkage::kEnter: at.rsp += kReturnAddress; break;
-        case Linkage::kLeave:
-        case Linkage::kLeaveLinked: at.rsp -= kReturnAddress; break;
-      }
-      const bool is_far = at.rsp > kMostStack && IsOwnMove(instruction);
-      if (!followed || at.rsp < 0 || is_far) {
+      stack.before[i] = rsp;
+      const bool followed = Step(instruction, &at);
+      const bool is_far = rsp > kMostStack && IsOwnMove(instruction);
+      if (!followed || rsp < 0 || is_far) {
         stack.obstacle = LostAt(instruction, !followed ? "" : is_far ? ": too far" : ": above where it was at the loop's begin");
         return stack;
       }
-      stack.most = std::max(stack.most, at.rsp);
+      stack.most = std::max(stack.most, rsp);
     }
-    stack.after[b] = at.rsp;
+    stack.after[b] = rsp;
     for (int successor : block.successors) arrive(b, successor, at);
   }
   return stack;
