@@ -196,16 +196,36 @@ TEST(StackLoop, PushesArguments) { ExpectSame<double>(pushes_arguments, Random<d
 TEST(StackLoop, StoresArguments) { ExpectSame<double>(stores_arguments, Random<double>(kMany)); }
 
 TEST(StackLoop, CallsWhilePushedRunNatively) {
-  std::vector<double> in = Random<double>(10 * kMany);
-  for (size_t i = in.size() / 2; i < in.size(); i += 700'000) in[i] = 1e308;
-  call_errors = 0;
-  std::vector<double> out(in.size());
-  calls_while_pushed(out.data(), in.data(), in.size());
-  const int errors = call_errors;
-  ASSERT_GT(errors, 0);
-  call_errors = 0;
-  ExpectSame<double>(calls_while_pushed, in);
-  EXPECT_EQ(call_errors, 5 * errors);
+  for (const bool often : {false, true}) {  // when there are many, the native clone meets them
+    std::vector<double> in = Random<double>(10 * kMany);
+    for (size_t i = often ? 1 : in.size() / 2; i < in.size(); i += often ? 97 : 700'000) in[i] = 1e308;
+    call_errors = 0;
+    std::vector<double> out(in.size());
+    calls_while_pushed(out.data(), in.data(), in.size());
+    const int errors = call_errors;
+    ASSERT_GT(errors, 0);
+    call_errors = 0;
+    ExpectSame<double>(calls_while_pushed, in, /*accelerated=*/!often);
+    EXPECT_EQ(call_errors, 5 * errors);
+  }
+}
+
+// The native clone runs the whole of them.
+TEST(StackLoop, ShortOnesLeaveWhilePushed) {
+  const std::vector<double> in = Random<double>(kMany);
+  const auto run = [&](size_t size) {
+    std::vector<double> out(size);
+    leaves_while_pushed(out.data(), in.data(), size);
+    return out;
+  };
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&leaves_while_pushed), [&] { run(kMany); });
+  ASSERT_NE(taken.region, nullptr) << Explain(taken);
+  std::vector<std::vector<double>> results;
+  for (size_t size = 1; size < 300; ++size) results.push_back(run(size));
+  PutBack(taken);
+  for (const std::vector<double>& result : results) {
+    EXPECT_EQ(std::memcmp(result.data(), run(result.size()).data(), 8 * result.size()), 0) << result.size();
+  }
 }
 
 void ExpectUnknown(void (*kernel)(double*, const double*, size_t)) {
