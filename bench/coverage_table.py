@@ -82,8 +82,8 @@ def cause_of(loop):
             return "CallInLoop", "callee uses thread-local data (the C library's input, output and parsing)"
         if LOCKED.search(instruction):
             return "CallInLoop", "callee locks memory"
-        if instruction.startswith("call"):
-            return "CallInLoop", "callee calls through a pointer"
+        if instruction.startswith(("call", "jmp")):  # a tail call
+            return "CallInLoop", "its callee calls through a pointer"
         return "CallInLoop", "callee: " + re.sub(r" .*", "", instruction)
     if loop["reason"] == "UnsupportedInstruction":
         if X87.match(detail):

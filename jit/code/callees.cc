@@ -5,12 +5,12 @@
 #include <algorithm>
 
 #include "jit/code/callee.h"
-#include "jit/code/liveness.h"
 
 namespace tracelift::jit {
 namespace {
 
-constexpr size_t kMostSplicedInstructions = 20000;
+constexpr int64_t kMostSplicedInstructions = 20000;  // to be lifted
+constexpr size_t kMostCopiedInstructions = 100000;   // detours included
 
 class Splicer {
  public:
@@ -20,46 +20,48 @@ class Splicer {
   void Splice(LoopId loop) {
     for (int b : out_->LoopBlocks(loop)) {
       const BasicBlock& block = out_->blocks[b];
-      const Instruction& last = out_->instructions[block.first + block.count - 1];
+      const Instruction& last = out_->LastOf(block);
       if (block.end_kind != BlockEnd::kCall || last.callee != KnownCallee::kNone) {
         std::string obstacle;
         if (block.end_kind == BlockEnd::kIndirect || catalogue_.IsPassable(*out_, block, &obstacle)) continue;
         out_->blocks[b].passable = false;
         continue;
       }
-      const std::optional<uint64_t> target = catalogue_.TargetOf(last);
-      const Callee* callee = target.has_value() ? &catalogue_.At(*target) : nullptr;
+      const std::optional<CallTarget> target = catalogue_.TargetOf(last);
+      const Callee* callee = target.has_value() ? &catalogue_.At(target->address) : nullptr;
       if (callee == nullptr || !callee->obstacle.empty()) {
         out_->opaque_calls[last.address] = callee == nullptr ? "where it leads is not known" : callee->obstacle;
-        if (callee != nullptr) out_->read_beyond[last.address] = callee->reads;
-      } else if (out_->instructions.size() + static_cast<size_t>(callee->instructions) > kMostSplicedInstructions) {
-        out_->opaque_calls[last.address] = fmt::format("with it the loop would have more than {} instructions", kMostSplicedInstructions);
+        opaque_.push_back(b);
+      } else if (spliced_ + callee->instructions > kMostSplicedInstructions ||
+                 out_->instructions.size() + static_cast<size_t>(callee->copied) > kMostCopiedInstructions) {
+        out_->opaque_calls[last.address] =
+            fmt::format("with it the loop would have more than {} instructions", kMostSplicedInstructions);
       } else {
-        Enter(b, *callee);
+        spliced_ += callee->instructions;
+        Enter(b, *callee, target->linked);
       }
     }
   }
 
   std::unique_ptr<DecodedFunction> Finish() {
+    ReadBeyond read_beyond;
+    for (int b : opaque_) catalogue_.AddReadBeyond(*out_, out_->blocks[b], &read_beyond);
+    for (const BasicBlock& block : out_->blocks) {
+      if (IsInCopy(block.begin)) catalogue_.AddReadBeyond(*out_, block, &read_beyond);
+    }
     for (BasicBlock& block : out_->blocks) {
       block.successors.clear();
       block.predecessors.clear();
     }
     LinkBlocks(out_.get());
-    out_->live_in = LiveIn(*out_);
+    out_->live_in = LiveIn(*out_, read_beyond);
     return std::move(out_);
   }
 
  private:
-  const Instruction& LastOf(int block) const {
-    return out_->instructions[out_->blocks[block].first + out_->blocks[block].count - 1];
-  }
-
   /// Turns the call that ends `block` into a jump to a copy of `callee`.
-  void Enter(int block, const Callee& callee) {
+  void Enter(int block, const Callee& callee, bool linked) {
     const uint64_t return_to = out_->blocks[block].targets[0];
-    bool linked = false;
-    (void)catalogue_.TargetOf(LastOf(block), &linked);
     const Linkage leave = linked ? Linkage::kLeaveLinked : Linkage::kLeave;
     const uint64_t entry = Copy(callee, block, return_to, leave);
     BasicBlock& caller = out_->blocks[block];
@@ -107,20 +109,21 @@ class Splicer {
       LoopInfo& info = out_->loops.emplace_back(code.loops[loop]);
       info.header |= place;
       for (AddressRange& range : info.blocks) range = {range.begin | place, range.end | place};
-      info.parent = static_cast<LoopId>(info.parent == LoopId::kNone ? outer : static_cast<int>(info.parent) + first_loop);
+      info.parent =
+          static_cast<LoopId>(info.parent == LoopId::kNone ? outer : static_cast<int>(info.parent) + first_loop);
       if (outer >= 0) info.depth += out_->loops[static_cast<size_t>(outer)].depth;
       out_->loop_irreducible.push_back(code.loop_irreducible[loop]);
     }
-    for (LoopId loop = static_cast<LoopId>(outer); loop != LoopId::kNone; loop = out_->loops[static_cast<size_t>(loop)].parent) {
+    for (auto loop = static_cast<LoopId>(outer); loop != LoopId::kNone;) {
       LoopInfo& info = out_->loops[static_cast<size_t>(loop)];
       for (const BasicBlock& block : code.blocks) info.blocks.push_back({block.begin | place, block.end | place});
-      info.instruction_count += static_cast<int>(code.instructions.size());
+      info.instruction_count += static_cast<int>(callee.own_instructions);
+      loop = info.parent;
     }
 
-    for (const auto& [address, reads] : callee.read_beyond) out_->read_beyond[address | place] = reads;
     for (const auto& [block, target] : callee.calls) {
       if (!callee.passable[block]) continue;
-      Enter(first_block + block, catalogue_.At(target));
+      Enter(first_block + block, catalogue_.At(target.address), target.linked);
     }
     for (const auto& [target, function] : callee.tails) {
       for (size_t b = 0; b < code.blocks.size(); ++b) {
@@ -128,7 +131,8 @@ class Splicer {
         const std::vector<uint64_t> targets = code.blocks[b].targets;
         for (size_t t = 0; t < targets.size(); ++t) {
           if (targets[t] != target) continue;
-          const uint64_t entry = Copy(catalogue_.At(function), first_block + static_cast<int>(b), return_to, leave);
+          const int from_block = first_block + static_cast<int>(b);
+          const uint64_t entry = Copy(catalogue_.At(function), from_block, return_to, leave);
           out_->blocks[first_block + b].targets[t] = entry;
         }
       }
@@ -138,6 +142,8 @@ class Splicer {
 
   std::unique_ptr<DecodedFunction> out_;
   CalleeCatalogue& catalogue_;
+  std::vector<int> opaque_;  // blocks of the loop that end in a call that stays one
+  int64_t spliced_ = 0;
   uint64_t copies_ = 0;
 };
 

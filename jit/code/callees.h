@@ -3,10 +3,11 @@
 // A callee's blocks are copied once for each call, at addresses of their own (IsInCopy). The call becomes a push of its
 // return address and a jump, the return a pop and a jump. Calls through linkage tables are followed, also those that an
 // IFUNC decided, and jumps to other functions (tail calls). What is not lifted in a callee stays out: a block that can be
-// avoided on the way to a return is a detour, like those of the loop itself.
+// avoided on the way to a return is a detour, like those of the loop itself; so is one where the callee's stack cannot be
+// followed, or from which only functions are called that stay calls.
 //
-// A call stays a call when its callee is not known, calls itself, has no way to return that is lifted, or moves the stack
-// pointer in a way that cannot be followed (jit/code/stack_use.h); DecodedFunction::opaque_calls says why.
+// A call stays a call when its callee is not known, calls itself, or has no way to return that is lifted;
+// DecodedFunction::opaque_calls says why.
 #pragma once
 
 #include <memory>

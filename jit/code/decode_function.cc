@@ -246,7 +246,7 @@ std::expected<std::shared_ptr<const FunctionCode>, Rejection> DecodeFunction(con
   for (uint32_t offset : reachable->entered_inside) function->entered_inside.push_back(bounds.begin + offset);
   std::ranges::sort(function->entered_inside);
   FindLoops(graph, dominators, *reachable, function.get());
-  function->live_in = LiveIn(*function);
+  function->live_in = LiveIn(*function, {});
 
   // Control flow that reads as garbage hides the loops behind it; without any loop that is the reason to report.
   if (function->loops.empty() && reachable->has_undecodable) {

@@ -117,9 +117,6 @@ struct DecodedFunction {
   uint64_t code_hash = 0;              // of the bytes, and of the tables
   std::vector<RegisterSet> live_in;  // per block: registers live at its first instruction
   std::vector<ConstantBytes> constants;
-  // What functions outside read when control goes there, where that is known: by address of the call, or of the place that
-  // a jump leads to.
-  std::map<uint64_t, RegisterSet> read_beyond;
   std::map<uint64_t, std::string> opaque_calls;  // by address of the call: why its callee was not spliced in
 
   int BlockAt(uint64_t address) const;  // the block that begins at `address`, or -1

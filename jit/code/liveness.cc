@@ -243,15 +243,16 @@ struct Transfer {
   PartSet gen, kill;
 };
 
-Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block, bool uses_wide) {
+Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block, const ReadBeyond& read_beyond,
+                    bool uses_wide) {
   Transfer transfer;
   for (int i = block.first + block.count - 1; i >= block.first; --i) {
     const Instruction& instruction = function.instructions[i];
     Effect effect = EffectOf(instruction, uses_wide);
     if (instruction.valid && instruction.info.meta.category == ZYDIS_CATEGORY_CALL &&
         instruction.callee == KnownCallee::kNone && instruction.linkage == Linkage::kNone) {
-      const auto known = function.read_beyond.find(instruction.address);
-      effect.reads = effect.reads | Split(known != function.read_beyond.end() ? known->second | CalleeSaved() : ReadByCall());
+      const auto known = read_beyond.find(instruction.address);
+      effect.reads = effect.reads | Split(known != read_beyond.end() ? known->second | CalleeSaved() : ReadByCall());
     }
     transfer.gen = (transfer.gen - effect.writes) | effect.reads;
     transfer.kill = transfer.kill | effect.writes;
@@ -260,8 +261,8 @@ Transfer TransferOf(const DecodedFunction& function, const BasicBlock& block, bo
 }
 
 /// Live at the end of a block because of what lies outside this function.
-RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block) {
-  const Instruction& last = function.instructions[block.first + block.count - 1];
+RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block, const ReadBeyond& read_beyond) {
+  const Instruction& last = function.LastOf(block);
   switch (block.end_kind) {
     case BlockEnd::kReturn:
       return ReadByReturn();
@@ -272,17 +273,17 @@ RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block)
     default:
       break;
   }
-  RegisterSet read_beyond;
+  RegisterSet read;
   bool leaves = false;  // to a place of which nothing is known
   for (uint64_t target : block.targets) {
     if (function.BlockAt(target) >= 0) continue;
-    const auto known = function.read_beyond.find(target);
-    leaves |= known == function.read_beyond.end();
-    if (known != function.read_beyond.end()) read_beyond = read_beyond | known->second | CalleeSaved();
+    const auto known = read_beyond.find(target);
+    leaves |= known == read_beyond.end();
+    if (known != read_beyond.end()) read = read | known->second | CalleeSaved();
   }
   // A callee that goes on in another function calls it, and comes back.
   if (leaves && IsInCopy(block.begin)) return ReadByCall() | ReadByReturn();
-  return leaves ? RegisterSet::All() : read_beyond;
+  return leaves ? RegisterSet::All() : read;
 }
 
 }  // namespace
@@ -290,14 +291,14 @@ RegisterSet LiveBeyond(const DecodedFunction& function, const BasicBlock& block)
 RegisterSet ReadByAnyCall() { return ReadByCall(); }
 RegisterSet KeptByAnyCall() { return CalleeSaved(); }
 
-std::vector<RegisterSet> LiveIn(const DecodedFunction& function) {
+std::vector<RegisterSet> LiveIn(const DecodedFunction& function, const ReadBeyond& read_beyond) {
   const size_t count = function.blocks.size();
   const bool uses_wide = UsesWideVectors(function);
   std::vector<Transfer> transfers;
   std::vector<PartSet> beyond;
   for (const BasicBlock& block : function.blocks) {
-    transfers.push_back(TransferOf(function, block, uses_wide));
-    beyond.push_back(Split(LiveBeyond(function, block)));
+    transfers.push_back(TransferOf(function, block, read_beyond, uses_wide));
+    beyond.push_back(Split(LiveBeyond(function, block, read_beyond)));
   }
   std::vector<PartSet> live_in(count);
   std::vector<int> pending;

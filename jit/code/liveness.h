@@ -1,11 +1,16 @@
 // Which registers a later instruction may still read.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <vector>
 
 #include "jit/code/decoded_function.h"
 
 namespace tracelift::jit {
+
+/// What functions outside read, by address of the call, or of the place that a jump leads to.
+using ReadBeyond = std::map<uint64_t, RegisterSet>;
 
 /// Per block the registers live at its first instruction, by backward data flow over the whole function.
 ///
@@ -17,8 +22,8 @@ namespace tracelift::jit {
 /// - everything is live at indirect jumps, at undecodable bytes, and where a direct jump leaves the function: that may
 ///   be a tail call, but also the function's own cold part, which gcc gives an FDE of its own;
 /// - nothing is live at ud2 and hlt.
-/// What is known better of a function called is in DecodedFunction::read_beyond.
-std::vector<RegisterSet> LiveIn(const DecodedFunction& function);
+/// What functions outside read when control goes there is taken from `read_beyond` where that knows it.
+std::vector<RegisterSet> LiveIn(const DecodedFunction& function, const ReadBeyond& read_beyond);
 
 /// What any function may read of its caller's registers, those included that it must give back.
 RegisterSet ReadByAnyCall();

@@ -101,12 +101,13 @@ bool IsPointer(const Offsets& at, ZydisRegister reg) {
 
 /// A memory operand in the stack whose place is not fixed.
 bool ReadsArray(const Instruction& instruction, const Offsets& at) {
+  if (instruction.info.mnemonic == ZYDIS_MNEMONIC_NOP) return false;  // a longer one names memory, but reads none
   return std::any_of(instruction.operands, instruction.operands + instruction.info.operand_count_visible,
                      [&](const ZydisDecodedOperand& operand) {
-                       if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) return false;
-                       if (instruction.info.mnemonic == ZYDIS_MNEMONIC_NOP) return false;  // names memory as padding
                        const ZydisDecodedOperandMem& mem = operand.mem;
-                       const bool indexed = mem.index != ZYDIS_REGISTER_NONE && (IsPointer(at, mem.base) || IsPointer(at, mem.index));
+                       if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || mem.type == ZYDIS_MEMOP_TYPE_AGEN) return false;
+                       const bool in_stack = IsPointer(at, mem.base) || IsPointer(at, mem.index);
+                       const bool indexed = mem.index != ZYDIS_REGISTER_NONE && in_stack;
                        return indexed || ((GprSet(mem.base) & at.moving) != RegisterSet());
                      });
 }
@@ -123,10 +124,13 @@ void FollowPointers(const Instruction& instruction, Offsets* at) {
     const bool read = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ) != 0;
     if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && read && IsPointer(*at, operand.reg.value)) {
       pointer = true;
-      moves |= instruction.info.mnemonic != ZYDIS_MNEMONIC_MOV || (GprSet(operand.reg.value) & at->moving) != RegisterSet();
+      const bool is_moving = (GprSet(operand.reg.value) & at->moving) != RegisterSet();
+      moves |= instruction.info.mnemonic != ZYDIS_MNEMONIC_MOV || is_moving;
     } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && instruction.info.mnemonic == ZYDIS_MNEMONIC_LEA) {
-      const bool from_frame = operand.mem.index == ZYDIS_REGISTER_NONE && (GprSet(operand.mem.base) & at->pointers) == RegisterSet();
-      const bool from_stack = IsPointer(*at, operand.mem.base) || IsPointer(*at, operand.mem.index);
+      const ZydisDecodedOperandMem& mem = operand.mem;
+      const bool from_register = (GprSet(mem.base) & at->pointers) != RegisterSet();
+      const bool from_frame = mem.index == ZYDIS_REGISTER_NONE && !from_register;
+      const bool from_stack = IsPointer(*at, mem.base) || IsPointer(*at, mem.index);
       pointer |= from_stack;
       moves |= from_stack && !from_frame;
     }
@@ -134,7 +138,8 @@ void FollowPointers(const Instruction& instruction, Offsets* at) {
   at->pointers = at->pointers - writes;
   at->moving = at->moving - writes;
   const bool is_frame = operands[0].reg.value == ZYDIS_REGISTER_RSP || operands[0].reg.value == ZYDIS_REGISTER_RBP;
-  const bool computes = instruction.info.mnemonic != ZYDIS_MNEMONIC_CMP && instruction.info.mnemonic != ZYDIS_MNEMONIC_TEST;
+  const bool computes =
+      instruction.info.mnemonic != ZYDIS_MNEMONIC_CMP && instruction.info.mnemonic != ZYDIS_MNEMONIC_TEST;
   if (!pointer || is_frame || !computes || (destination & writes) == RegisterSet()) return;
   at->pointers = at->pointers | destination;
   if (moves) at->moving = at->moving | destination;
@@ -144,15 +149,25 @@ void FollowPointers(const Instruction& instruction, Offsets* at) {
 
 StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& passable) {
   const size_t count = function.blocks.size();
-  StackUse use{std::vector<int64_t>(count, -1), ""};
+  StackUse use;
+  use.after.assign(count, -1);
+  use.lost.assign(count, false);
   std::vector<std::optional<Offsets>> before(count);
   std::vector<int> pending;
+  // Nothing is followed from there. What was before stays: for the other blocks it says too much, never too little.
+  const auto lose = [&](int block, std::string why) {
+    use.lost[block] = true;
+    if (use.why.empty()) use.why = std::move(why);
+  };
+  const auto lose_at = [&](int block, const char* why, const Instruction& instruction) {
+    lose(block, fmt::format("{} at {:#x}, {}", why, instruction.address, Disassemble(instruction)));
+  };
   const auto arrive = [&](int block, const Offsets& at) {
-    if (!passable[block] || !use.obstacle.empty()) return;
+    if (!passable[block] || use.lost[block]) return;
     std::optional<Offsets>& known = before[block];
     Offsets met = known.value_or(at);
     if (met.rsp != at.rsp) {
-      use.obstacle = fmt::format("its stack pointer differs by the way taken to {:#x}", function.blocks[block].begin);
+      lose(block, fmt::format("its stack pointer differs by the way taken to {:#x}", function.blocks[block].begin));
       return;
     }
     if (met.rbp != at.rbp) met.rbp.reset();
@@ -163,24 +178,21 @@ StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& p
     pending.push_back(block);
   };
   arrive(function.BlockAt(function.bounds.begin), {});
-  while (!pending.empty() && use.obstacle.empty()) {
+  while (!pending.empty()) {
     const int b = pending.back();
     pending.pop_back();
     const BasicBlock& block = function.blocks[b];
     Offsets at = *before[b];
-    for (int i = block.first; i < block.first + block.count && use.obstacle.empty(); ++i) {
+    for (int i = block.first; i < block.first + block.count && !use.lost[b]; ++i) {
       const Instruction& instruction = function.instructions[i];
-      if (ReadsArray(instruction, at)) {
-        use.obstacle = fmt::format("it keeps an array on its stack at {:#x}, {}", instruction.address, Disassemble(instruction));
-      }
+      if (ReadsArray(instruction, at)) lose_at(b, "it keeps an array on its stack", instruction);
       FollowPointers(instruction, &at);
       const bool followed = Step(instruction, &at);
-      if (!followed || at.rsp < 0 || at.rsp > kMostStack) {
-        use.obstacle = fmt::format("its stack pointer is lost at {:#x}, {}", instruction.address, Disassemble(instruction));
-      }
+      if (!followed || at.rsp < 0 || at.rsp > kMostStack) lose_at(b, "its stack pointer is lost", instruction);
     }
+    if (block.end_kind == BlockEnd::kReturn && at.rsp != 0) lose(b, "it returns with another stack pointer");
+    if (use.lost[b]) continue;
     use.after[b] = at.rsp;
-    if (block.end_kind == BlockEnd::kReturn && at.rsp != 0 && use.obstacle.empty()) use.obstacle = "it returns with another stack pointer";
     for (int successor : block.successors) arrive(successor, at);
   }
   return use;
@@ -269,7 +281,7 @@ LoopStack FollowLoopStack(const DecodedFunction& function, std::span<const int> 
     InCallees met = known.value_or(at);
     if (met.now.rsp != at.now.rsp || met.kept_rbp.size() != at.kept_rbp.size()) {
       const BasicBlock& source = function.blocks[from];
-      const Instruction& last = function.instructions[source.first + source.count - 1];
+      const Instruction& last = function.LastOf(source);
       stack.obstacle = LostAt(own_move != nullptr ? *own_move : last,
                               block == blocks[0] ? ": not undone on every way round"
                                                  : fmt::format(": not the same on every way to {:#x}", function.blocks[block].begin));

@@ -10,11 +10,11 @@
 
 namespace tracelift::jit {
 
-/// Bytes that each block of a function leaves pushed at its end, -1 for those not reached; an obstacle when the stack
-/// pointer cannot be followed, or comes back as another one.
+/// What a function does with the stack, per block.
 struct StackUse {
-  std::vector<int64_t> after;
-  std::string obstacle;
+  std::vector<int64_t> after;  // bytes pushed at the block's end, -1 where it is not reached
+  std::vector<bool> lost;      // the stack cannot be followed there: no block to pass
+  std::string why;             // of the first of those
 };
 StackUse FollowStack(const DecodedFunction& function, const std::vector<bool>& passable);
 

@@ -57,6 +57,32 @@ void KERNEL(call_checked)(double* out, const double* in, size_t n) {
   for (size_t i = 0; i < n; ++i) out[i] = checked(in[i]);
 }
 
+// An error path that formats a message.
+OWN double checked_with_message(double x) {
+  if (x > 1e300) {
+    char text[32];
+    for (int i = 0; i < 32; ++i) text[(i * (int)call_errors) & 31] = (char)i;
+    for (int i = 0; i < 32; ++i) x += text[(i + (int)call_errors) & 31];
+    report_error(x);
+  }
+  return x * 0.25;
+}
+void KERNEL(call_message)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = checked_with_message(in[i]);
+}
+// The same without any call: it goes on, with what the array says.
+OWN double sorted_rarely(double x) {
+  if (x > 8.9999) {
+    double kept[8];
+    for (int i = 0; i < 8; ++i) kept[(i * 3) & 7] = x * i;
+    x = kept[(int)x & 7];
+  }
+  return x * 0.25;
+}
+void KERNEL(call_rare_array)(double* out, const double* in, size_t n) {
+  for (size_t i = 0; i < n; ++i) out[i] = sorted_rarely(in[i]);
+}
+
 OWN int recursive(int n) { return n < 2 ? n : recursive(n - 1) + recursive(n - 2); }
 void KERNEL(call_recursive)(int* out, const int* in, size_t n) {
   for (size_t i = 0; i < n; ++i) out[i] = recursive(in[i] & 7);

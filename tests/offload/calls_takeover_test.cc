@@ -19,6 +19,8 @@
   void call_nested_##LEVEL(double*, const double*, size_t);                             \
   void call_tail_##LEVEL(double*, const double*, size_t);                               \
   void call_checked_##LEVEL(double*, const double*, size_t);                            \
+  void call_message_##LEVEL(double*, const double*, size_t);                            \
+  void call_rare_array_##LEVEL(double*, const double*, size_t);                         \
   void call_recursive_##LEVEL(int*, const int*, size_t);                                \
   void call_pointer_##LEVEL(double*, const double*, size_t, double (*)(double));        \
   void call_through_variable_##LEVEL(double*, const double*, size_t);                   \
@@ -115,6 +117,8 @@ AT_BOTH(int, collatz)
 AT_BOTH(double, nested)
 AT_BOTH(double, tail)
 AT_BOTH(double, checked)
+AT_BOTH(double, message)
+AT_BOTH(double, rare_array)
 AT_BOTH(double, by_reference)
 AT_BOTH(double, of_many)
 AT_BOTH(double, exp)

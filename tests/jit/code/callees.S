@@ -110,6 +110,109 @@ callees_\name\()_end:
         ret
         END rarely
 
+        FUNCTION padded
+        sub     rsp, 8
+        lea     rax, [rsp-8]
+        nop     dword ptr [rax+rax*1]
+        lea     rax, [rdi+1]
+        add     rsp, 8
+        ret
+        END padded
+
+        # What the other ways do with the stack does not matter.
+        FUNCTION rare_array
+        sub     rsp, 64
+        mov     rax, rdi
+        test    rdi, rdi
+        js      5f
+4:      add     rsp, 64
+        ret
+5:      mov     [rsp+rdi*8+64], rdi
+        mov     rax, [rsp]
+        jmp     4b
+        END rare_array
+
+        FUNCTION rare_alignment
+        push    rbp
+        mov     rbp, rsp
+        mov     rax, rdi
+        test    rdi, rdi
+        js      5f
+4:      leave
+        ret
+5:      and     rsp, -32
+        mov     [rsp-8], rdi
+        jmp     4b
+        END rare_alignment
+
+        FUNCTION rare_tail
+        push    rdi
+        test    rdi, rdi
+        js      callees_leaf
+        pop     rax
+        ret
+        END rare_tail
+
+        # One of its exits leaves the stack as it was, the other does not: the same function.
+        FUNCTION two_tails
+        test    rdi, rdi
+        js      callees_leaf
+        push    rdi
+        cmp     rdi, 5
+        je      callees_leaf
+        pop     rax
+        ret
+        END two_tails
+
+        # More functions than are ever examined for one loop, behind an instruction that is not lifted.
+        .set    crowd_size, 300
+        FUNCTION crowd
+        lock add [rsi], rdi
+        .set    at, 0
+        .rept   crowd_size
+        call    callees_crowd_members + 16 * at
+        .set    at, at + 1
+        .endr
+        ret
+        END crowd
+        FUNCTION crowd_members
+        .rept   crowd_size
+        .p2align 4
+        lea     rax, [rdi+1]
+        ret
+        .endr
+        .p2align 4
+        END crowd_members
+
+        FUNCTION rare_crowd
+        test    rdi, rdi
+        jns     4f
+        call    callees_crowd
+        ret
+4:      mov     rax, rdi
+        cmp     rdi, 5
+        je      5f
+        call    callees_framed
+5:      ret
+        END rare_crowd
+
+        # Needed on every way, but found last.
+        FUNCTION crowd_first
+        test    rdi, rdi
+        jns     4f
+        call    callees_crowd_of_leaves
+4:      call    callees_framed
+        ret
+        END crowd_first
+        FUNCTION crowd_of_leaves
+        .set    at, 0
+        .rept   crowd_size
+        call    callees_crowd_members + 16 * at
+        .set    at, at + 1
+        .endr
+        ret
+        END crowd_of_leaves
+
         LOOP leaf
         LOOP framed
         LOOP tail
@@ -121,5 +224,12 @@ callees_\name\()_end:
         LOOP unbalanced
         LOOP locked
         LOOP rarely
+        LOOP padded
+        LOOP rare_array
+        LOOP rare_alignment
+        LOOP rare_tail
+        LOOP two_tails
+        LOOP rare_crowd
+        LOOP crowd_first
 
         .section .note.GNU-stack,"",@progbits

@@ -4,14 +4,18 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
 #define FUNCTIONS(X) \
-  X(leaf) X(framed) X(tail) X(endless) X(pointer) X(array) X(walking) X(aligned) X(unbalanced) X(locked) X(rarely)
+  X(leaf) X(framed) X(tail) X(endless) X(pointer) X(array) X(walking) X(aligned) X(unbalanced) X(locked) X(rarely) \
+  X(padded) X(rare_array) X(rare_alignment) X(rare_tail) X(two_tails) X(rare_crowd) X(crowd_first)
 #define DECLARE(name) \
   extern "C" const uint8_t callees_##name[], callees_##name##_end[], callees_loop_##name[], callees_loop_##name##_end[];
 FUNCTIONS(DECLARE)
+extern "C" const uint8_t callees_crowd[], callees_crowd_end[], callees_crowd_members[], callees_crowd_members_end[];
+extern "C" const uint8_t callees_crowd_of_leaves[], callees_crowd_of_leaves_end[];
 
 namespace tracelift::jit {
 namespace {
@@ -31,7 +35,13 @@ class TestReader : public CodeReader {
 #define LOOK(name)                                                                          \
   if (const AddressRange range = RangeOf(callees_##name, callees_##name##_end); range.Contains(address)) return range;
     FUNCTIONS(LOOK)
+    LOOK(crowd)
+    LOOK(crowd_of_leaves)
 #undef LOOK
+    const AddressRange members = RangeOf(callees_crowd_members, callees_crowd_members_end);
+    constexpr uint64_t kMemberBytes = 16;
+    const uint64_t member = address - (address - members.begin) % kMemberBytes;
+    if (members.Contains(address)) return AddressRange{member, member + kMemberBytes};
     return std::nullopt;
   }
 };
@@ -95,6 +105,37 @@ TEST(Callees, MayHaveDetours) {
     EXPECT_EQ(spliced.facts->is_detour[i], IsInCopy(spliced.facts->exits[i]));
     EXPECT_EQ(spliced.facts->exit_stack[i], IsInCopy(spliced.facts->exits[i]) ? 8 : 0);
   }
+}
+
+// The rare path of each lies in the callee: not lifted, and no obstacle.
+TEST(Callees, MayDoWithTheStackWhatTheyLikeOnWaysThatAreNotLifted) {
+  const std::map<std::string, Spliced> loops = {{"array", SPLICED(rare_array)},
+                                                {"alignment", SPLICED(rare_alignment)},
+                                                {"another function, with its stack", SPLICED(rare_tail)},
+                                                {"the same function twice", SPLICED(two_tails)}};
+  for (const auto& [what, spliced] : loops) {
+    ASSERT_TRUE(spliced.facts) << what << ": " << spliced.why();
+    EXPECT_EQ(CopiesIn(spliced.function()), what == "the same function twice" ? 2 : 1) << what;
+    EXPECT_FALSE(spliced.facts->exits.empty()) << what;
+    EXPECT_GE(std::ranges::count(spliced.facts->is_detour, true), 1) << what;
+  }
+}
+
+TEST(Callees, MayBePaddedWithInstructionsThatNameMemory) {
+  const Spliced spliced = SPLICED(padded);
+  EXPECT_TRUE(spliced.facts) << spliced.why();
+}
+
+TEST(Callees, AreNotLookedIntoWhereNoWayLeadsThrough) {
+  const Spliced spliced = SPLICED(rare_crowd);
+  ASSERT_TRUE(spliced.facts) << spliced.why();
+  EXPECT_EQ(CopiesIn(spliced.function()), 3);  // rare_crowd, framed and leaf
+}
+
+TEST(Callees, ThatEveryWayNeedsAreLookedIntoFirst) {
+  const Spliced spliced = SPLICED(crowd_first);
+  ASSERT_TRUE(spliced.facts) << spliced.why();
+  EXPECT_GE(CopiesIn(spliced.function()), 3);  // crowd_first, framed and leaf, and the crowd as far as it goes
 }
 
 TEST(Callees, StayCallsForAReason) {
