@@ -115,7 +115,7 @@ class Comparison:
 
     def row(self):
         native_s = measure.median(self.measured[NATIVE].seconds)
-        return {"program": self.program.name, "kind": self.program.kind,
+        return {"program": self.program.name, "kind": self.program.kind, "gcc_strict": self.program.gcc_strict,
                 "variants": {variant.name: measured.row(native_s) for variant, measured in self.measured.items()}}
 
 

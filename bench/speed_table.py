@@ -102,6 +102,8 @@ def foot(rows, wanted, found):
     if means["to best compiler"]:
         lines.append(f"behind the best compiler: {' '.join(found['behind_best_compiler']) or 'none'}")
     for row in rows:
+        if row["gcc_strict"]:
+            lines.append(f"{row['program']}, gcc for this machine: {' '.join(row['gcc_strict'])} to keep strict math")
         for name, measured in row["variants"].items():
             reason = measured.get("failure") or measured.get("absent")
             if reason and reason != NO_OPENMP:

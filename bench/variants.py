@@ -29,7 +29,8 @@ class Variant:
         the compiler's words where building fails."""
         if self.hand_written and not program.parallel:
             raise unittest.SkipTest(NO_OPENMP)
-        return harness.build(program.source, self.flags, self.family, self.libraries)
+        strict = program.gcc_strict if self.family == "gcc" and "-march=native" in self.flags else ()
+        return harness.build(program.source, (*self.flags, *strict), self.family, self.libraries)
 
 
 NATIVE = Variant("native", meaning="gcc -O2: what all others are compared with")
