@@ -24,6 +24,7 @@ constexpr double kSliceNs = 4e6;         // a slice is about this long, so that 
 constexpr double kLongestSliceNs = 25e6;
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
+constexpr int kLongestPause = 12;  // as a power of two, in arrivals, after entries in a row that came to nothing
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
@@ -60,6 +61,9 @@ bool Entry::FloatEnvironmentFits(const jit::Artifact& artifact) {
 
 bool Entry::Decline(RejectionReason reason, int64_t skip) {
   region_.CountDecline(reason);
+  // Entries too small, or for other values, come in thousands, while the session may be busy compiling: looked at ever less.
+  const bool repeats = reason == RejectionReason::kTooLittleWork || reason == RejectionReason::kValuesKeepChanging;
+  if (repeats) skip = std::max(skip, int64_t{1} << std::min(kLongestPause, region_.fruitless_entries++ / 2));
   region_.image->SkipNext(skip);
   return false;
 }
@@ -85,7 +89,10 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   uint32_t resume = jit::kHeader;
   const jit::Artifact& artifact = variant.artifact;
   if (!FloatEnvironmentFits(artifact)) return jit::kDecline;
-  if (!ReachHeader(&resume)) return resume;
+  if (!ReachHeader(&resume)) {  // left the loop on the way: this was its last pass
+    Decline(RejectionReason::kTooLittleWork, 1);
+    return resume;
+  }
   if (!LoadState(artifact.footprint.slots)) {
     Decline(RejectionReason::kUnmappedMemory, 64);
     return resume;
@@ -100,14 +107,15 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     return resume;
   }
   int64_t left = *trip;
-  if (left < 1) return resume;  // this is the last pass: the original's
-  if (region_.native_ns > 0 && region_.native_ns * static_cast<double>(left) < kShortestEntryNs) {
+  // The last pass is the original's anyway.
+  if (left < 1 || (region_.native_ns > 0 && region_.native_ns * static_cast<double>(left) < kShortestEntryNs)) {
     Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
   if (region_.trusted_for != &variant) {
     region_.trusted_for = &variant;
     region_.trusted_slices = 0;
+    region_.fruitless_entries = 0;
     region_.variant_ns = 0;
     region_.probe_again_ns = 0;
   }
@@ -144,7 +152,10 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     if (good && left > 0 && (!SlotsStand(artifact) || SignalWaits(mask))) break;
   }
   CommitState();
-  if (done > 0) region_.executions.fetch_add(1, std::memory_order_relaxed);
+  if (done > 0) {
+    region_.executions.fetch_add(1, std::memory_order_relaxed);
+    region_.fruitless_entries = 0;
+  }
   if (run_passes > 0) RecordRun(run_ns, run_passes);
   // The last pass is the original's; back off from a variant that keeps losing.
   const int losses = region_.consecutive_losses.load(std::memory_order_relaxed);

@@ -74,7 +74,8 @@ struct Region {
   double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
   double probe_again_ns = 0;       // within an entry, measure the original again from this time on
   uint64_t entries_seen = 0;
-  int failed_captures = 0;  // by the thread that holds `busy`
+  int failed_captures = 0;
+  int fruitless_entries = 0;       // in a row, too small or for other values
   std::atomic<int> consecutive_losses{0};  // atomic: the session forgives them
   int trusted_slices = 0;          // verified slices of the current variant
   const Variant* trusted_for = nullptr;
