@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "jit/code/natural_loops.h"
 #include "jit/code/stack_use.h"
 #include "jit/code/ways_through.h"
 #include "jit/linkage_stub.h"
@@ -119,27 +118,31 @@ Callee CalleeCatalogue::Examine(uint64_t address) {
     return callee;
   }
   callee.code = *code;
-  std::string why_not;
   const DecodedFunction& function = callee.code->decoded();
+  std::string unlifted;
   for (const BasicBlock& block : function.blocks) {
-    callee.passable.push_back(IsPassable(function, block, &why_not));
+    callee.passable.push_back(IsPassable(function, block, &unlifted));
   }
   WaysThrough ways(function, callee.passable);
+  // The obstacle is what closes the last way.
+  const auto closed_by = [&](std::string why) {
+    if (!ways.Exist() && callee.obstacle.empty()) callee.obstacle = std::move(why);
+    return !ways.Exist();
+  };
+  if (closed_by(unlifted.empty() ? "it does not return" : unlifted)) return callee;
   const StackUse stack = FollowStack(function, ways.blocks());
   ways.Close(stack.lost);
-  if (why_not.empty()) why_not = stack.why;
+  if (closed_by(stack.why)) return callee;
   // Callees last: they cost more to look into.
-  FindCalls(stack, &callee, &ways, &why_not);
-  if (!ways.Exist()) {
-    callee.obstacle = why_not.empty() ? "it does not return" : why_not;
-    return callee;
-  }
+  FindCalls(stack, closed_by, &callee, &ways);
+  if (!ways.Exist()) return callee;
   callee.passable = ways.blocks();
   Measure(&callee);
   return callee;
 }
 
-void CalleeCatalogue::FindCalls(const StackUse& stack, Callee* callee, WaysThrough* ways, std::string* why_not) {
+void CalleeCatalogue::FindCalls(const StackUse& stack, const std::function<bool(std::string)>& closed_by, Callee* callee,
+                                WaysThrough* ways) {
   const DecodedFunction& function = callee->code->decoded();
   const std::vector<WaysThrough::Exit> exits = ways->Exits();
   std::map<uint64_t, int64_t> pushed;  // where control leaves the function for each place outside: the same everywhere
@@ -153,7 +156,7 @@ void CalleeCatalogue::FindCalls(const StackUse& stack, Callee* callee, WaysThrou
     } else {
       ways->Close(exit);
     }
-    if (why_not->empty()) *why_not = "it goes on in another function with another stack pointer";
+    if (closed_by("it goes on in another function with another stack pointer")) return;
   }
   for (const WaysThrough::Exit& exit : exits) {
     if (!ways->IsOpen(exit)) continue;
@@ -169,10 +172,11 @@ void CalleeCatalogue::FindCalls(const StackUse& stack, Callee* callee, WaysThrou
       continue;
     }
     ways->Close(exit);
-    if (!why_not->empty()) continue;
-    *why_not = called == nullptr ? fmt::format("it calls a function that is not known at {:#x}", exit.at)
-                                 : fmt::format("it {} {:#x}: {}", exit.is_call ? "calls" : "goes on in",
-                                               target->address, called->obstacle);
+    const bool closed = called == nullptr
+                            ? closed_by(fmt::format("it calls a function that is not known at {:#x}", exit.at))
+                            : closed_by(fmt::format("it {} {:#x}: {}", exit.is_call ? "calls" : "goes on in",
+                                                    target->address, called->obstacle));
+    if (closed) return;
   }
 }
 
@@ -184,9 +188,7 @@ void CalleeCatalogue::Measure(Callee* callee) {
   for (size_t b = 0; b < function.blocks.size(); ++b) {
     if (way[b] && static_cast<int>(b) != blocks.front()) blocks.push_back(static_cast<int>(b));
   }
-  const bool has_marks = std::ranges::find(function.loop_irreducible, true) != function.loop_irreducible.end();
-  const auto is_entered_inside = [&](int b) { return function.IsEnteredInside(function.blocks[b]); };
-  if (has_marks && (!IsReducible(function, blocks) || std::ranges::any_of(blocks, is_entered_inside))) {
+  if (std::ranges::any_of(blocks, [&](int b) { return function.IsEnteredInside(function.blocks[b]); })) {
     callee->obstacle = What(RejectionReason::kIrreducibleLoop);
     return;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <expected>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -51,7 +52,9 @@ class CalleeCatalogue {
 
  private:
   Callee Examine(uint64_t address);
-  void FindCalls(const StackUse& stack, Callee* callee, WaysThrough* ways, std::string* why_not);
+  /// Closes the exits that cannot be taken; done when `closed_by` says that no way is left.
+  void FindCalls(const StackUse& stack, const std::function<bool(std::string)>& closed_by, Callee* callee,
+                 WaysThrough* ways);
   void Measure(Callee* callee);
   uint64_t FollowLinkage(uint64_t address) const;
   /// The function at `address`, or why it cannot be had.

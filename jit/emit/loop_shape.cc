@@ -1,6 +1,8 @@
 #include "jit/emit/loop_shape.h"
 
 #include <fmt/format.h>
+#include <llvm/Analysis/CFG.h>
+#include <llvm/Analysis/LoopIterator.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/DebugLoc.h>
 #include <llvm/IR/Dominators.h>
@@ -204,6 +206,18 @@ std::vector<ExitEdge> ExitsOf(const llvm::Loop* loop) {
   return exits;
 }
 
+// Also on data that the program would never have come to: how often it is passed does not depend on what is loaded.
+bool EndsOnAnyData(const llvm::Loop* inner, const llvm::Loop* outer, llvm::ScalarEvolution& evolution) {
+  const llvm::SCEV* count = evolution.getBackedgeTakenCount(inner);
+  const auto is_data = [&](const llvm::SCEV* part) {
+    const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(part);
+    const auto* value = unknown ? llvm::dyn_cast<llvm::Instruction>(unknown->getValue()) : nullptr;
+    return value && outer->contains(value);
+  };
+  return !llvm::isa<llvm::SCEVCouldNotCompute>(count) && !llvm::SCEVExprContains(count, is_data) &&
+         llvm::all_of(*inner, [&](const llvm::Loop* inmost) { return EndsOnAnyData(inmost, outer, evolution); });
+}
+
 }  // namespace
 
 bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution) {
@@ -220,6 +234,10 @@ bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::S
     }
   }
   if (!any_counted || uncounted.empty()) return false;
+  const auto ends = [&](const llvm::Loop* inner) { return EndsOnAnyData(inner, loop, evolution); };
+  llvm::LoopBlocksRPO order(const_cast<llvm::Loop*>(loop));
+  order.perform(&loops);
+  if (!llvm::all_of(*loop, ends) || llvm::containsIrreducibleCFG<const llvm::BasicBlock*>(order, loops)) return false;
   const auto writes = [](const llvm::Instruction& instruction) { return instruction.mayWriteToMemory(); };
   if (llvm::any_of(loop->blocks(), [&](llvm::BasicBlock* block) { return llvm::any_of(*block, writes); })) return false;
   llvm::BasicBlock* left = llvm::BasicBlock::Create(function.getContext(), "left", &function);

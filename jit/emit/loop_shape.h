@@ -66,7 +66,8 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
 
 /// Exits that nobody can count, beside one that is counted (a search that stops where it finds something): the loop is run
 /// as if they were not there, and a pass that takes one ends the chunk with kFlagLeft. Only for loops that write nothing:
-/// what lies behind the place where such a loop stops may be another thread's. True when there are any; analyses are then
+/// what lies behind the place where such a loop stops may be another thread's. And only if no inner loop could run for ever on
+/// data that lie there. True when there are any; analyses are then
 /// out of date.
 bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution);
 

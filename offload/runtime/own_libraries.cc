@@ -1,5 +1,6 @@
 #include "offload/runtime/own_libraries.h"
 
+#include <dlfcn.h>
 #include <link.h>
 #include <sys/stat.h>
 
@@ -34,6 +35,9 @@ int Visit(dl_phdr_info* info, size_t, void* data) {
 std::optional<uint64_t> ChooseIndirectFunction(const std::string& path, uint64_t resolver) {
   Wanted wanted{.file = {}, .resolver = resolver, .bias = std::nullopt};
   if (stat(path.c_str(), &wanted.file) != 0) return std::nullopt;
+  // Of the C library's own, the one that a program without vector math has not loaded. Its file is the system's: what is
+  // asked for is still looked for by file.
+  [[maybe_unused]] static void* const vector_math = dlopen("libmvec.so.1", RTLD_LAZY | RTLD_LOCAL);
   dl_iterate_phdr(&Visit, &wanted);
   if (!wanted.bias) return std::nullopt;
   const uint64_t chosen = reinterpret_cast<uint64_t (*)()>(*wanted.bias + resolver)() - *wanted.bias;

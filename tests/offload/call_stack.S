@@ -36,6 +36,28 @@
         ret
         END stack_pushes
 
+# A cycle that is entered at two places: counts halvings, odd ones more.
+        FUNCTION stack_two_entries
+        mov     rax, [rdi]
+        shr     rax, 20
+        xor     ecx, ecx
+        test    al, 1
+        jnz     2f
+1:      add     ecx, 1
+        shr     rax, 1
+        jz      3f
+        test    al, 1
+        jz      1b
+2:      add     ecx, 3
+        shr     rax, 1
+        jz      3f
+        test    al, 2
+        jnz     2b
+        jmp     1b
+3:      cvtsi2sd xmm0, ecx
+        ret
+        END stack_two_entries
+
         FUNCTION stack_frame
         push    rbp
         mov     rbp, rsp
@@ -169,6 +191,7 @@
         .endm
         KERNEL stack_pushes
         KERNEL stack_frame
+        KERNEL stack_two_entries
         KERNEL stack_without_frame_pointer
         KERNEL stack_other_rounding
         KERNEL stack_holds_exceptions

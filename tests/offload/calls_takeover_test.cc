@@ -48,6 +48,7 @@ KERNELS(O0)
 KERNELS(O2)
 void loop_stack_pushes(double*, const double*, size_t);
 void loop_stack_frame(double*, const double*, size_t);
+void loop_stack_two_entries(double*, const double*, size_t);
 void loop_stack_without_frame_pointer(double*, const double*, size_t);
 void loop_stack_other_rounding(double*, const double*, size_t);
 void loop_stack_holds_exceptions(double*, const double*, size_t);
@@ -184,6 +185,7 @@ TEST(Calls, OfMemsetThroughAVariableStaysACall) {
 // The stack, instruction by instruction: push, pop, leave, stmxcsr, ldmxcsr (call_stack.S).
 TEST(CalleeStack, Pushes) { ExpectSame<double>(loop_stack_pushes, Random<double>(kMany)); }
 TEST(CalleeStack, Frame) { ExpectSame<double>(loop_stack_frame, Random<double>(kMany)); }
+TEST(CalleeStack, CycleOfTwoEntries) { ExpectSame<double>(loop_stack_two_entries, Random<double>(kMany)); }
 TEST(CalleeStack, WithoutFramePointer) { ExpectSame<double>(loop_stack_without_frame_pointer, Random<double>(kMany)); }
 TEST(CalleeStack, ReadsThatDoNotMatter) { ExpectSame<double>(loop_stack_uninitialised, Random<double>(kMany)); }
 TEST(CalleeStack, HoldsExceptionFlags) { ExpectSame<double>(loop_stack_holds_exceptions, Random<double>(kMany)); }

@@ -353,3 +353,17 @@ int NAME(copy_until)(int *out, const int *in, int n, int end) {
   }
   return -1;
 }
+
+/* Ends at the first negative number; 0 never comes down to 1. */
+int NAME(find_slow)(const int *in, int n) {
+  for (int i = 0; i < n; i++) {
+    if (in[i] < 0) return i;
+    unsigned x = (unsigned)in[i], steps = 0;
+    while (x != 1) {
+      x = x % 2 ? 3 * x + 1 : x / 2;
+      steps++;
+    }
+    if (steps > 500) return -1;
+  }
+  return n;
+}

@@ -44,7 +44,8 @@
   void choose_##LEVEL(double*, const double*, const uint8_t*, int);                          \
   void choose_int_##LEVEL(int*, const int*, int);                                            \
   int find_##LEVEL(const int*, int, int);                                                    \
-  int copy_until_##LEVEL(int*, const int*, int, int);
+  int copy_until_##LEVEL(int*, const int*, int, int);                                        \
+  int find_slow_##LEVEL(const int*, int);
 struct Vectors {
   double *now, *before, *next, *stiffness;
   size_t size;
@@ -356,6 +357,16 @@ AT_LEVELS_1_AND_2(CopyThatStopsEarlyIsRejected, copy_until, {
   data[2 * n - 1000] = -7;
   ExpectSame<int>(AS_POINTER(kernel), data,
                   [=](std::vector<int>& v) { v[2 * n] = kernel(v.data(), v.data() + n, n, -7); }, Becomes::kLeftAlone);
+})
+
+// Behind its end lies a number on which the inner loop would run for ever.
+AT_LEVELS_1_AND_2(SearchThatMightNotEndBehindItsEndIsRejected, find_slow, {
+  constexpr int n = 400'000;
+  std::vector<int> data = RandomCounts(n + 1);
+  for (int i = 0; i < n; ++i) data[i] = data[i] % 1000 + 1;
+  data[n - 1000] = -1;
+  data[n - 900] = 0;
+  ExpectSame<int>(AS_POINTER(kernel), data, [=](std::vector<int>& v) { v[n] = kernel(v.data(), n); }, Becomes::kLeftAlone);
 })
 
 AT_EACH_LEVEL(CarriedSumIsRejected, sum, {
