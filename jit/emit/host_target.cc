@@ -106,41 +106,36 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
   clean(first);
   clean(first);
   first.run(function, analyses.function);
-  if (NarrowPhis(function)) {
+  const auto clean_again = [&] {
     analyses.function.clear();
     llvm::FunctionPassManager again;
     clean(again);
     again.run(function, analyses.function);
-  }
+  };
   const auto make_canonical = [&] {
     llvm::FunctionPassManager canonical;
     canonical.addPass(llvm::LoopSimplifyPass());
     canonical.run(function, analyses.function);
     analyses.function.clear();
   };
+  const auto loops = [&]() -> llvm::LoopInfo& { return analyses.function.getResult<llvm::LoopAnalysis>(function); };
+  const auto dominators = [&]() -> llvm::DominatorTree& {
+    return analyses.function.getResult<llvm::DominatorTreeAnalysis>(function);
+  };
+  if (NarrowPhis(function)) clean_again();
   make_canonical();
-  while (JoinEnds(analyses.function.getResult<llvm::LoopAnalysis>(function),
-                  analyses.function.getResult<llvm::DominatorTreeAnalysis>(function))) {
-    analyses.function.clear();
-    llvm::FunctionPassManager again;
-    clean(again);
-    again.run(function, analyses.function);
+  constexpr int kMostJoins = 16;  // one a loop; should cleaning ever undo one, it must not go on for ever
+  for (int joins = 0; joins < kMostJoins && JoinEnds(loops(), dominators()); ++joins) {
+    clean_again();
     make_canonical();
   }
-  if (ReadUnwrittenPartsFromStart(analyses.function.getResult<llvm::LoopAnalysis>(function))) {
-    analyses.function.clear();
-    llvm::FunctionPassManager again;
-    clean(again);
-    again.run(function, analyses.function);
+  if (ReadUnwrittenPartsFromStart(loops())) {
+    clean_again();
     make_canonical();
   }
-  if (RewriteExitValues(function, analyses.function.getResult<llvm::LoopAnalysis>(function),
-                        analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function),
-                        analyses.function.getResult<llvm::DominatorTreeAnalysis>(function))) {
-    analyses.function.clear();
-    llvm::FunctionPassManager again;
-    clean(again);
-    again.run(function, analyses.function);
+  if (RewriteExitValues(function, loops(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function),
+                        dominators())) {
+    clean_again();
     make_canonical();
   }
 }

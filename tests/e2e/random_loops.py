@@ -5,7 +5,7 @@
 """
 import argparse
 import pathlib
-import subprocess
+import re
 import sys
 import tempfile
 
@@ -17,6 +17,12 @@ NATIVE_CPU = ("-O3", "-march=native")
 BUILDS = [("gcc", ("-O2",)), ("clang", ("-O2",)), ("gcc", ("-O1",)), ("gcc", NATIVE_CPU), ("clang", ("-O3",)),
           ("clang-14", ("-O1",)), ("gcc", ("-O0",)), ("clang", NATIVE_CPU), ("gcc", ("-O3",)), ("clang", ("-O0",)),
           ("clang-14", ("-O2",)), ("gcc", ("-Ofast", "-march=native"))]
+
+
+def kernels_of(regions):
+    """The kernels that have some of the regions, without the functions they call."""
+    found = (re.match(r"kernel\d+(?=[.+])", region["symbol"] or "") for region in regions)
+    return {match.group() for match in found if match}
 
 
 def main():
@@ -42,11 +48,8 @@ def main():
                     wrong.append(f"seed {seed} {family} {' '.join(level)} {mode}: {found or harness.line_of(mismatches[0])}")
                     print(wrong[-1], flush=True)
                 if mode == RUN and traced.report:
-                    kernels = {r["symbol"].split(".")[0] for r in traced.report["regions"] if "kernel" in (r["symbol"] or "")}
-                    ran = {r["symbol"].split(".")[0] for r in traced.report["regions"]
-                           if "kernel" in (r["symbol"] or "") and r["passes"] > 0}
-                    seen += len(kernels)
-                    accelerated += len(ran)
+                    seen += len(kernels_of(traced.report["regions"]))
+                    accelerated += len(kernels_of(r for r in traced.report["regions"] if r["passes"] > 0))
             case.discard()
             pathlib.Path(program).unlink()
             pathlib.Path(program).parent.rmdir()

@@ -37,7 +37,9 @@ void Change() {
 void OnStep(int, siginfo_t* info, void* context) {
   auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   const auto rip = static_cast<uint64_t>(registers[REG_RIP]);
-  if (info->si_code != TRAP_TRACE) {
+  // The code alone is not trusted: what it says of a step is up to the debug registers of a virtual machine.
+  const bool is_breakpoint = info->si_code != TRAP_TRACE && *reinterpret_cast<const uint8_t*>(rip - 1) == 0xcc;
+  if (is_breakpoint) {
     const uint64_t target = PatchedLoop::ThePatcher().HandleTrap(rip);
     if (target == 0) _exit(99);
     registers[REG_RIP] = static_cast<greg_t>(target);
