@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 
 namespace tracelift::jit {
@@ -166,6 +167,9 @@ bool IgnoresLowHalf(const Instruction& instruction, int operand) {
 /// Registers that an operand of the instruction reads for certain; for vector registers their low half. Operands that
 /// are only written in part keep the rest, which is not a use of it.
 RegisterSet CertainReads(const Instruction& instruction) {
+  if (IsEvex(instruction.info) && !IsMasked(instruction.info) && HasMaskOperand(instruction)) {
+    return CertainReads(WithoutMaskOperand(instruction));
+  }
   const RegisterSet reads = UseOf(instruction).reads;
   RegisterSet certain;
   const auto add = [&](ZydisRegister reg) {
