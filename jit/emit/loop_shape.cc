@@ -193,9 +193,9 @@ void MarkEnds(llvm::Function& function, const LoopFacts& facts) {
 
 namespace {
 
-bool IsCounted(const llvm::Loop* loop, const ExitEdge& exit, llvm::ScalarEvolution& evolution) {
-  // What comes later takes exits that are one way of a switch for branches.
-  return CountOf(loop, exit.from, evolution).dividend && llvm::isa<llvm::BranchInst>(exit.from->getTerminator());
+// No count where the exit is one way of a switch: what comes later takes exits for branches.
+ExitCount CountOfBranch(const llvm::Loop* loop, const ExitEdge& exit, llvm::ScalarEvolution& evolution) {
+  return llvm::isa<llvm::BranchInst>(exit.from->getTerminator()) ? CountOf(loop, exit.from, evolution) : ExitCount{};
 }
 
 std::vector<ExitEdge> ExitsOf(const llvm::Loop* loop) {
@@ -227,7 +227,7 @@ bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::S
   bool any_counted = false;
   for (const ExitEdge& exit : ExitsOf(loop)) {
     if (MarkerAfter(exit.to) != kExitMarker) continue;
-    if (IsCounted(loop, exit, evolution)) {
+    if (CountOfBranch(loop, exit, evolution).dividend) {
       any_counted = true;
     } else {
       uncounted.push_back(exit);
@@ -283,10 +283,9 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
 
   FollowRecurrences(shape, evolution);
   for (const ExitEdge& exit : shape.natural) {
-    if (!IsCounted(shape.loop, exit, evolution)) {
-      return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
-    }
-    shape.counts.push_back(CountOf(shape.loop, exit.from, evolution));
+    const ExitCount count = CountOfBranch(shape.loop, exit, evolution);
+    if (!count.dividend) return reject(RejectionReason::kUnknownTripCount, exit.from->getTerminator());
+    shape.counts.push_back(count);
   }
 
   for (llvm::PHINode& phi : shape.loop->getHeader()->phis()) {

@@ -62,8 +62,7 @@ bool Entry::FloatEnvironmentFits(const jit::Artifact& artifact) {
 bool Entry::Decline(RejectionReason reason, int64_t skip) {
   region_.CountDecline(reason);
   // Entries too small, or for other values, come in thousands, while the session may be busy compiling: looked at ever less.
-  const bool repeats = reason == RejectionReason::kTooLittleWork || reason == RejectionReason::kValuesKeepChanging;
-  if (repeats) skip = std::max(skip, int64_t{1} << std::min(kLongestPause, region_.fruitless_entries++ / 2));
+  if (LiesInTheEntry(reason)) skip = std::max(skip, int64_t{1} << std::min(kLongestPause, region_.fruitless_entries++ / 2));
   region_.image->SkipNext(skip);
   return false;
 }

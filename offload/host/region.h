@@ -101,6 +101,11 @@ struct Region {
   }
 };
 
+/// It lies in the entry that was declined, not in the loop: another one may be large enough, or have the values.
+constexpr bool LiesInTheEntry(jit::RejectionReason reason) {
+  return reason == jit::RejectionReason::kTooLittleWork || reason == jit::RejectionReason::kValuesKeepChanging;
+}
+
 /// The DispatchFunction of every region image; `cookie` is the Region.
 uint32_t Dispatch(void* cookie, jit::SavedContext* context);
 

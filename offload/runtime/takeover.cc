@@ -45,12 +45,11 @@ jit::RejectionReason MostFrequentDecline(const Region& region, const EntryCounts
 
 // How many entries without an execution say that there will be none.
 uint64_t DeclinesEnough(jit::RejectionReason reason) {
+  if (LiesInTheEntry(reason)) return kSmallEntries;
   switch (reason) {
     case jit::RejectionReason::kDependentIterations:
     case jit::RejectionReason::kUnknownTripCount:
     case jit::RejectionReason::kIndirectAddress: return kFewDeclines;
-    case jit::RejectionReason::kTooLittleWork:
-    case jit::RejectionReason::kValuesKeepChanging: return kSmallEntries;
     default: return kManyDeclines;
   }
 }
@@ -307,9 +306,8 @@ void Session::Supervise() {
     }
     if (now.executions != before.executions) continue;
     const jit::RejectionReason reason = MostFrequentDecline(region, before, jit::RejectionReason::kNotWorthwhile);
-    const uint64_t enough = DeclinesEnough(reason);
-    if (now.Declines() - before.Declines() < enough) continue;
-    if (enough == kSmallEntries) {
+    if (now.Declines() - before.Declines() < DeclinesEnough(reason)) continue;
+    if (LiesInTheEntry(reason)) {
       Rest(finding);  // small ones may come in a row before a large one
     } else {
       PutBack(finding, reason, region.conflict_instruction.load());

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "tests/offload/taken_loop.h"
+#include "tests/offload/same_results.h"
 
 extern "C" {
 void avx512_triad(double*, const double*, const double*, double, size_t);
@@ -47,27 +47,10 @@ std::vector<T> Random(size_t seed, size_t count) {
   return values;
 }
 
-/// Natively on one copy of `out`, taken over on others.
 template <typename T, typename Function>
 void ExpectSame(Function* function, const std::vector<T>& out, const std::function<void(T*)>& kernel) {
   if (!HasAvx512()) GTEST_SKIP() << "no AVX-512";
-  std::vector<T> native = out;
-  kernel(native.data());
-  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(function), [&] {
-    std::vector<T> warm = out;
-    kernel(warm.data());
-    EXPECT_EQ(std::memcmp(warm.data(), native.data(), native.size() * sizeof(T)), 0) << "while capturing";
-  });
-  ASSERT_NE(taken.region, nullptr) << Explain(taken);
-  for (int repeat = 0; repeat < 3; ++repeat) {
-    std::vector<T> traced = out;
-    kernel(traced.data());
-    EXPECT_EQ(std::memcmp(traced.data(), native.data(), native.size() * sizeof(T)), 0) << Explain(taken);
-  }
-  EXPECT_GT(taken.region->executions.load(), 0u) << Explain(taken);
-  EXPECT_GT(taken.region->verified.load(), 0u) << Explain(taken);
-  EXPECT_EQ(taken.region->mismatches.load(), 0u) << Explain(taken);
-  PutBack(taken);
+  offload::ExpectSame<T>(reinterpret_cast<const void*>(function), out, [&](std::vector<T>& v) { kernel(v.data()); });
 }
 
 TEST(Avx512Takeover, Triad) {

@@ -3,17 +3,7 @@
         .intel_syntax noprefix
         .text
 
-        .macro FUNCTION name
-        .globl  \name
-        .type   \name, @function
-        .p2align 4
-\name:
-        .cfi_startproc
-        .endm
-        .macro END name
-        .cfi_endproc
-        .size   \name, .-\name
-        .endm
+#include "tests/offload/asm_functions.inc"
 
 # Pushed values are popped, and read through rsp. Where they lie there, the instructions are the best ones to patch.
         FUNCTION pushes_values
