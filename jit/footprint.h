@@ -130,6 +130,10 @@ struct IndependenceResult {
 /// counter), but does with any access that overlaps it.
 IndependenceResult CheckIndependent(const Footprint& footprint);
 
+/// The same for iterations of the inner loop `loop` within one iteration of each of the loops around it. Slots are not
+/// looked at: what carries one from iteration to iteration is visible in the loop's code.
+IndependenceResult CheckIndependentInside(const FootprintProgram& program, const Footprint& footprint, int loop);
+
 /// True when some byte is both read and written: running the region twice is then not the same as once.
 bool ReadsWhatItWrites(const Footprint& footprint);
 

@@ -211,15 +211,6 @@ bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
 
 constexpr unsigned kFlagsArgument = 4;
 
-// Outer loops first; the order gives the dimension numbers.
-std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
-  std::vector<const llvm::Loop*> nest{outer};
-  for (size_t i = 0; i < nest.size(); ++i) {
-    for (const llvm::Loop* inner : *nest[i]) nest.push_back(inner);
-  }
-  return nest;
-}
-
 // As loops are written, and as unoptimised code leaves them: tested at the top, so that the test runs once more than the
 // body.
 bool ExitsAheadOfAccesses(const llvm::Loop* loop) {
@@ -245,6 +236,14 @@ bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<co
 }
 
 }  // namespace
+
+std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
+  std::vector<const llvm::Loop*> nest{outer};
+  for (size_t i = 0; i < nest.size(); ++i) {
+    for (const llvm::Loop* inner : *nest[i]) nest.push_back(inner);
+  }
+  return nest;
+}
 
 std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
                                                        llvm::ScalarEvolution& evolution, const LoopFacts& facts,

@@ -9,6 +9,9 @@
 
 namespace tracelift::jit {
 
+/// The loops of a nest in the order of FootprintProgram::loops.
+std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer);
+
 /// The trip count of the loop and every memory access of the program in it. Addresses that are not expressions over
 /// entry registers, slots and loop counters reject with kIndirectAddress.
 /// Reads of constant tables are left out of it and appended to `table_reads`.

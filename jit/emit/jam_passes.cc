@@ -8,13 +8,14 @@
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Transforms/Scalar/ADCE.h>
-#include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <array>
 #include <map>
 #include <set>
 #include <vector>
+
+#include "jit/emit/pass_groups.h"
 
 namespace tracelift::jit {
 namespace {
@@ -284,34 +285,6 @@ class Jammer {
   std::map<llvm::Value*, Copies> copies_;
 };
 
-// The artifact's function: whole groups in the jammed copy, the rest one by one.
-void Dispatch(llvm::Function& outer, llvm::Function& jammed, llvm::Function& single) {
-  outer.deleteBody();
-  llvm::LLVMContext& context = outer.getContext();
-  const auto block = [&](const char* name) { return llvm::BasicBlock::Create(context, name, &outer); };
-  llvm::BasicBlock *entry = block("entry"), *groups = block("groups"), *rest = block("rest"), *more = block("more"), *end = block("end");
-  llvm::IRBuilder<> builder(entry);
-  llvm::Value* count = outer.getArg(kCount);
-  llvm::Value* whole = builder.CreateAnd(count, builder.getInt64(~uint64_t{kJammedPasses - 1}));
-  llvm::Value* left = builder.CreateSub(count, whole);
-  llvm::Value* nothing_left = builder.CreateICmpEQ(left, builder.getInt64(0));
-  builder.CreateCondBr(builder.CreateICmpNE(whole, builder.getInt64(0)), groups, rest);
-  builder.SetInsertPoint(groups);
-  llvm::Value* no_state = llvm::ConstantPointerNull::get(builder.getPtrTy());
-  llvm::Value* out = builder.CreateSelect(nothing_left, outer.getArg(kOut), no_state);
-  builder.CreateCall(&jammed, {outer.getArg(kIn), out, outer.getArg(kFirst), whole, outer.getArg(kFlags)});
-  builder.CreateBr(rest);
-  builder.SetInsertPoint(rest);
-  // A call for no passes at all asks for the state (Artifact::can_seek).
-  builder.CreateCondBr(builder.CreateAnd(nothing_left, builder.CreateICmpNE(count, builder.getInt64(0))), end, more);
-  builder.SetInsertPoint(more);
-  builder.CreateCall(&single, {outer.getArg(kIn), outer.getArg(kOut), builder.CreateAdd(outer.getArg(kFirst), whole),
-                               left, outer.getArg(kFlags)});
-  builder.CreateBr(end);
-  builder.SetInsertPoint(end);
-  builder.CreateRet(llvm::Constant::getNullValue(outer.getReturnType()));
-}
-
 }  // namespace
 
 bool JamPasses(llvm::Function& function, Analyses& analyses) {
@@ -323,17 +296,10 @@ bool JamPasses(llvm::Function& function, Analyses& analyses) {
   Jammer probe(function, *loops.begin(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
   if (!probe.CanJam()) return false;
 
-  llvm::ValueToValueMapTy map;
-  llvm::Function* single = llvm::CloneFunction(&function, map);
-  single->setName(function.getName() + ".single");
-  single->setLinkage(llvm::GlobalValue::InternalLinkage);
+  llvm::Function* single = CloneAs(function, ".single");
   probe.Jam();
-  llvm::ValueToValueMapTy jammed_map;
-  llvm::Function* jammed = llvm::CloneFunction(&function, jammed_map);
-  jammed->setName(function.getName() + ".jammed");
-  jammed->setLinkage(llvm::GlobalValue::InternalLinkage);
-  Dispatch(function, *jammed, *single);
-  function.setLinkage(llvm::GlobalValue::ExternalLinkage);
+  llvm::Function* jammed = CloneAs(function, ".jammed");
+  DispatchGroups(function, *jammed, *single, kJammedPasses, GroupState::kLeft);
   analyses.function.clear();
   return true;
 }

@@ -57,16 +57,19 @@ Solvable MeetAnywhere(const AccessForm& a, const AccessForm& b, const Footprint&
   return equation.Solve(budget);
 }
 
-// Some byte of `a` in one iteration of loop 0 is some byte of `b` in another.
-Solvable MeetAcrossIterations(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
-  const int64_t passes = footprint.trip[0];
+// Some byte of `a` in one iteration of `loop` is some byte of `b` in another, `rest` being all that the other loops add.
+Solvable MeetAcrossIterations(const AccessForm& a, const AccessForm& b, size_t loop, int64_t passes, const ByteEquation& rest,
+                              int* budget) {
   if (passes < 2) return Solvable::kNo;
-  const int64_t step_a = a.stride[0], step_b = b.stride[0];
-  if (step_a == 0 || step_b == 0) return MeetAnywhere(a, b, footprint, budget);
-
-  ByteEquation later(a, b);
-  AddLoops(a, b, footprint, 1, &later);
-  ByteEquation earlier = later;
+  const int64_t step_a = a.stride[loop], step_b = b.stride[loop];
+  if (step_a == 0 || step_b == 0) {
+    ByteEquation anywhere = rest;
+    if (step_a != 0) anywhere.AddTerm(step_a, 0, passes - 1);
+    if (step_b != 0) anywhere.AddTerm(-step_b, 0, passes - 1);
+    return anywhere.Solve(budget);
+  }
+  ByteEquation later = rest;
+  ByteEquation earlier = rest;
   later.AddCoupledTerms(step_a, 1, step_a - step_b, passes - 1);
   const Solvable first = later.Solve(budget);
   if (first != Solvable::kNo || &a == &b) return first;
@@ -74,7 +77,57 @@ Solvable MeetAcrossIterations(const AccessForm& a, const AccessForm& b, const Fo
   return earlier.Solve(budget);
 }
 
+Solvable MeetAcrossPasses(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
+  ByteEquation rest(a, b);
+  AddLoops(a, b, footprint, 1, &rest);
+  return MeetAcrossIterations(a, b, 0, footprint.trip[0], rest, budget);
+}
+
+bool IsInside(const FootprintProgram& program, int inner, int outer) {
+  while (inner > outer) inner = program.loops[static_cast<size_t>(inner)].parent;
+  return inner == outer;
+}
+
+// The loops around `loop` are in the same iteration on both sides, those inside it in any.
+Solvable MeetAcrossIterationsOf(int loop, const AccessForm& a, const AccessForm& b, const FootprintProgram& program,
+                                const Footprint& footprint, int* budget) {
+  ByteEquation rest(a, b);
+  for (int k = 0; k < footprint.loop_count; ++k) {
+    const auto at = static_cast<size_t>(k);
+    const int64_t last = footprint.trip[k] - 1;
+    if (k == loop || last == 0) continue;
+    if (IsInside(program, loop, k)) {
+      int64_t difference = 0;
+      if (__builtin_sub_overflow(a.stride[at], b.stride[at], &difference)) return Solvable::kUnknown;
+      if (difference != 0) rest.AddTerm(difference, 0, last);
+    } else {
+      if (a.stride[at] != 0) rest.AddTerm(a.stride[at], 0, last);
+      if (b.stride[at] != 0) rest.AddTerm(-b.stride[at], 0, last);
+    }
+  }
+  return MeetAcrossIterations(a, b, static_cast<size_t>(loop), footprint.trip[loop], rest, budget);
+}
+
 }  // namespace
+
+IndependenceResult CheckIndependentInside(const FootprintProgram& program, const Footprint& footprint, int loop) {
+  int budget = kSearchBudget;
+  const std::span<const AccessForm> forms = footprint.all();
+  const auto inside = [&](const AccessForm& form) {
+    return !IsSlot(form) && IsInside(program, program.accesses[form.access].innermost_loop, loop);
+  };
+  for (size_t w = 0; w < forms.size(); ++w) {
+    if (!forms[w].write || !inside(forms[w])) continue;
+    for (size_t a = 0; a < forms.size(); ++a) {
+      if (!inside(forms[a]) || (forms[a].write && a < w) || !RangesMeet(forms[w], forms[a])) continue;
+      const Solvable meet = MeetAcrossIterationsOf(loop, forms[w], forms[a], program, footprint, &budget);
+      if (meet == Solvable::kNo) continue;
+      const bool exact = meet == Solvable::kYes && forms[w].slack == 0 && forms[a].slack == 0;
+      return {exact ? Independence::kDependent : Independence::kUnknown, forms[w].access, forms[a].access};
+    }
+  }
+  return {Independence::kIndependent, 0, 0};
+}
 
 IndependenceResult CheckIndependent(const Footprint& footprint) {
   int budget = kSearchBudget;
@@ -87,7 +140,7 @@ IndependenceResult CheckIndependent(const Footprint& footprint) {
       const bool slot = IsSlot(forms[w]) || IsSlot(forms[a]);
       if (slot && a == w) continue;
       const Solvable meet = slot ? MeetAnywhere(forms[w], forms[a], footprint, &budget)
-                                 : MeetAcrossIterations(forms[w], forms[a], footprint, &budget);
+                                 : MeetAcrossPasses(forms[w], forms[a], footprint, &budget);
       if (meet == Solvable::kNo) continue;
       const bool exact = meet == Solvable::kYes && forms[w].slack == 0 && forms[a].slack == 0;
       return {exact ? Independence::kDependent : Independence::kUnknown, forms[w].access, forms[a].access};

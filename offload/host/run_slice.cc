@@ -32,7 +32,10 @@ bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
     region_.conflict_instruction.store(evaluated.error().instruction, std::memory_order_relaxed);
     return Decline(evaluated.error().reason, passes);
   }
-  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
+  jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
+  if (independence.verdict == jit::Independence::kIndependent && variant.artifact.widened_loop > 0) {
+    independence = jit::CheckIndependentInside(program, region_.footprint, variant.artifact.widened_loop);
+  }
   if (independence.verdict != jit::Independence::kIndependent) {
     const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
     region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
