@@ -281,8 +281,8 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
     artifact.lanes = widened.lanes;
     if (widened.lanes > 0) artifact.widened_loop = lanes.LoopOf(widened.header);
     if (widened.passes) artifact.group = widened.lanes;
-    if (const char* d = getenv("TL_DUMP")) { if (FILE* f = fopen(d, "a")) { fputs(PrintIr(module).c_str(), f); fclose(f); } }
     if (!widened.passes && JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
+    if (const char* d = getenv("TL_DUMP")) { if (FILE* f = fopen(d, "a")) { fputs(PrintIr(module).c_str(), f); fclose(f); } }
   }
   llvm::StripDebugInfo(module);
   std::string problem;

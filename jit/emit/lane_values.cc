@@ -173,7 +173,7 @@ LaneValue LaneValues::KindOf(llvm::Instruction& instruction) const {
   return kVarying;
 }
 
-// Lanes leave `loop` at different times.
+// Lanes leave `loop` at different times, or go different ways in it, and are counted out in the same manner.
 bool LaneValues::MarkDivergent(llvm::Loop* loop, bool* changed) {
   if (!divergent_.insert(loop).second) return true;
   *changed = true;
@@ -186,13 +186,15 @@ bool LaneValues::MarkDivergent(llvm::Loop* loop, bool* changed) {
     ++inside;
     if (loops_.getLoopFor(exit) != loop->getParentLoop()) return false;
   }
-  if (inside > 1) linear_.insert(loop->getParentLoop());
+  llvm::Loop* parent = loop->getParentLoop();
+  if (inside < 2) return true;
+  if (parent != &lanes_) return MarkDivergent(parent, changed);
+  linear_.insert(parent);
   return true;
 }
 
 // Branches that lanes take differently. Ways out of the lanes' loop do not count: the first lane that takes one ends the chunk.
 bool LaneValues::FollowBranches(bool* changed) {
-  const auto linear = [&](const llvm::Loop* loop) { *changed |= linear_.insert(loop).second; };
   for (llvm::BasicBlock* block : lanes_.blocks()) {
     llvm::Instruction* end = block->getTerminator();
     llvm::Loop* loop = loops_.getLoopFor(block);
@@ -200,9 +202,8 @@ bool LaneValues::FollowBranches(bool* changed) {
     if (!branch) return false;
     if (branch->isUnconditional() || !lanes_.contains(branch->getSuccessor(0)) || !lanes_.contains(branch->getSuccessor(1))) continue;
     if (Of(branch->getCondition()).kind == LaneKind::kUniform) continue;
-    const bool leaves = !loop->contains(branch->getSuccessor(0)) || !loop->contains(branch->getSuccessor(1));
-    if (!leaves) {
-      linear(loop);
+    if (loop == &lanes_) {
+      *changed |= linear_.insert(loop).second;
     } else if (!MarkDivergent(loop, changed)) {
       return false;
     }

@@ -33,7 +33,8 @@ class LaneValues {
   static std::optional<LaneValues> Of(llvm::Loop& lanes, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution);
 
   LaneValue Of(const llvm::Value* value) const;
-  /// True when lanes may take different ways through the loop's own blocks: they then run one after another, under masks.
+  /// True when lanes may take different ways through the loop's own blocks: the blocks then run one after another, under masks.
+  /// Inner loops of that kind are divergent as well.
   bool IsLinear(const llvm::Loop* loop) const { return linear_.contains(loop); }
   /// True when lanes may leave the (inner) loop at different times.
   bool IsDivergent(const llvm::Loop* loop) const { return divergent_.contains(loop); }
