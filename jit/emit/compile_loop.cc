@@ -23,6 +23,7 @@
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/seen_footprint.h"
 #include "jit/emit/strict_bounds.h"
 #include "jit/emit/widen_loop.h"
 #include "jit/lift/float_audit.h"
@@ -130,6 +131,7 @@ struct AnalysedLoop {
   std::vector<llvm::Loop*> dividing;  // see FootprintOf
   std::vector<TableRead> table_reads;
   llvm::ScalarEvolution* evolution = nullptr;
+  std::vector<AccessBy> accesses_by;
   std::vector<const llvm::BasicBlock*> headers;  // of footprint.loops
 };
 
@@ -144,8 +146,9 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
     if (shape.error().address == 0) shape.error().address = facts.header;
     return std::unexpected(shape.error());
   }
-  AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution, {}};
-  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, &result.dividing, &result.table_reads);
+  AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution, {}, {}};
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, &result.dividing, &result.table_reads,
+                               &result.accesses_by);
   if (!footprint) return std::unexpected(footprint.error());
   result.footprint = std::move(*footprint);
   for (const llvm::Loop* loop : NestOf(result.shape.loop)) result.headers.push_back(loop->getHeader());
@@ -188,33 +191,6 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   }
   return result;  // or the reason against the loop as it is written
 }
-
-// Which loops of the nest had independent iterations, and enough of them, in the state seen.
-class Lanes {
- public:
-  Lanes(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers, const MachineState& observed)
-      : program_(program), headers_(headers), footprint_(std::make_unique<Footprint>()) {
-    const auto trip = EvaluateTripCount(program, observed);
-    known_ = trip && *trip > 0 && Evaluate(program, observed, *trip, footprint_.get());
-  }
-
-  int LoopOf(const llvm::BasicBlock* header) const {
-    return static_cast<int>(std::ranges::find(headers_, header) - headers_.begin());
-  }
-
-  bool MayTake(const llvm::BasicBlock* header) const {
-    constexpr int64_t kFewest = 32;
-    const int loop = LoopOf(header);
-    if (!known_ || loop >= footprint_->loop_count || footprint_->trip[loop] < kFewest) return false;
-    return loop == 0 || CheckIndependentInside(program_, *footprint_, loop).verdict == Independence::kIndependent;
-  }
-
- private:
-  const FootprintProgram& program_;
-  const std::vector<const llvm::BasicBlock*>& headers_;
-  std::unique_ptr<Footprint> footprint_;
-  bool known_ = false;
-};
 
 }  // namespace
 
@@ -273,13 +249,16 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
 
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(analysed->dividing, *analysed->evolution);
+    SeenFootprint seen(artifact.footprint, analysed->headers, observed);
+    seen.SeparateMemories(chunk, analysed->accesses_by);
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
-    Lanes lanes(artifact.footprint, analysed->headers, observed);
-    const WidenedLoop widened = WidenLoop(chunk, analyses, WidestVectorBits(**machine), [&](const llvm::BasicBlock* header) { return lanes.MayTake(header); });
+    const WidenedLoop widened = WidenLoop(chunk, analyses, WidestVectorBits(**machine),
+                                          [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
     artifact.lanes = widened.lanes;
-    if (widened.lanes > 0) artifact.widened_loop = lanes.LoopOf(widened.header);
+    if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
+    artifact.reliance = seen.reliance();
     if (widened.passes) artifact.group = widened.lanes;
     if (!widened.passes && JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
     if (const char* d = getenv("TL_DUMP")) { if (FILE* f = fopen(d, "a")) { fputs(PrintIr(module).c_str(), f); fclose(f); } }

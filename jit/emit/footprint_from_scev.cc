@@ -219,8 +219,9 @@ bool ExitsAheadOfAccesses(const llvm::Loop* loop) {
 }
 
 // The lanes of a vector, the fields of a structure: an access that continues another, or lies in it, is part of it.
-bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
-           std::vector<Access>& accesses, llvm::ScalarEvolution& evolution) {
+// Which one it joined; -1: none.
+int Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
+          std::vector<Access>& accesses, llvm::ScalarEvolution& evolution) {
   constexpr int64_t kLongest = 4096;
   for (size_t i = 0; i < accesses.size(); ++i) {
     Access& other = accesses[i];
@@ -230,9 +231,9 @@ bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<co
     const int64_t offset = distance->getAPInt().getSExtValue();
     if (offset < 0 || offset > other.bytes || offset + access.bytes > kLongest) continue;
     other.bytes = std::max(other.bytes, static_cast<uint32_t>(offset) + access.bytes);
-    return true;
+    return static_cast<int>(i);
   }
-  return false;
+  return -1;
 }
 
 }  // namespace
@@ -249,7 +250,8 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
                                                        llvm::ScalarEvolution& evolution, const LoopFacts& facts,
                                                        const DecodedFunction& code, const CodeReader& reader,
                                                        std::vector<llvm::Loop*>* dividing,
-                                                       std::vector<TableRead>* table_reads) {
+                                                       std::vector<TableRead>* table_reads,
+                                                       std::vector<AccessBy>* accesses_by) {
   const auto reject = [&](RejectionReason reason, const llvm::Value* where) {
     const uint64_t address = where ? InstructionAddress(where, code) : 0;
     return std::unexpected(Rejection{reason, address, InstructionText(address, code)});
@@ -311,7 +313,10 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
         access.write = touch.write;
         access.innermost_loop = dimension.at(loops.getLoopFor(block));
         access.instruction = InstructionAddress(&instruction, code);
-        if (access.bytes != 0 && Joins(access, address, addresses, program.accesses, evolution)) continue;
+        if (const int joined = access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : -1; joined >= 0) {
+          accesses_by->push_back({&instruction, joined});
+          continue;
+        }
         access.address = serialiser.Write(address);
         auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction);
         if (access.address == kNoExpr && load != nullptr) {
@@ -323,6 +328,7 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
         if (access.address == kNoExpr || access.bytes == 0) {
           return reject(RejectionReason::kIndirectAddress, &instruction);
         }
+        accesses_by->push_back({&instruction, static_cast<int>(program.accesses.size())});
         program.accesses.push_back(access);
         addresses.push_back(address);
       }

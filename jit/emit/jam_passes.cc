@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "jit/emit/pass_groups.h"
+#include "jit/emit/seen_footprint.h"
 
 namespace tracelift::jit {
 namespace {
@@ -234,8 +235,7 @@ class Jammer {
     const auto separate = [&](llvm::Instruction& instruction, size_t own) {
       llvm::SmallVector<llvm::Metadata*, kJammedPasses + 1> others(scopes.begin(), scopes.end());
       others.erase(others.begin() + static_cast<std::ptrdiff_t>(own));
-      instruction.setMetadata(llvm::LLVMContext::MD_alias_scope, llvm::MDNode::get(context, scopes[own]));
-      instruction.setMetadata(llvm::LLVMContext::MD_noalias, llvm::MDNode::get(context, others));
+      AddScopes(instruction, llvm::MDNode::get(context, scopes[own]), llvm::MDNode::get(context, others));
     };
     std::set<const llvm::Value*> copied;
     for (const auto& [original, copies] : copies_) {

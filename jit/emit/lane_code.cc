@@ -119,6 +119,13 @@ llvm::Value* LaneCode::Divisor(llvm::Instruction& instruction, llvm::Value* mask
   return builder_.CreateSelect(there, form, llvm::ConstantInt::get(form->getType(), 1));
 }
 
+// What is known of the memory an instruction touches holds for its copies.
+void LaneCode::KeepScopes(const llvm::Instruction& from, llvm::Value* to) {
+  auto* copy = llvm::dyn_cast<llvm::Instruction>(to);
+  if (!copy) return;
+  copy->copyMetadata(from, {llvm::LLVMContext::MD_alias_scope, llvm::LLVMContext::MD_noalias});
+}
+
 void LaneCode::Emit(llvm::Instruction& instruction, llvm::Value* mask) {
   if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
     EmitStore(*store, mask);
@@ -129,7 +136,7 @@ void LaneCode::Emit(llvm::Instruction& instruction, llvm::Value* mask) {
     for (llvm::Use& use : copy->operands()) use.set(Scalar(use.get()));
     if (IsDivision(instruction)) copy->setOperand(1, Divisor(instruction, mask, false));
     copy->dropPoisonGeneratingFlags();  // also computed where lane 0 is not there
-    copy->dropUnknownNonDebugMetadata();
+    copy->dropUnknownNonDebugMetadata({llvm::LLVMContext::MD_alias_scope, llvm::LLVMContext::MD_noalias});
     scalars_[&instruction] = builder_.Insert(copy);
   }
 }
@@ -241,17 +248,21 @@ llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load) {
   const llvm::DataLayout& layout = load.getModule()->getDataLayout();
   const auto bytes = static_cast<int64_t>(layout.getTypeStoreSize(type));
   const std::optional<int64_t> stride = StrideOf(pointer);
-  if (stride == bytes) return builder_.CreateAlignedLoad(WideType(type), Scalar(pointer), llvm::Align(1));
+  const auto kept = [&](llvm::Instruction* copy) {
+    KeepScopes(load, copy);
+    return copy;
+  };
+  if (stride == bytes) return kept(builder_.CreateAlignedLoad(WideType(type), Scalar(pointer), llvm::Align(1)));
   if (stride == -bytes) {
-    return Reversed(builder_.CreateAlignedLoad(WideType(type), PointerOf(pointer, count_ - 1), llvm::Align(1)), type);
+    return Reversed(kept(builder_.CreateAlignedLoad(WideType(type), PointerOf(pointer, count_ - 1), llvm::Align(1))), type);
   }
   if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32) {
-    return builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1));
+    return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1)));
   }
   llvm::Value* all = llvm::PoisonValue::get(WideType(type));
   const unsigned elements = ElementsOf(type);
   for (unsigned lane = 0; lane < count_; ++lane) {
-    llvm::Value* part = builder_.CreateAlignedLoad(type, PointerOf(pointer, lane), llvm::Align(1));
+    llvm::Value* part = kept(builder_.CreateAlignedLoad(type, PointerOf(pointer, lane), llvm::Align(1)));
     if (!type->isVectorTy()) {
       all = builder_.CreateInsertElement(all, part, lane);
       continue;
@@ -282,28 +293,28 @@ void LaneCode::EmitStore(llvm::StoreInst& store, llvm::Value* mask) {
     llvm::Value* to = stride == bytes ? Scalar(pointer) : PointerOf(pointer, count_ - 1);
     if (stride == -bytes) value = Reversed(value, type);
     if (!mask) {
-      builder_.CreateAlignedStore(value, to, llvm::Align(1));
+      KeepScopes(store, builder_.CreateAlignedStore(value, to, llvm::Align(1)));
     } else {
       llvm::Value* which = MaskFor(mask, type);
-      builder_.CreateMaskedStore(value, to, llvm::Align(1), stride == bytes ? which : Reversed(which, type));
+      KeepScopes(store, builder_.CreateMaskedStore(value, to, llvm::Align(1), stride == bytes ? which : Reversed(which, type)));
     }
     return;
   }
   if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32) {
-    builder_.CreateMaskedScatter(value, Wide(pointer), llvm::Align(1), mask);
+    KeepScopes(store, builder_.CreateMaskedScatter(value, Wide(pointer), llvm::Align(1), mask));
     return;
   }
   for (unsigned lane = 0; lane < count_; ++lane) {
     llvm::Value* part = LaneOf(value, lane, type);
     llvm::Value* to = PointerOf(pointer, lane);
     if (!mask) {
-      builder_.CreateAlignedStore(part, to, llvm::Align(1));
+      KeepScopes(store, builder_.CreateAlignedStore(part, to, llvm::Align(1)));
       continue;
     }
     auto* vector = llvm::FixedVectorType::get(type->getScalarType(), ElementsOf(type));
     llvm::Value* there = builder_.CreateVectorSplat(ElementsOf(type), builder_.CreateExtractElement(mask, lane));
     if (!type->isVectorTy()) part = builder_.CreateInsertElement(llvm::PoisonValue::get(vector), part, uint64_t{0});
-    builder_.CreateMaskedStore(part, to, llvm::Align(1), there);
+    KeepScopes(store, builder_.CreateMaskedStore(part, to, llvm::Align(1), there));
   }
 }
 

@@ -43,6 +43,7 @@ class LaneCode {
   std::optional<int64_t> StrideOf(llvm::Value* pointer) const;
   llvm::Value* Divisor(llvm::Instruction& instruction, llvm::Value* mask, bool wide);
   llvm::Value* EmitWide(llvm::Instruction& instruction, llvm::Value* mask);
+  static void KeepScopes(const llvm::Instruction& from, llvm::Value* to);
   llvm::Value* EmitLoad(llvm::LoadInst& load);
   void EmitStore(llvm::StoreInst& store, llvm::Value* mask);
   llvm::Value* EmitCall(llvm::IntrinsicInst& call);

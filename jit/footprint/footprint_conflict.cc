@@ -30,15 +30,10 @@
 // Cost: 50 to 100 ns for each pair of a write and an access whose ranges overlap, 2 ns for others.
 #include "jit/footprint.h"
 #include "jit/footprint/byte_equation.h"
+#include "jit/footprint/meeting.h"
 
 namespace tracelift::jit {
 namespace {
-
-// About 100 us at worst: little against the slices that a region needs to be worth anything.
-constexpr int kSearchBudget = 20000;
-
-bool IsSlot(const AccessForm& form) { return form.access >= kSlotBase; }
-bool RangesMeet(const AccessForm& a, const AccessForm& b) { return a.low < b.high && b.low < a.high; }
 
 void AddLoops(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int from, ByteEquation* equation) {
   for (int k = from; k < footprint.loop_count; ++k) {
@@ -57,77 +52,13 @@ Solvable MeetAnywhere(const AccessForm& a, const AccessForm& b, const Footprint&
   return equation.Solve(budget);
 }
 
-// Some byte of `a` in one iteration of `loop` is some byte of `b` in another, `rest` being all that the other loops add.
-Solvable MeetAcrossIterations(const AccessForm& a, const AccessForm& b, size_t loop, int64_t passes, const ByteEquation& rest,
-                              int* budget) {
-  if (passes < 2) return Solvable::kNo;
-  const int64_t step_a = a.stride[loop], step_b = b.stride[loop];
-  if (step_a == 0 || step_b == 0) {
-    ByteEquation anywhere = rest;
-    if (step_a != 0) anywhere.AddTerm(step_a, 0, passes - 1);
-    if (step_b != 0) anywhere.AddTerm(-step_b, 0, passes - 1);
-    return anywhere.Solve(budget);
-  }
-  ByteEquation later = rest;
-  ByteEquation earlier = rest;
-  later.AddCoupledTerms(step_a, 1, step_a - step_b, passes - 1);
-  const Solvable first = later.Solve(budget);
-  if (first != Solvable::kNo || &a == &b) return first;
-  earlier.AddCoupledTerms(-step_b, 1, step_a - step_b, passes - 1);
-  return earlier.Solve(budget);
-}
-
 Solvable MeetAcrossPasses(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
   ByteEquation rest(a, b);
   AddLoops(a, b, footprint, 1, &rest);
-  return MeetAcrossIterations(a, b, 0, footprint.trip[0], rest, budget);
-}
-
-bool IsInside(const FootprintProgram& program, int inner, int outer) {
-  while (inner > outer) inner = program.loops[static_cast<size_t>(inner)].parent;
-  return inner == outer;
-}
-
-// The loops around `loop` are in the same iteration on both sides, those inside it in any.
-Solvable MeetAcrossIterationsOf(int loop, const AccessForm& a, const AccessForm& b, const FootprintProgram& program,
-                                const Footprint& footprint, int* budget) {
-  ByteEquation rest(a, b);
-  for (int k = 0; k < footprint.loop_count; ++k) {
-    const auto at = static_cast<size_t>(k);
-    const int64_t last = footprint.trip[k] - 1;
-    if (k == loop || last == 0) continue;
-    if (IsInside(program, loop, k)) {
-      int64_t difference = 0;
-      if (__builtin_sub_overflow(a.stride[at], b.stride[at], &difference)) return Solvable::kUnknown;
-      if (difference != 0) rest.AddTerm(difference, 0, last);
-    } else {
-      if (a.stride[at] != 0) rest.AddTerm(a.stride[at], 0, last);
-      if (b.stride[at] != 0) rest.AddTerm(-b.stride[at], 0, last);
-    }
-  }
-  return MeetAcrossIterations(a, b, static_cast<size_t>(loop), footprint.trip[loop], rest, budget);
+  return MeetAcrossIterations(a.stride[0], b.stride[0], footprint.trip[0], rest, &a == &b, budget);
 }
 
 }  // namespace
-
-IndependenceResult CheckIndependentInside(const FootprintProgram& program, const Footprint& footprint, int loop) {
-  int budget = kSearchBudget;
-  const std::span<const AccessForm> forms = footprint.all();
-  const auto inside = [&](const AccessForm& form) {
-    return !IsSlot(form) && IsInside(program, program.accesses[form.access].innermost_loop, loop);
-  };
-  for (size_t w = 0; w < forms.size(); ++w) {
-    if (!forms[w].write || !inside(forms[w])) continue;
-    for (size_t a = 0; a < forms.size(); ++a) {
-      if (!inside(forms[a]) || (forms[a].write && a < w) || !RangesMeet(forms[w], forms[a])) continue;
-      const Solvable meet = MeetAcrossIterationsOf(loop, forms[w], forms[a], program, footprint, &budget);
-      if (meet == Solvable::kNo) continue;
-      const bool exact = meet == Solvable::kYes && forms[w].slack == 0 && forms[a].slack == 0;
-      return {exact ? Independence::kDependent : Independence::kUnknown, forms[w].access, forms[a].access};
-    }
-  }
-  return {Independence::kIndependent, 0, 0};
-}
 
 IndependenceResult CheckIndependent(const Footprint& footprint) {
   int budget = kSearchBudget;

@@ -38,7 +38,7 @@ class Entry {
   bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
   bool DescribeSlice(const Variant& variant, int64_t passes);
-  jit::IndependenceResult CheckSliceIndependent(const Variant& variant) const;
+  bool StandsOn(const Variant& variant, int64_t checked, int64_t* passes);
   int64_t IndependentPasses(const Variant& variant, int64_t passes);
   bool CheckSlice(const Variant& variant, int64_t* passes);
   bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);

@@ -48,20 +48,13 @@ bool Entry::DescribeSlice(const Variant& variant, int64_t passes) {
   return RangesUsable({ranges_, range_count_}) || Decline(RejectionReason::kUnmappedMemory, passes);
 }
 
-jit::IndependenceResult Entry::CheckSliceIndependent(const Variant& variant) const {
-  const jit::IndependenceResult passes = jit::CheckIndependent(region_.footprint);
-  const int widened = variant.artifact.widened_loop;
-  if (passes.verdict != jit::Independence::kIndependent || widened == 0) return passes;
-  return jit::CheckIndependentInside(variant.artifact.footprint, region_.footprint, widened);
-}
-
 // How many of the next `passes` passes are independent of each other, at least one. A pass may meet what only a few others
 // touch, as the one that reads and writes the pivot's row: all up to it can run together, and all behind it.
 int64_t Entry::IndependentPasses(const Variant& variant, int64_t passes) {
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const auto independent = [&](int64_t count) {
     return jit::Evaluate(program, state_, count, &region_.footprint) &&
-           CheckSliceIndependent(variant).verdict == jit::Independence::kIndependent;
+           jit::CheckIndependent(region_.footprint).verdict == jit::Independence::kIndependent;
   };
   int64_t enough = 1, too_many = passes;
   while (too_many - enough > 1) {
@@ -71,16 +64,22 @@ int64_t Entry::IndependentPasses(const Variant& variant, int64_t passes) {
   return enough;
 }
 
+// Whether what the code was compiled for beside independence holds in the slice described, too.
+bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
+  const jit::Artifact& artifact = variant.artifact;
+  const auto holds = jit::CheckReliance(artifact.footprint, region_.footprint, artifact.reliance);
+  if (holds.verdict != jit::Independence::kIndependent) return Decline(RejectionReason::kValuesKeepChanging, checked);
+  *passes = checked;
+  return true;
+}
+
 // After this the next *passes passes, maybe fewer than asked for, may run anywhere. False when the slice stays with the
 // original: *passes is then how many of them, 0 when the entry is declined.
 bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   const int64_t asked = std::exchange(*passes, 0);
   if (!DescribeSlice(variant, asked)) return false;
-  const jit::IndependenceResult independence = CheckSliceIndependent(variant);
-  if (independence.verdict == jit::Independence::kIndependent) {
-    *passes = asked;
-    return true;
-  }
+  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
+  if (independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
   region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
@@ -88,8 +87,7 @@ bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   const double ns = std::max(region_.native_ns, 0.01);
   const int64_t together = ns * static_cast<double>(asked) < kWorthSplittingNs ? 0 : IndependentPasses(variant, asked);
   if (together >= region_.pool->threads() && together > 1 && ns * static_cast<double>(together) >= kWorthRunningNs) {
-    *passes = together;
-    return DescribeSlice(variant, together);
+    return DescribeSlice(variant, together) && StandsOn(variant, together, passes);
   }
   if (together == 0 || conflicts_++ >= kMostConflicts) return Decline(RejectionReason::kDependentIterations, asked);
   *passes = together;
