@@ -23,6 +23,7 @@
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/pass_panels.h"
 #include "jit/emit/seen_footprint.h"
 #include "jit/emit/strict_bounds.h"
 #include "jit/emit/widen_loop.h"
@@ -192,6 +193,26 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   return result;  // or the reason against the loop as it is written
 }
 
+// Iterations side by side and in another order than the original's, where that is faster and changes no result.
+void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, SeenFootprint& seen, Artifact* artifact) {
+  const int vector_bits = WidestVectorBits(machine);
+  const PassPanels panels = CutIntoPanels(chunk, analyses, vector_bits, [&](const auto& headers) { return seen.MayCut(headers); });
+  if (panels.width > 0) {
+    seen.RelyOnPanels(panels.headers);
+    artifact->lanes = panels.width;
+    artifact->group = panels.group * seen.GroupsPerChunk(panels.group);
+    return;
+  }
+  const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
+  artifact->lanes = widened.lanes;
+  if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
+  if (widened.passes) {
+    artifact->group = widened.lanes;
+  } else if (JamPasses(chunk, analyses)) {
+    artifact->group = kJammedPasses;
+  }
+}
+
 }  // namespace
 
 std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
@@ -254,13 +275,8 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
-    const WidenedLoop widened = WidenLoop(chunk, analyses, WidestVectorBits(**machine),
-                                          [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
-    artifact.lanes = widened.lanes;
-    if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
+    Restructure(chunk, analyses, **machine, seen, &artifact);
     artifact.reliance = seen.reliance();
-    if (widened.passes) artifact.group = widened.lanes;
-    if (!widened.passes && JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
     if (const char* d = getenv("TL_DUMP")) { if (FILE* f = fopen(d, "a")) { fputs(PrintIr(module).c_str(), f); fclose(f); } }
   }
   llvm::StripDebugInfo(module);

@@ -285,19 +285,32 @@ class Jammer {
   std::map<llvm::Value*, Copies> copies_;
 };
 
-}  // namespace
-
-bool JamPasses(llvm::Function& function, Analyses& analyses) {
+// The region's loop, when its passes can be jammed.
+std::optional<Jammer> JammerOf(llvm::Function& function, Analyses& analyses) {
   analyses.function.clear();
   llvm::ADCEPass().run(function, analyses.function);  // the exit tests and counters that were replaced
   analyses.function.clear();
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
-  if (std::distance(loops.begin(), loops.end()) != 1) return false;
-  Jammer probe(function, *loops.begin(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
-  if (!probe.CanJam()) return false;
+  if (std::distance(loops.begin(), loops.end()) != 1) return std::nullopt;
+  Jammer jammer(function, *loops.begin(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
+  return jammer.CanJam() ? std::optional(std::move(jammer)) : std::nullopt;
+}
 
+}  // namespace
+
+bool JamInPlace(llvm::Function& function, Analyses& analyses) {
+  std::optional<Jammer> jammer = JammerOf(function, analyses);
+  if (!jammer) return false;
+  jammer->Jam();
+  analyses.function.clear();
+  return true;
+}
+
+bool JamPasses(llvm::Function& function, Analyses& analyses) {
+  std::optional<Jammer> jammer = JammerOf(function, analyses);
+  if (!jammer) return false;
   llvm::Function* single = CloneAs(function, ".single");
-  probe.Jam();
+  jammer->Jam();
   llvm::Function* jammed = CloneAs(function, ".jammed");
   DispatchGroups(function, *jammed, *single, kJammedPasses, GroupState::kLeft);
   analyses.function.clear();

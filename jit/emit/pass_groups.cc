@@ -1,6 +1,5 @@
 #include "jit/emit/pass_groups.h"
 
-#include <llvm/IR/IRBuilder.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 
 namespace tracelift::jit {
@@ -17,6 +16,15 @@ llvm::Function* CloneAs(llvm::Function& function, const char* suffix) {
   return clone;
 }
 
+llvm::Value* WholeGroups(llvm::IRBuilder<>& builder, llvm::Function& function, int size, GroupState state) {
+  llvm::Value* passes = function.getArg(kCount);
+  if (state == GroupState::kNotLeft) {  // the last pass is a single one where its state is asked for
+    llvm::Value* asked = builder.CreateAnd(builder.CreateIsNotNull(function.getArg(kOut)), builder.CreateIsNotNull(passes));
+    passes = builder.CreateSub(passes, builder.CreateZExt(asked, builder.getInt64Ty()));
+  }
+  return builder.CreateAnd(passes, builder.getInt64(~uint64_t(size - 1)));
+}
+
 void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Function& single, int size, GroupState state) {
   function.deleteBody();
   function.setLinkage(llvm::GlobalValue::ExternalLinkage);
@@ -27,12 +35,7 @@ void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Fun
   llvm::Value* count = function.getArg(kCount);
   llvm::Value* out = function.getArg(kOut);
   llvm::Value* no_state = llvm::ConstantPointerNull::get(builder.getPtrTy());
-  llvm::Value* groupable = count;
-  if (state == GroupState::kNotLeft) {  // the last pass is a single one where its state is asked for
-    llvm::Value* asked = builder.CreateAnd(builder.CreateIsNotNull(out), builder.CreateIsNotNull(count));
-    groupable = builder.CreateSub(count, builder.CreateZExt(asked, builder.getInt64Ty()));
-  }
-  llvm::Value* whole = builder.CreateAnd(groupable, builder.getInt64(~uint64_t(size - 1)));
+  llvm::Value* whole = WholeGroups(builder, function, size, state);
   llvm::Value* left = builder.CreateSub(count, whole);
   llvm::Value* nothing_left = builder.CreateICmpEQ(left, builder.getInt64(0));
   builder.CreateCondBr(builder.CreateICmpNE(whole, builder.getInt64(0)), groups, rest);

@@ -19,23 +19,42 @@ int SeenFootprint::LoopOf(const llvm::BasicBlock* header) const {
   return found == headers_.end() ? -1 : static_cast<int>(found - headers_.begin());
 }
 
-std::vector<bool> SeenFootprint::Loops(const std::vector<int>& set) const {
+std::vector<bool> SeenFootprint::Loops(const std::vector<const llvm::BasicBlock*>& headers) const {
   std::vector<bool> loops(program_.loops.size());
-  for (int loop : set) loops[static_cast<size_t>(loop)] = true;
+  for (const llvm::BasicBlock* header : headers) loops[static_cast<size_t>(LoopOf(header))] = true;
   return loops;
 }
+
+bool SeenFootprint::MayCut(const std::vector<const llvm::BasicBlock*>& headers) const {
+  constexpr uint64_t kLarge = 128 << 10;  // more than the nearest cache keeps from pass to pass
+  constexpr int64_t kFewestPasses = 16;
+  if (!known_ || footprint_->trip[0] < kFewestPasses) return false;
+  if (std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;
+  const bool large = std::ranges::any_of(footprint_->all(), [&](const AccessForm& form) {
+    return !form.write && form.access < kSlotBase && form.stride[0] == 0 && form.high - form.low >= kLarge;
+  });
+  return large && CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers)}).verdict ==
+                      Independence::kIndependent;
+}
+
+void SeenFootprint::RelyOnPanels(const std::vector<const llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
 
 bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
   constexpr int64_t kFewest = 32;
   const int loop = LoopOf(header);
   if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
   if (loop == 0) return true;
-  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops({loop}), .panels = {}}).verdict == Independence::kIndependent;
+  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops({header}), .panels = {}}).verdict == Independence::kIndependent;
 }
 
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
   const int loop = LoopOf(header);
-  if (loop > 0) reliance_.widened = Loops({loop});
+  if (loop > 0) reliance_.widened = Loops({header});
+}
+
+int SeenFootprint::GroupsPerChunk(int group) const {
+  constexpr int64_t kMost = 16, kFewestChunks = 16;  // many, so that no core is left with a large one at the end
+  return static_cast<int>(std::clamp<int64_t>(footprint_->trip[0] / (kFewestChunks * group), 1, kMost));
 }
 
 void AddScopes(llvm::Instruction& instruction, llvm::MDNode* in, llvm::MDNode* apart_from) {

@@ -22,11 +22,18 @@ class SeenFootprint {
   bool MayWiden(const llvm::BasicBlock* header) const;
   void RelyOnWidened(const llvm::BasicBlock* header);
 
+  /// Whether the loops may be cut into panels (Reliance::panels), and passes read something large alike.
+  bool MayCut(const std::vector<const llvm::BasicBlock*>& headers) const;
+  void RelyOnPanels(const std::vector<const llvm::BasicBlock*>& headers);
+
+  /// How many groups of passes should go through a panel before the next one is read.
+  int GroupsPerChunk(int group) const;
+
   const Reliance& reliance() const { return reliance_; }
 
  private:
   int LoopOf(const llvm::BasicBlock* header) const;
-  std::vector<bool> Loops(const std::vector<int>& set) const;
+  std::vector<bool> Loops(const std::vector<const llvm::BasicBlock*>& headers) const;
 
   const FootprintProgram& program_;
   const std::vector<const llvm::BasicBlock*>& headers_;

@@ -11,8 +11,9 @@
 #include <llvm/Transforms/Utils/LoopUtils.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
-#include "jit/emit/lane_control.h"
+#include "jit/emit/lane_code.h"
 #include "jit/emit/pass_groups.h"
+#include "jit/emit/wide_loop.h"
 
 #include <cmath>
 
@@ -20,17 +21,6 @@ namespace tracelift::jit {
 namespace {
 
 enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
-
-// Left through its latch, and else only for good: out of the chunk, with nothing to hand on.
-bool HasOneEnd(const llvm::Loop& loop, const llvm::Loop& region) {
-  if (!loop.getLoopPreheader() || !loop.getLoopLatch() || !loop.isLoopExiting(loop.getLoopLatch())) return false;
-  llvm::SmallVector<llvm::Loop::Edge, 8> exits;
-  loop.getExitEdges(exits);
-  return llvm::all_of(exits, [&](const llvm::Loop::Edge& exit) {
-    if (exit.first == loop.getLoopLatch()) return true;
-    return !region.contains(exit.second) && exit.second->phis().empty();
-  });
-}
 
 bool IsCounter(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution& evolution) {
   if (!evolution.isSCEVable(phi.getType())) return false;
@@ -96,73 +86,6 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   return {&loop, lanes, alone * lanes / together};
 }
 
-// The wide loop, from `entry` on, with what the loop gets from `preheader`: `passes` iterations, a multiple of the lanes. Ends in the block that is returned, without a
-// terminator.
-llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
-                               llvm::BasicBlock* preheader, llvm::BasicBlock* entry, llvm::Value* passes, llvm::IRBuilder<>& builder) {
-  llvm::Function& function = *entry->getParent();
-  LaneCode code(values, loop, lanes, builder);
-  llvm::Type* bits = llvm::FixedVectorType::get(builder.getInt1Ty(), lanes);
-  std::vector<std::pair<llvm::AllocaInst*, llvm::AllocaInst*>> flags;
-  for (llvm::Instruction& instruction : function.getEntryBlock()) {
-    auto* flag = llvm::dyn_cast<llvm::AllocaInst>(&instruction);
-    const bool used = flag && flag->getAllocatedType()->isIntegerTy(1) && llvm::any_of(flag->users(), [&](llvm::User* user) {
-      return loop.contains(llvm::cast<llvm::Instruction>(user));
-    });
-    if (used) flags.emplace_back(flag, nullptr);
-  }
-  llvm::IRBuilder<> top(&function.getEntryBlock(), function.getEntryBlock().begin());
-  builder.SetInsertPoint(entry);
-  for (auto& [flag, own] : flags) {
-    own = top.CreateAlloca(bits, nullptr, flag->getName() + ".lanes");
-    builder.CreateStore(llvm::Constant::getNullValue(bits), own);
-    code.SetFlag(flag, own);
-  }
-  llvm::BasicBlock* header = llvm::BasicBlock::Create(function.getContext(), "lanes", &function);
-  builder.CreateBr(header);
-  builder.SetInsertPoint(header);
-  llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2, "done");
-  done->addIncoming(builder.getInt64(0), entry);
-  struct Counter {
-    llvm::PHINode* copy;
-    int64_t stride;
-  };
-  std::vector<Counter> counters;
-  for (llvm::PHINode& phi : loop.getHeader()->phis()) {
-    if (values.IsKept(&phi)) {
-      code.SetScalar(&phi, llvm::PoisonValue::get(phi.getType()));
-      continue;
-    }
-    llvm::PHINode* copy = builder.CreatePHI(phi.getType(), 2, phi.getName());
-    copy->addIncoming(phi.getIncomingValueForBlock(preheader), entry);
-    code.SetScalar(&phi, copy);
-    counters.push_back({copy, values.Of(&phi).stride});
-  }
-  LaneControl(loop, loops, values, code, builder).EmitIteration();
-  for (const Counter& counter : counters) {
-    llvm::Type* type = counter.copy->getType();
-    const uint64_t by = static_cast<uint64_t>(counter.stride) * lanes;
-    llvm::Value* next = type->isPointerTy() ? builder.CreateGEP(builder.getInt8Ty(), counter.copy, builder.getInt64(by))
-                                            : builder.CreateAdd(counter.copy, llvm::ConstantInt::get(type, by));
-    counter.copy->addIncoming(next, builder.GetInsertBlock());
-  }
-  llvm::Value* next = builder.CreateAdd(done, builder.getInt64(lanes), "", /*HasNUW=*/true, /*HasNSW=*/true);
-  done->addIncoming(next, builder.GetInsertBlock());
-  llvm::BasicBlock* end = llvm::BasicBlock::Create(function.getContext(), "lanes.end", &function);
-  builder.CreateCondBr(builder.CreateICmpEQ(next, passes), end, header);
-  builder.SetInsertPoint(end);
-  for (const auto& [flag, own] : flags) {
-    llvm::Value* any = builder.CreateOrReduce(builder.CreateLoad(bits, own));
-    builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt1Ty(), flag), any), flag);
-  }
-  return end;
-}
-
-llvm::BasicBlock* EndOf(const llvm::Loop& loop) {
-  auto* branch = llvm::cast<llvm::BranchInst>(loop.getLoopLatch()->getTerminator());
-  return branch->getSuccessor(loop.contains(branch->getSuccessor(0)) ? 1 : 0);
-}
-
 void UsePoisonOutside(llvm::Loop& loop) {
   for (llvm::BasicBlock* block : loop.blocks()) {
     for (llvm::Instruction& instruction : *block) {
@@ -180,7 +103,7 @@ void WidenPasses(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loo
   llvm::IRBuilder<> builder(function.getContext());
   llvm::BasicBlock* entry = llvm::BasicBlock::Create(function.getContext(), "lanes.entry", &function);
   preheader->getTerminator()->replaceSuccessorWith(loop.getHeader(), entry);
-  EmitWideLoop(loop, loops, values, lanes, preheader, entry, function.getArg(kCount), builder);
+  EmitWideLoop(loop, loops, values, lanes, {entry, preheader}, function.getArg(kCount), builder);
   for (llvm::PHINode& phi : exit->phis()) {
     phi.addIncoming(llvm::PoisonValue::get(phi.getType()), builder.GetInsertBlock());
   }
@@ -211,7 +134,7 @@ void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loop
   llvm::Instruction* old = preheader->getTerminator();
   builder.CreateCondBr(builder.CreateIsNull(whole), rest, entry);
   old->eraseFromParent();
-  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, preheader, entry, whole, builder);
+  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader}, whole, builder);
   if (leaves_values) {
     builder.CreateBr(rest);
   } else {
@@ -223,17 +146,11 @@ void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loop
   done->addIncoming(whole, end);
   for (llvm::PHINode& phi : loop.getHeader()->phis()) {
     llvm::Value* start = phi.getIncomingValueForBlock(preheader);
-    llvm::Value* by = builder.CreateMul(done, builder.getInt64(static_cast<uint64_t>(values.Of(&phi).stride)));
-    start = phi.getType()->isPointerTy() ? builder.CreateGEP(builder.getInt8Ty(), start, by)
-                                         : builder.CreateAdd(start, builder.CreateTrunc(by, start->getType()));
+    start = Further(start, values.Of(&phi).stride, done, builder);
     phi.setIncomingValueForBlock(preheader, start);
     phi.replaceIncomingBlockWith(preheader, rest);
   }
   builder.CreateBr(loop.getHeader());
-}
-
-bool HasKeptValues(llvm::Loop& loop, const LaneValues& values) {
-  return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi); });
 }
 
 }  // namespace
