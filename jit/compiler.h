@@ -17,6 +17,8 @@ struct CompileOptions {
   // The sizes and strides of `observed` are folded into the code, guarded; not those of the places that these guards
   // name, which are known to change.
   std::vector<Guard> unsteady = {};
+  // Nothing may be compiled for the lengths of inner loops.
+  bool any_size = false;
 };
 
 /// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function

@@ -19,6 +19,7 @@
 #include "jit/emit/counted_exits.h"
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/entry_loads.h"
+#include "jit/emit/expand_fills.h"
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
@@ -190,17 +191,19 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     auto closer = analyse_again();
     if (closer || result) result = std::move(closer);
   }
+  if (result && ExpandFills(*result->shape.loop)) result = analyse_again();
   return result;  // or the reason against the loop as it is written
 }
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
-void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, SeenFootprint& seen, Artifact* artifact) {
+void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
+                 SeenFootprint& seen, Artifact* artifact) {
   const int vector_bits = WidestVectorBits(machine);
-  const PassPanels panels = CutIntoPanels(chunk, analyses, vector_bits, [&](const auto& headers) { return seen.MayCut(headers); });
-  if (panels.width > 0) {
-    seen.RelyOnPanels(panels.headers);
-    artifact->lanes = panels.width;
-    artifact->group = panels.group * seen.GroupsPerChunk(panels.group);
+  const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
+  if (jammed > 0) {
+    seen.RelyOnPanels(plan.headers);
+    artifact->lanes = plan.width;
+    artifact->group = jammed * seen.GroupsPerChunk(jammed);
     return;
   }
   const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
@@ -215,8 +218,8 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
 
 }  // namespace
 
-std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
-                                               const MachineState& observed, const CompileOptions& options) {
+static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                                  const MachineState& observed, const CompileOptions& options) {
   static std::atomic<unsigned> serial = 0;
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
@@ -272,12 +275,16 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
     CountExits(analysed->dividing, *analysed->evolution);
     SeenFootprint seen(artifact.footprint, analysed->headers, observed);
     seen.SeparateMemories(chunk, analysed->accesses_by);
+    PanelPlan plan;
+    if (!options.any_size) {
+      plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
+                        WidestVectorBits(**machine));
+    }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
-    Restructure(chunk, analyses, **machine, seen, &artifact);
+    Restructure(chunk, analyses, **machine, plan, seen, &artifact);
     artifact.reliance = seen.reliance();
-    if (const char* d = getenv("TL_DUMP")) { if (FILE* f = fopen(d, "a")) { fputs(PrintIr(module).c_str(), f); fclose(f); } }
   }
   llvm::StripDebugInfo(module);
   std::string problem;
@@ -292,6 +299,16 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.object = std::move(*object);
   artifact.times.emit_ns = watch.Lap();
   return artifact;
+}
+
+std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
+                                               const MachineState& observed, const CompileOptions& options) {
+  try {
+    return Compile(reader, function, loop, observed, options);
+  } catch (const std::exception& surprise) {  // a mistake of ours must not end the program
+    const uint64_t header = function.loops()[static_cast<size_t>(loop)].header;
+    return std::unexpected(Rejection{RejectionReason::kCompilerFailed, header, surprise.what()});
+  }
 }
 
 std::shared_ptr<const FunctionCode> WithCallees(const CodeReader& reader, const FunctionCode& function, LoopId loop) {

@@ -14,6 +14,8 @@
 #include <llvm/Transforms/InstCombine/InstCombine.h>
 #include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Scalar/EarlyCSE.h>
+#include <llvm/Transforms/Scalar/LICM.h>
+#include <llvm/Transforms/Scalar/LoopPassManager.h>
 #include <llvm/Transforms/Scalar/SROA.h>
 #include <llvm/Transforms/Scalar/SimplifyCFG.h>
 #include <llvm/Transforms/Utils/LoopSimplify.h>
@@ -23,6 +25,7 @@
 #include "jit/emit/join_ends.h"
 #include "jit/emit/narrow_phis.h"
 #include "jit/emit/partial_writes.h"
+#include "jit/emit/sink_nan_tests.h"
 #include "jit/lift/codegen_options.h"
 #include "jit/lift/float_calls.h"
 
@@ -140,9 +143,23 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
   }
 }
 
+// Flags and results that stay in one place are kept in registers.
+static void PrepareChunk(llvm::Function& function, Analyses& analyses) {
+  llvm::FunctionPassManager passes;
+  passes.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));
+  passes.addPass(llvm::EarlyCSEPass());
+  passes.addPass(llvm::createFunctionToLoopPassAdaptor(llvm::LICMPass(llvm::LICMOptions()), /*UseMemorySSA=*/true));
+  passes.run(function, analyses.function);
+  analyses.function.clear();
+  SinkNaNTests(function, analyses);
+}
+
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   OfferVectorForms(module);
   Analyses analyses(&machine);
+  for (llvm::Function& function : module) {
+    if (!function.isDeclaration()) PrepareChunk(function, analyses);
+  }
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = true;
   tuning.SLPVectorization = true;

@@ -1,6 +1,6 @@
 #include "jit/emit/lane_values.h"
 
-#include <llvm/ADT/SmallPtrSet.h>
+#include <llvm/Analysis/CFG.h>
 #include <llvm/Analysis/LoopIterator.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 
@@ -13,6 +13,7 @@ std::optional<LaneValues> LaneValues::Of(llvm::Loop& lanes, llvm::LoopInfo& loop
   if (!values.FindHeaderValues()) return std::nullopt;
   llvm::LoopBlocksRPO order(&lanes);
   order.perform(&loops);
+  if (llvm::containsIrreducibleCFG<llvm::BasicBlock*>(order, loops)) return std::nullopt;
   // From all values alike up to what must differ; kinds only ever rise.
   for (bool changed = true; changed;) {
     changed = false;

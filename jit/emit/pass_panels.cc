@@ -3,14 +3,18 @@
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/IntrinsicInst.h>
+#include <llvm/IR/Module.h>
 #include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/LCSSA.h>
 #include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/LoopUtils.h>
+#include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <algorithm>
 
+#include "jit/emit/entry_facts.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
 #include "jit/emit/pass_groups.h"
@@ -22,37 +26,48 @@ namespace {
 enum : unsigned { kIn, kOut, kFirst, kCount, kFlags, kFrom };
 constexpr int64_t kFewestPanels = 4;
 
-// How often a loop runs when that is known now, else 0.
-int64_t LengthOf(llvm::Loop& loop, llvm::ScalarEvolution& evolution) {
-  if (!loop.getLoopLatch()) return 0;
-  const auto* taken = llvm::dyn_cast<llvm::SCEVConstant>(evolution.getExitCount(&loop, loop.getLoopLatch()));
-  constexpr int64_t kMost = int64_t{1} << 31;
-  return taken && taken->getAPInt().ult(kMost) ? static_cast<int64_t>(taken->getAPInt().getZExtValue()) + 1 : 0;
+// The loop ends after `count` iterations, whatever ended it before.
+void CountUpTo(llvm::Loop& loop, int64_t count, llvm::IRBuilder<>& builder) {
+  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch(), *exit = EndOf(loop);
+  builder.SetInsertPoint(header, header->begin());
+  llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
+  llvm::Instruction* end = latch->getTerminator();
+  builder.SetInsertPoint(end);
+  llvm::Value* next = builder.CreateAdd(done, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
+  done->addIncoming(builder.getInt64(0), preheader);
+  done->addIncoming(next, latch);
+  builder.CreateCondBr(builder.CreateICmpEQ(next, builder.getInt64(static_cast<uint64_t>(count))), exit, header);
+  end->eraseFromParent();
 }
 
 bool StoresToMemory(const llvm::Instruction& instruction) {
-  const auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction);
-  return store ? !llvm::isa<llvm::AllocaInst>(store->getPointerOperand()) : instruction.mayWriteToMemory();
+  return llvm::isa<llvm::StoreInst>(instruction) || (llvm::isa<llvm::IntrinsicInst>(instruction) && instruction.mayWriteToMemory());
 }
 
-class Panels {
+class Planner {
  public:
-  Panels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, int vector_bits)
-      : region_(region), loops_(loops), evolution_(evolution), vector_bits_(vector_bits) {}
+  Planner(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen, int vector_bits)
+      : region_(region), loops_(loops), evolution_(evolution), seen_(seen), vector_bits_(vector_bits) {}
+
+  // How often a loop runs in every pass, as seen; 0 when that is not one number.
+  int64_t LengthOf(llvm::Loop& loop) const {
+    if (&loop == &region_ || !loop.getLoopLatch() || !loop.getLoopPreheader()) return 0;
+    const llvm::SCEV* taken = evolution_.getExitCount(&loop, loop.getLoopLatch());
+    if (llvm::isa<llvm::SCEVCouldNotCompute>(taken) || !evolution_.isLoopInvariant(taken, &region_)) return 0;
+    return seen_.LengthOf(loop.getHeader());
+  }
 
   // The loops that are cut together with `loop`: all of its length that store something. Empty when some store lies elsewhere.
   std::vector<llvm::Loop*> LoopsWith(llvm::Loop& loop, int64_t length) const {
     std::vector<llvm::Loop*> cut{&loop};
     for (llvm::BasicBlock* block : region_.blocks()) {
-      for (llvm::Instruction& instruction : *block) {
-        if (!StoresToMemory(instruction)) continue;
-        llvm::Loop* around = loops_.getLoopFor(block);
-        while (around != &region_ && std::ranges::find(cut, around) == cut.end() && LengthOf(*around, evolution_) != length) {
-          around = around->getParentLoop();
-        }
-        if (around == &region_) return {};
-        if (std::ranges::find(cut, around) == cut.end()) cut.push_back(around);
+      if (llvm::none_of(*block, StoresToMemory)) continue;
+      llvm::Loop* around = loops_.getLoopFor(block);
+      while (around != &region_ && std::ranges::find(cut, around) == cut.end() && LengthOf(*around) != length) {
+        around = around->getParentLoop();
       }
+      if (around == &region_) return {};
+      if (std::ranges::find(cut, around) == cut.end()) cut.push_back(around);
     }
     for (const llvm::Loop* a : cut) {
       for (const llvm::Loop* b : cut) {
@@ -63,34 +78,62 @@ class Panels {
   }
 
   // Iterations side by side, so that two vectors of each result fill the arithmetic units; 0 when a loop cannot be cut.
-  unsigned WidthOf(const std::vector<llvm::Loop*>& cut) const {
+  int WidthOf(const std::vector<llvm::Loop*>& cut) const {
     unsigned widest = 0;
     for (llvm::Loop* loop : cut) {
-      if (!HasOneEnd(*loop, region_) || !EndOf(*loop)->phis().empty()) return 0;
+      if (!HasOneEnd(*loop, region_) || HandsOnValues(*loop)) return 0;
       const std::optional<LaneValues> values = LaneValues::Of(*loop, loops_, evolution_);
       llvm::IRBuilder<> builder(region_.getHeader()->getContext());
       if (!values || values->IsLinear(loop) || HasKeptValues(*loop, *values) || !LaneCode(*values, *loop, 1, builder).CanEmit()) return 0;
       for (llvm::BasicBlock* block : loop->blocks()) {
         for (llvm::Instruction& instruction : *block) {
           const llvm::Value* pointer = llvm::getLoadStorePointerOperand(&instruction);
-          if (!pointer || llvm::isa<llvm::AllocaInst>(pointer)) continue;
+          if (!pointer) continue;
           llvm::Type* type = llvm::getLoadStoreType(&instruction);
-          if (!type->isFloatTy() && !type->isDoubleTy()) return 0;
+          const auto bits = static_cast<unsigned>(type->getPrimitiveSizeInBits());
+          if (type->isVectorTy() || (bits != 32 && bits != 64)) return 0;
           const LaneValue address = values->Of(pointer);
-          const auto bytes = static_cast<int64_t>(type->getPrimitiveSizeInBits() / 8);
-          const bool in_a_row = address.kind == LaneKind::kAffine && address.stride == bytes;
+          const bool in_a_row = address.kind == LaneKind::kAffine && address.stride == bits / 8;
           if (!in_a_row && address.kind != LaneKind::kUniform) return 0;
-          if (in_a_row) widest = std::max(widest, static_cast<unsigned>(type->getPrimitiveSizeInBits()));
+          if (in_a_row) widest = std::max(widest, bits);
         }
       }
     }
-    return widest == 0 ? 0 : 2 * static_cast<unsigned>(vector_bits_) / widest;
+    return widest == 0 ? 0 : 2 * vector_bits_ / static_cast<int>(widest);
+  }
+
+  // Counts the loop's iterations up to `length`, relying on that being its length.
+  void FixLength(llvm::Loop& loop, int64_t length) {
+    const llvm::SCEV* taken = evolution_.getExitCount(&loop, loop.getLoopLatch());
+    if (llvm::isa<llvm::SCEVConstant>(taken)) return;
+    llvm::Instruction* ahead = region_.getLoopPreheader()->getTerminator();
+    llvm::SCEVExpander expander(evolution_, region_.getHeader()->getModule()->getDataLayout(), "length");
+    llvm::Value* real = expander.expandCodeFor(taken, taken->getType(), ahead);
+    expander.clear();
+    llvm::IRBuilder<> builder(ahead);
+    RelyOn(builder.CreateICmpEQ(real, llvm::ConstantInt::get(real->getType(), static_cast<uint64_t>(length - 1))), ahead);
+    CountUpTo(loop, length, builder);
+    evolution_.forgetLoop(&loop);
+  }
+
+  bool CanFix(llvm::Loop& loop) const {
+    llvm::SCEVExpander expander(evolution_, region_.getHeader()->getModule()->getDataLayout(), "length");
+    return expander.isSafeToExpandAt(evolution_.getExitCount(&loop, loop.getLoopLatch()), region_.getLoopPreheader()->getTerminator());
   }
 
  private:
+  static bool HandsOnValues(const llvm::Loop& loop) {
+    return llvm::any_of(loop.blocks(), [&](const llvm::BasicBlock* block) {
+      return llvm::any_of(*block, [&](const llvm::Instruction& instruction) {
+        return llvm::any_of(instruction.users(), [&](const llvm::User* user) { return !loop.contains(llvm::cast<llvm::Instruction>(user)); });
+      });
+    });
+  }
+
   llvm::Loop& region_;
   llvm::LoopInfo& loops_;
   llvm::ScalarEvolution& evolution_;
+  const SeenFootprint& seen_;
   int vector_bits_;
 };
 
@@ -109,11 +152,11 @@ llvm::Function* CloneWithFrom(llvm::Function& function, const char* suffix, llvm
 
 class PanelFunction {
  public:
-  PanelFunction(llvm::Function& function, const std::vector<llvm::Loop*>& cut, const char* suffix, Analyses& analyses)
+  PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix, Analyses& analyses)
       : analyses_(analyses) {
     llvm::ValueToValueMapTy map;
     clone_ = CloneWithFrom(function, suffix, map);
-    for (const llvm::Loop* loop : cut) headers_.push_back(llvm::cast<llvm::BasicBlock>(map[loop->getHeader()]));
+    for (llvm::BasicBlock* header : headers) headers_.push_back(llvm::cast<llvm::BasicBlock>(map[header]));
   }
 
   // Each cut loop does `width` iterations at once, from the panel's first on.
@@ -141,21 +184,13 @@ class PanelFunction {
     for (llvm::BasicBlock* header : headers_) {
       const Analysed now = Analyse(header);
       const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-      llvm::BasicBlock *preheader = now.loop->getLoopPreheader(), *latch = now.loop->getLoopLatch(), *exit = EndOf(*now.loop);
+      llvm::BasicBlock* preheader = now.loop->getLoopPreheader();
       llvm::IRBuilder<> builder(preheader->getTerminator());
       for (llvm::PHINode& phi : header->phis()) {
         llvm::Value* start = phi.getIncomingValueForBlock(preheader);
         phi.setIncomingValueForBlock(preheader, Further(start, values->Of(&phi).stride, clone_->getArg(kFrom), builder));
       }
-      builder.SetInsertPoint(header, header->begin());
-      llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
-      llvm::Instruction* end = latch->getTerminator();
-      builder.SetInsertPoint(end);
-      llvm::Value* next = builder.CreateAdd(done, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
-      done->addIncoming(builder.getInt64(0), preheader);
-      done->addIncoming(next, latch);
-      builder.CreateCondBr(builder.CreateICmpEQ(next, builder.getInt64(static_cast<uint64_t>(count))), exit, header);
-      end->eraseFromParent();
+      CountUpTo(*now.loop, count, builder);
     }
     analyses_.function.clear();
   }
@@ -221,42 +256,56 @@ void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Funct
 
 }  // namespace
 
-PassPanels CutIntoPanels(llvm::Function& function, Analyses& analyses, int vector_bits, MayCut may_cut) {
+PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
+                     int vector_bits) {
+  Planner planner(region, loops, evolution, seen, vector_bits);
+  for (llvm::Loop* loop : region.getLoopsInPreorder()) {
+    const int64_t length = planner.LengthOf(*loop);
+    if (length == 0) continue;
+    const std::vector<llvm::Loop*> cut = planner.LoopsWith(*loop, length);
+    const int width = cut.empty() ? 0 : planner.WidthOf(cut);
+    // Something must be done over and over to a panel: a loop around a cut one, or inside.
+    const bool reused = llvm::any_of(cut, [&](llvm::Loop* one) { return !one->isInnermost() || one->getParentLoop() != &region; });
+    if (width == 0 || !reused || length < kFewestPanels * width) continue;
+    if (!llvm::all_of(cut, [&](llvm::Loop* one) { return planner.CanFix(*one); })) continue;
+    PanelPlan plan{.width = width, .length = length, .headers = {}};
+    for (llvm::Loop* one : cut) plan.headers.push_back(one->getHeader());
+    if (!seen.MayCut(plan.headers)) continue;
+    for (llvm::Loop* one : cut) planner.FixLength(*one, length);
+    return plan;
+  }
+  return {};
+}
+
+int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan) {
   analyses.function.clear();
   llvm::ADCEPass().run(function, analyses.function);
   analyses.function.clear();
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
-  if (std::distance(loops.begin(), loops.end()) != 1) return {};
+  if (std::distance(loops.begin(), loops.end()) != 1) return 0;
   llvm::Loop& region = **loops.begin();
-  if (!HasOneEnd(region, region)) return {};
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
   llvm::formLCSSARecursively(region, analyses.function.getResult<llvm::DominatorTreeAnalysis>(function), &loops, &evolution);
-  const Panels panels(region, loops, evolution, vector_bits);
-  for (llvm::Loop* loop : region.getLoopsInPreorder()) {
-    const int64_t length = loop == &region ? 0 : LengthOf(*loop, evolution);
-    if (length == 0) continue;
-    const std::vector<llvm::Loop*> cut = panels.LoopsWith(*loop, length);
-    const auto width = cut.empty() ? 0 : static_cast<int64_t>(panels.WidthOf(cut));
-    // Something must be done over and over to a panel: a loop around a cut one, or inside.
-    const bool reused = llvm::any_of(cut, [&](llvm::Loop* one) { return !one->isInnermost() || one->getParentLoop() != &region; });
-    if (width == 0 || !reused || length < kFewestPanels * width) continue;
-    PassPanels result{.width = static_cast<int>(width), .group = kJammedPasses, .headers = {}};
-    for (llvm::Loop* one : cut) result.headers.push_back(one->getHeader());
-    if (!may_cut(result.headers)) continue;
-    PanelFunction panel(function, cut, ".panel", analyses);
-    std::optional<PanelFunction> rest;
-    if (length % width != 0) {
-      rest.emplace(function, cut, ".rest", analyses);
-      rest->Restrict(length % width);
-    }
-    llvm::Function* single = CloneAs(function, ".single");
-    panel.Widen(static_cast<unsigned>(width));
-    if (!JamInPlace(panel.function(), analyses)) result.group = 1;
-    DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, result.group, length, width);
-    analyses.function.clear();
-    return result;
+  // The chunk function's flags came in between.
+  llvm::IRBuilder<> builder(function.getContext());
+  for (llvm::BasicBlock* header : plan.headers) {
+    llvm::Loop* loop = loops.getLoopFor(header);
+    if (!loop || loop->getHeader() != header || !HasOneEnd(*loop, region) || !EndOf(*loop)->phis().empty()) return 0;
+    const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
+    if (!values || values->IsLinear(loop) || !LaneCode(*values, *loop, 1, builder).CanEmit()) return 0;
   }
-  return {};
+  PanelFunction panel(function, plan.headers, ".panel", analyses);
+  std::optional<PanelFunction> rest;
+  if (plan.length % plan.width != 0) {
+    rest.emplace(function, plan.headers, ".rest", analyses);
+    rest->Restrict(plan.length % plan.width);
+  }
+  llvm::Function* single = CloneAs(function, ".single");
+  panel.Widen(static_cast<unsigned>(plan.width));
+  const int group = JamInPlace(panel.function(), analyses) ? kJammedPasses : 1;
+  DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, group, plan.length, plan.width);
+  analyses.function.clear();
+  return group;
 }
 
 }  // namespace tracelift::jit

@@ -13,19 +13,22 @@
 #include <vector>
 
 #include "jit/emit/host_target.h"
+#include "jit/emit/seen_footprint.h"
 
 namespace tracelift::jit {
 
-struct PassPanels {
-  int width = 0;  // iterations in a panel; 0: nothing was done
-  int group = 1;  // passes that run side by side
-  std::vector<const llvm::BasicBlock*> headers;  // of the loops that are cut
+struct PanelPlan {
+  int width = 0;  // iterations in a panel; 0: no panels
+  int64_t length = 0;
+  std::vector<llvm::BasicBlock*> headers;  // of the loops that are cut
 };
 
-/// Whether loops, told by their headers, may be cut into panels, and are worth it.
-using MayCut = llvm::function_ref<bool(const std::vector<const llvm::BasicBlock*>& headers)>;
+/// How the nest may be cut, if it may be and is worth it; before the function becomes a chunk function. Fixes the length of the
+/// loops that are cut to what was seen: the chunk relies on it (jit/emit/entry_facts.h).
+PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
+                     int vector_bits);
 
-/// `function` is a finished chunk function.
-PassPanels CutIntoPanels(llvm::Function& function, Analyses& analyses, int vector_bits, MayCut may_cut);
+/// Cuts a finished chunk function. Returns how many passes run side by side, 0 when it was left as it is.
+int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan);
 
 }  // namespace tracelift::jit

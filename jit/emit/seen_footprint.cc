@@ -3,6 +3,7 @@
 #include <llvm/IR/MDBuilder.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 namespace tracelift::jit {
@@ -19,13 +20,14 @@ int SeenFootprint::LoopOf(const llvm::BasicBlock* header) const {
   return found == headers_.end() ? -1 : static_cast<int>(found - headers_.begin());
 }
 
-std::vector<bool> SeenFootprint::Loops(const std::vector<const llvm::BasicBlock*>& headers) const {
+template <typename Headers>
+std::vector<bool> SeenFootprint::Loops(const Headers& headers) const {
   std::vector<bool> loops(program_.loops.size());
   for (const llvm::BasicBlock* header : headers) loops[static_cast<size_t>(LoopOf(header))] = true;
   return loops;
 }
 
-bool SeenFootprint::MayCut(const std::vector<const llvm::BasicBlock*>& headers) const {
+bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const {
   constexpr uint64_t kLarge = 128 << 10;  // more than the nearest cache keeps from pass to pass
   constexpr int64_t kFewestPasses = 16;
   if (!known_ || footprint_->trip[0] < kFewestPasses) return false;
@@ -37,19 +39,24 @@ bool SeenFootprint::MayCut(const std::vector<const llvm::BasicBlock*>& headers) 
                       Independence::kIndependent;
 }
 
-void SeenFootprint::RelyOnPanels(const std::vector<const llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
+void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
+
+int64_t SeenFootprint::LengthOf(const llvm::BasicBlock* header) const {
+  const int loop = LoopOf(header);
+  return known_ && loop >= 0 ? footprint_->trip[loop] : 0;
+}
 
 bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
   constexpr int64_t kFewest = 32;
   const int loop = LoopOf(header);
   if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
   if (loop == 0) return true;
-  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops({header}), .panels = {}}).verdict == Independence::kIndependent;
+  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}}).verdict == Independence::kIndependent;
 }
 
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
   const int loop = LoopOf(header);
-  if (loop > 0) reliance_.widened = Loops({header});
+  if (loop > 0) reliance_.widened = Loops(std::array{header});
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {

@@ -18,13 +18,16 @@ class SeenFootprint {
   /// Tells LLVM which accesses do not alias, and relies on it.
   void SeparateMemories(llvm::Function& function, const std::vector<AccessBy>& accesses_by);
 
+  /// The most iterations that a loop made; 0: not known.
+  int64_t LengthOf(const llvm::BasicBlock* header) const;
+
   /// Whether enough iterations of a loop are independent.
   bool MayWiden(const llvm::BasicBlock* header) const;
   void RelyOnWidened(const llvm::BasicBlock* header);
 
   /// Whether the loops may be cut into panels (Reliance::panels), and passes read something large alike.
-  bool MayCut(const std::vector<const llvm::BasicBlock*>& headers) const;
-  void RelyOnPanels(const std::vector<const llvm::BasicBlock*>& headers);
+  bool MayCut(const std::vector<llvm::BasicBlock*>& headers) const;
+  void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers);
 
   /// How many groups of passes should go through a panel before the next one is read.
   int GroupsPerChunk(int group) const;
@@ -33,7 +36,8 @@ class SeenFootprint {
 
  private:
   int LoopOf(const llvm::BasicBlock* header) const;
-  std::vector<bool> Loops(const std::vector<const llvm::BasicBlock*>& headers) const;
+  template <typename Headers>
+  std::vector<bool> Loops(const Headers& headers) const;
 
   const FootprintProgram& program_;
   const std::vector<const llvm::BasicBlock*>& headers_;

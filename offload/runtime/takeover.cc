@@ -182,9 +182,9 @@ bool Session::CompileAndPublish(Finding& finding) {
   }
   const bool keep_ir = config_->log > 1;
   auto artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured,
-                                   {.keep_ir = keep_ir, .unsteady = finding.unsteady});
+                                   {.keep_ir = keep_ir, .unsteady = finding.unsteady, .any_size = finding.recompiles > 0});
   if (!artifact && !finding.unsteady.empty()) {  // not without them: for the new values then
-    artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, {.keep_ir = keep_ir});
+    artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, {.keep_ir = keep_ir, .unsteady = {}, .any_size = finding.recompiles > 0});
   }
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
