@@ -7,7 +7,6 @@
 #include <llvm/Support/raw_ostream.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 
@@ -132,7 +131,7 @@ struct AnalysedLoop {
 };
 
 std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                                   const CodeReader& reader, const LoopFacts& facts) {
+                                                   const CodeReader& reader, const LoopFacts& facts, const MachineState& seen) {
   if (UsesUnknownValues(chunk)) return std::unexpected(Rejection{RejectionReason::kUnknownValue, facts.header, ""});
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
@@ -143,7 +142,7 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
     return std::unexpected(shape.error());
   }
   AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution};
-  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, &result.dividing, &result.table_reads);
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, seen, &result.dividing, &result.table_reads);
   if (!footprint) return std::unexpected(footprint.error());
   result.footprint = std::move(*footprint);
   return result;
@@ -157,19 +156,18 @@ bool KnowsAllTrips(const std::expected<AnalysedLoop, Rejection>& analysed) {
 
 // Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen. Finds more slots.
 std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                               const CodeReader& reader, LoopFacts& facts, const MachineState& observed) {
-  MachineState seen = observed;
+                                               const CodeReader& reader, LoopFacts& facts, MachineState seen) {
   constexpr int kRounds = 5;  // a branch decided may make a register constant, which decides another
   SimplifyForAnalysis(chunk, analyses);
   if (facts.pass_stack > 0) {
     PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
     SimplifyForAnalysis(chunk, analyses);
   }
-  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts);
+  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
   const auto analyse_again = [&] {
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
-    return AnalyseAsIs(chunk, analyses, code, reader, facts);
+    return AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
   };
   for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
@@ -190,7 +188,6 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
 
 std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
                                                const MachineState& observed, const CompileOptions& options) {
-  static std::atomic<unsigned> serial = 0;
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
   if (!facts) return std::unexpected(facts.error());
@@ -208,18 +205,20 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.comparable_at_header = facts->comparable_at_header;
   artifact.written = facts->written;
   artifact.pass_stack = facts->pass_stack;
-  artifact.symbol = fmt::format("tl_{:x}_{}", facts->header, serial++);
+  artifact.symbol = "tl_chunk";
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
   const Specialisation special = Specialise(reader, code, *facts, observed, options.unsteady);
   artifact.guards = special.guards;
   const FloatControl float_control = FloatControlOf(observed.mxcsr);
+  const ModuleBases modules = ModuleBases::Of(function, reader);
+  artifact.module_bases = modules.bases();
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
   module.setDataLayout((*machine)->createDataLayout());
-  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .float_control = float_control},
+  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .float_control = float_control, .modules = modules},
                          artifact.symbol);
   if (!lifted) return std::unexpected(lifted.error());
   llvm::Function& chunk = **lifted;
@@ -236,7 +235,9 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   SetAttributes(chunk, float_control);
   {
     Analyses analyses(machine->get());
-    auto analysed = Analyse(chunk, analyses, code, reader, *facts, observed);
+    MachineState seen = observed;
+    seen.module_base = artifact.module_bases;
+    auto analysed = Analyse(chunk, analyses, code, reader, *facts, seen);
     if (!analysed) return std::unexpected(analysed.error());
     artifact.footprint = std::move(analysed->footprint);
     artifact.times.analyse_ns = watch.Lap();
