@@ -147,6 +147,7 @@ void AddRegion(const RegionReport& region, std::string* out) {
     outcome += fmt::format(": {} passes run elsewhere, {} saved", region.passes, Duration(region.time_saved_ns));
     outcome += region.verified != 0 ? fmt::format(", {} slices verified equal", region.verified) : "";
   }
+  if (region.from_cache != 0) outcome += ", from cache";
   if (!region.reason.empty()) outcome += fmt::format(": {}", region.reason);
   if (!region.reason_text.empty()) outcome += fmt::format(": {}", region.reason_text);
   Wrap(outcome, 2, out);
@@ -184,6 +185,7 @@ void AddTotals(const RunReport& report, double listed_share, std::string* out) {
                      Duration(optimise * 1e6), Duration(emit * 1e6), Duration(report.load_ms * 1e6)),
          0, out);
   }
+  if (!report.cache.empty()) Wrap("cache: " + report.cache, 0, out);
   Wrap(fmt::format("time saved: {} (estimate, against the original code's measured time)",
                    Duration(report.time_saved_ms * 1e6)),
        0, out);
