@@ -281,7 +281,7 @@ std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, 
       }
     }
   }
-  return LoopPreview{facts->slots, facts->live_at_header, facts->written};
+  return LoopPreview{facts->slots, facts->live_at_header, facts->written, ReadBy(code, loop)};
 }
 
 }  // namespace tracelift::jit

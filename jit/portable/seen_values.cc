@@ -27,7 +27,7 @@ uint64_t LowestBytes(const MachineState& seen, size_t slot, int bytes) {
 
 uint64_t KindOf(const MachineState& seen, const LoopPreview& preview, std::span<const Guard> unsteady) {
   std::vector<uint64_t> values = {seen.mxcsr & ~kMxcsrSticky};
-  const RegisterSet same = preview.live_at_header - preview.written;
+  const RegisterSet same = preview.read - preview.written;
   for (int i = 0; i < kGprCount; ++i) {
     if (same.HasGpr(i)) values.push_back(SizeOrAddress(seen.gpr[static_cast<size_t>(i)]));
   }

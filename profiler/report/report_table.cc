@@ -172,12 +172,13 @@ void AddTotals(const RunReport& report, double listed_share, std::string* out) {
   if (!report.regions.empty() && listed_share < 0.9995) {
     Wrap(fmt::format("other code: {:.1f}% of the samples", (1 - listed_share) * 100), 0, out);
   }
-  double lift = 0, analyse = 0, optimise = 0, emit = 0;
+  double lift = 0, analyse = 0, optimise = 0, emit = 0, fetch = 0;
   for (const RegionReport& region : report.regions) {
     lift += region.lift_ms;
     analyse += region.analyse_ms;
     optimise += region.optimise_ms;
     emit += region.emit_ms;
+    fetch += region.fetch_ms;
   }
   if (report.load_ms != 0 || report.compile_ms != 0) {
     Wrap(fmt::format("compiling: {} (lift {}, analyse {}, optimise {}, emit {}), loading the runtime {}",
@@ -185,7 +186,10 @@ void AddTotals(const RunReport& report, double listed_share, std::string* out) {
                      Duration(optimise * 1e6), Duration(emit * 1e6), Duration(report.load_ms * 1e6)),
          0, out);
   }
-  if (!report.cache.empty()) Wrap("cache: " + report.cache, 0, out);
+  if (!report.cache.empty()) {
+    const std::string looked_up = fetch > 0 ? fmt::format("; looked up in {}", Duration(fetch * 1e6)) : "";
+    Wrap(fmt::format("cache: {}{}", report.cache, looked_up), 0, out);
+  }
   Wrap(fmt::format("time saved: {} (estimate, against the original code's measured time)",
                    Duration(report.time_saved_ms * 1e6)),
        0, out);
