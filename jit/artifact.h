@@ -18,6 +18,7 @@ struct Guard {
   int8_t gpr = -1;    // the place: this register, or
   int16_t slot = -1;  // this slot, its lowest 8 bytes
   uint64_t value = 0;
+  constexpr bool operator==(const Guard&) const = default;
 };
 
 struct CompileTimes {

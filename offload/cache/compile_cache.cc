@@ -36,7 +36,7 @@ std::vector<std::vector<uint8_t>> Split(std::span<const uint8_t> joined) {
   return strings;
 }
 
-bool IsSameCode(const jit::Artifact& a, const jit::Artifact& b) { return a.object == b.object; }
+bool IsSame(const jit::Artifact& a, const jit::Artifact& b) { return a.guards == b.guards && a.object == b.object; }
 
 }  // namespace
 
@@ -61,7 +61,7 @@ std::optional<CompileCache::Result> CompileCache::Find(const CompileRequest& req
       if (outcome->seen_kind != seen_kind) continue;
     } else {
       const jit::Artifact& artifact = *outcome->result;
-      const auto is_it = [&](const jit::Artifact* other) { return IsSameCode(*other, artifact); };
+      const auto is_it = [&](const jit::Artifact* other) { return IsSame(*other, artifact); };
       if (!jit::IsFor(artifact, request.seen, request.preview, request.unsteady) || std::ranges::any_of(tried, is_it)) continue;
     }
     ++found_;
@@ -93,7 +93,7 @@ void CompileCache::Forget(const CompileRequest& request, const jit::Artifact& ar
   Outcomes outcomes = LoadOutcomes(key);
   const size_t forgotten = std::erase_if(outcomes, [&](const std::vector<uint8_t>& bytes) {
     const auto outcome = jit::OutcomeFromBytes(bytes, request.code, modules);
-    return outcome && outcome->result && IsSameCode(*outcome->result, artifact);
+    return outcome && outcome->result && IsSame(*outcome->result, artifact);
   });
   if (forgotten == 0) return;
   if (outcomes.empty() || !store_.Save(key, Join(outcomes))) store_.Remove(key);

@@ -204,7 +204,12 @@ TEST_F(CacheOfALoop, AnArtifactForOtherValuesIsNotFound) {
   --seen_.gpr[static_cast<size_t>(guard.gpr)];
   const auto found = cache.Find(Request(), {});
   ASSERT_TRUE(found.has_value());
-  EXPECT_EQ((*found)->object, general->object) << "the newest that fits: what was learned last";
+  EXPECT_NE(compiled->guards, general->guards);
+  EXPECT_EQ((*found)->guards, general->guards) << "the newest that fits: what was learned last";
+  const jit::Artifact* tried[] = {&*general};
+  const auto older = cache.Find(Request(), tried);
+  ASSERT_TRUE(older.has_value());
+  EXPECT_EQ((*older)->guards, compiled->guards) << "another, even if its code should be the same";
 }
 
 TEST_F(CacheOfALoop, ARejectionHoldsForStatesOfItsKind) {
