@@ -187,7 +187,7 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
 }  // namespace
 
 std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
-                                               const MachineState& observed, const CompileOptions& options) {
+                                               const MachineState& captured, const CompileOptions& options) {
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
   if (!facts) return std::unexpected(facts.error());
@@ -207,13 +207,16 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   artifact.pass_stack = facts->pass_stack;
   artifact.symbol = "tl_chunk";
 
+  // What the chunk gets: the registers and slots captured, and where the code's files begin.
+  const ModuleBases modules = ModuleBases::Of(function, reader);
+  MachineState observed = captured;
+  observed.module_base = artifact.module_bases = modules.bases();
+
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
   const Specialisation special = Specialise(reader, code, *facts, observed, options.unsteady);
   artifact.guards = special.guards;
   const FloatControl float_control = FloatControlOf(observed.mxcsr);
-  const ModuleBases modules = ModuleBases::Of(function, reader);
-  artifact.module_bases = modules.bases();
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
@@ -235,9 +238,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
   SetAttributes(chunk, float_control);
   {
     Analyses analyses(machine->get());
-    MachineState seen = observed;
-    seen.module_base = artifact.module_bases;
-    auto analysed = Analyse(chunk, analyses, code, reader, *facts, seen);
+    auto analysed = Analyse(chunk, analyses, code, reader, *facts, observed);
     if (!analysed) return std::unexpected(analysed.error());
     artifact.footprint = std::move(analysed->footprint);
     artifact.times.analyse_ns = watch.Lap();
