@@ -53,6 +53,8 @@ struct Artifact {
   RegisterSet comparable_at_header;   // of those, what is the same after passes run elsewhere as after the original's
   RegisterSet written;                // registers the chunk function may change in `out`
   int group = 1;                      // the chunk function is fastest for multiples of so many passes
+  int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
+  Reliance reliance;                  // entries where it does not hold must not use it
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes the state after `first` passes to `out`
   uint64_t header = 0;

@@ -131,6 +131,22 @@ struct IndependenceResult {
 /// counter), but does with any access that overlaps it.
 IndependenceResult CheckIndependent(const Footprint& footprint);
 
+/// What compiled code relies on beside independent passes; checked for every slice.
+struct Reliance {
+  /// By access: accesses in different memories share no byte that either of them writes. Empty: not relied on.
+  std::vector<uint8_t> memory;
+  /// By loop: iterations of the loop are independent of each other within one iteration of each of the loops around it.
+  std::vector<bool> widened;
+  /// By loop: loops of the same length that contain all writes; within one pass, no iteration of one of them touches what
+  /// another writes, and nothing outside them does. Empty: not relied on.
+  std::vector<bool> panels;
+};
+/// Slots are not looked at: what carries one from iteration to iteration is visible in the loop's code.
+IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance);
+
+/// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
+std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);
+
 /// True when some byte is both read and written: running the region twice is then not the same as once.
 bool ReadsWhatItWrites(const Footprint& footprint);
 

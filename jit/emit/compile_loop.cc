@@ -22,7 +22,10 @@
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/pass_panels.h"
+#include "jit/emit/seen_footprint.h"
 #include "jit/emit/strict_bounds.h"
+#include "jit/emit/widen_loop.h"
 #include "jit/lift/float_audit.h"
 #include "jit/lift/lifter.h"
 #include "jit/lift/unknown_value.h"
@@ -128,6 +131,8 @@ struct AnalysedLoop {
   std::vector<llvm::Loop*> dividing;  // see FootprintOf
   std::vector<TableRead> table_reads;
   llvm::ScalarEvolution* evolution = nullptr;
+  std::vector<AccessBy> accesses_by;
+  std::vector<const llvm::BasicBlock*> headers;  // of footprint.loops
 };
 
 std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
@@ -141,10 +146,12 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
     if (shape.error().address == 0) shape.error().address = facts.header;
     return std::unexpected(shape.error());
   }
-  AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution};
-  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, seen, &result.dividing, &result.table_reads);
+  AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution, {}, {}};
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, seen, &result.dividing, &result.table_reads,
+                               &result.accesses_by);
   if (!footprint) return std::unexpected(footprint.error());
   result.footprint = std::move(*footprint);
+  for (const llvm::Loop* loop : NestOf(result.shape.loop)) result.headers.push_back(loop->getHeader());
   return result;
 }
 
@@ -182,6 +189,26 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     if (closer || result) result = std::move(closer);
   }
   return result;  // or the reason against the loop as it is written
+}
+
+// Iterations side by side and in another order than the original's, where that is faster and changes no result.
+void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, SeenFootprint& seen, Artifact* artifact) {
+  const int vector_bits = WidestVectorBits(machine);
+  const PassPanels panels = CutIntoPanels(chunk, analyses, vector_bits, [&](const auto& headers) { return seen.MayCut(headers); });
+  if (panels.width > 0) {
+    seen.RelyOnPanels(panels.headers);
+    artifact->lanes = panels.width;
+    artifact->group = panels.group * seen.GroupsPerChunk(panels.group);
+    return;
+  }
+  const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
+  artifact->lanes = widened.lanes;
+  if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
+  if (widened.passes) {
+    artifact->group = widened.lanes;
+  } else if (JamPasses(chunk, analyses)) {
+    artifact->group = kJammedPasses;
+  }
 }
 
 }  // namespace
@@ -245,10 +272,14 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
 
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(analysed->dividing, *analysed->evolution);
+    SeenFootprint seen(artifact.footprint, analysed->headers, observed);
+    seen.SeparateMemories(chunk, analysed->accesses_by);
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
-    if (JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
+    Restructure(chunk, analyses, **machine, seen, &artifact);
+    artifact.reliance = seen.reliance();
+    if (const char* d = getenv("TL_DUMP")) { if (FILE* f = fopen(d, "a")) { fputs(PrintIr(module).c_str(), f); fclose(f); } }
   }
   llvm::StripDebugInfo(module);
   std::string problem;

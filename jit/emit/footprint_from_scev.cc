@@ -214,15 +214,6 @@ bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
 
 constexpr unsigned kFlagsArgument = 4;
 
-// Outer loops first; the order gives the dimension numbers.
-std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
-  std::vector<const llvm::Loop*> nest{outer};
-  for (size_t i = 0; i < nest.size(); ++i) {
-    for (const llvm::Loop* inner : *nest[i]) nest.push_back(inner);
-  }
-  return nest;
-}
-
 // As loops are written, and as unoptimised code leaves them: tested at the top, so that the test runs once more than the
 // body.
 bool ExitsAheadOfAccesses(const llvm::Loop* loop) {
@@ -231,8 +222,9 @@ bool ExitsAheadOfAccesses(const llvm::Loop* loop) {
 }
 
 // The lanes of a vector, the fields of a structure: an access that continues another, or lies in it, is part of it.
-bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
-           std::vector<Access>& accesses, llvm::ScalarEvolution& evolution) {
+// Which one it joined; -1: none.
+int Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
+          std::vector<Access>& accesses, llvm::ScalarEvolution& evolution) {
   constexpr int64_t kLongest = 4096;
   for (size_t i = 0; i < accesses.size(); ++i) {
     Access& other = accesses[i];
@@ -242,19 +234,28 @@ bool Joins(const Access& access, const llvm::SCEV* address, const std::vector<co
     const int64_t offset = distance->getAPInt().getSExtValue();
     if (offset < 0 || offset > other.bytes || offset + access.bytes > kLongest) continue;
     other.bytes = std::max(other.bytes, static_cast<uint32_t>(offset) + access.bytes);
-    return true;
+    return static_cast<int>(i);
   }
-  return false;
+  return -1;
 }
 
 }  // namespace
+
+std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
+  std::vector<const llvm::Loop*> nest{outer};
+  for (size_t i = 0; i < nest.size(); ++i) {
+    for (const llvm::Loop* inner : *nest[i]) nest.push_back(inner);
+  }
+  return nest;
+}
 
 std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
                                                        llvm::ScalarEvolution& evolution, const LoopFacts& facts,
                                                        const DecodedFunction& code, const CodeReader& reader,
                                                        const MachineState& observed,
                                                        std::vector<llvm::Loop*>* dividing,
-                                                       std::vector<TableRead>* table_reads) {
+                                                       std::vector<TableRead>* table_reads,
+                                                       std::vector<AccessBy>* accesses_by) {
   const auto reject = [&](RejectionReason reason, const llvm::Value* where) {
     const uint64_t address = where ? InstructionAddress(where, code) : 0;
     return std::unexpected(Rejection{reason, address, InstructionText(address, code)});
@@ -316,7 +317,10 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
         access.write = touch.write;
         access.innermost_loop = dimension.at(loops.getLoopFor(block));
         access.instruction = InstructionAddress(&instruction, code);
-        if (access.bytes != 0 && Joins(access, address, addresses, program.accesses, evolution)) continue;
+        if (const int joined = access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : -1; joined >= 0) {
+          accesses_by->push_back({&instruction, joined});
+          continue;
+        }
         access.address = serialiser.Write(address);
         auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction);
         if (access.address == kNoExpr && load != nullptr) {
@@ -328,6 +332,7 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
         if (access.address == kNoExpr || access.bytes == 0) {
           return reject(RejectionReason::kIndirectAddress, &instruction);
         }
+        accesses_by->push_back({&instruction, static_cast<int>(program.accesses.size())});
         program.accesses.push_back(access);
         addresses.push_back(address);
       }

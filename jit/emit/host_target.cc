@@ -43,12 +43,12 @@ void RegisterLibraryInfo(llvm::FunctionAnalysisManager& manager) {
   });
 }
 
+}  // namespace
+
 int WidestVectorBits(const llvm::TargetMachine& machine) {
   const llvm::MCSubtargetInfo& features = *machine.getMCSubtargetInfo();
   return features.checkFeatures("+avx512f") ? 512 : features.checkFeatures("+avx") ? 256 : 128;
 }
-
-}  // namespace
 
 std::string HostCpuName() { return llvm::sys::getHostCPUName().str(); }
 

@@ -25,6 +25,9 @@ struct Analyses {
 
 std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachine();
 
+/// Of the machine's widest vectors.
+int WidestVectorBits(const llvm::TargetMachine& machine);
+
 /// Registers to SSA, lazily computed flags away, canonical loops: what analysis needs, nothing that moves memory.
 void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses);
 

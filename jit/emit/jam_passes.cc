@@ -8,13 +8,15 @@
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Transforms/Scalar/ADCE.h>
-#include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <array>
 #include <map>
 #include <set>
 #include <vector>
+
+#include "jit/emit/pass_groups.h"
+#include "jit/emit/seen_footprint.h"
 
 namespace tracelift::jit {
 namespace {
@@ -233,8 +235,7 @@ class Jammer {
     const auto separate = [&](llvm::Instruction& instruction, size_t own) {
       llvm::SmallVector<llvm::Metadata*, kJammedPasses + 1> others(scopes.begin(), scopes.end());
       others.erase(others.begin() + static_cast<std::ptrdiff_t>(own));
-      instruction.setMetadata(llvm::LLVMContext::MD_alias_scope, llvm::MDNode::get(context, scopes[own]));
-      instruction.setMetadata(llvm::LLVMContext::MD_noalias, llvm::MDNode::get(context, others));
+      AddScopes(instruction, llvm::MDNode::get(context, scopes[own]), llvm::MDNode::get(context, others));
     };
     std::set<const llvm::Value*> copied;
     for (const auto& [original, copies] : copies_) {
@@ -284,56 +285,34 @@ class Jammer {
   std::map<llvm::Value*, Copies> copies_;
 };
 
-// The artifact's function: whole groups in the jammed copy, the rest one by one.
-void Dispatch(llvm::Function& outer, llvm::Function& jammed, llvm::Function& single) {
-  outer.deleteBody();
-  llvm::LLVMContext& context = outer.getContext();
-  const auto block = [&](const char* name) { return llvm::BasicBlock::Create(context, name, &outer); };
-  llvm::BasicBlock *entry = block("entry"), *groups = block("groups"), *rest = block("rest"), *more = block("more"), *end = block("end");
-  llvm::IRBuilder<> builder(entry);
-  llvm::Value* count = outer.getArg(kCount);
-  llvm::Value* whole = builder.CreateAnd(count, builder.getInt64(~uint64_t{kJammedPasses - 1}));
-  llvm::Value* left = builder.CreateSub(count, whole);
-  llvm::Value* nothing_left = builder.CreateICmpEQ(left, builder.getInt64(0));
-  builder.CreateCondBr(builder.CreateICmpNE(whole, builder.getInt64(0)), groups, rest);
-  builder.SetInsertPoint(groups);
-  llvm::Value* no_state = llvm::ConstantPointerNull::get(builder.getPtrTy());
-  llvm::Value* out = builder.CreateSelect(nothing_left, outer.getArg(kOut), no_state);
-  builder.CreateCall(&jammed, {outer.getArg(kIn), out, outer.getArg(kFirst), whole, outer.getArg(kFlags)});
-  builder.CreateBr(rest);
-  builder.SetInsertPoint(rest);
-  // A call for no passes at all asks for the state (Artifact::can_seek).
-  builder.CreateCondBr(builder.CreateAnd(nothing_left, builder.CreateICmpNE(count, builder.getInt64(0))), end, more);
-  builder.SetInsertPoint(more);
-  builder.CreateCall(&single, {outer.getArg(kIn), outer.getArg(kOut), builder.CreateAdd(outer.getArg(kFirst), whole),
-                               left, outer.getArg(kFlags)});
-  builder.CreateBr(end);
-  builder.SetInsertPoint(end);
-  builder.CreateRet(llvm::Constant::getNullValue(outer.getReturnType()));
-}
-
-}  // namespace
-
-bool JamPasses(llvm::Function& function, Analyses& analyses) {
+// The region's loop, when its passes can be jammed.
+std::optional<Jammer> JammerOf(llvm::Function& function, Analyses& analyses) {
   analyses.function.clear();
   llvm::ADCEPass().run(function, analyses.function);  // the exit tests and counters that were replaced
   analyses.function.clear();
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
-  if (std::distance(loops.begin(), loops.end()) != 1) return false;
-  Jammer probe(function, *loops.begin(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
-  if (!probe.CanJam()) return false;
+  if (std::distance(loops.begin(), loops.end()) != 1) return std::nullopt;
+  Jammer jammer(function, *loops.begin(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
+  return jammer.CanJam() ? std::optional(std::move(jammer)) : std::nullopt;
+}
 
-  llvm::ValueToValueMapTy map;
-  llvm::Function* single = llvm::CloneFunction(&function, map);
-  single->setName(function.getName() + ".single");
-  single->setLinkage(llvm::GlobalValue::InternalLinkage);
-  probe.Jam();
-  llvm::ValueToValueMapTy jammed_map;
-  llvm::Function* jammed = llvm::CloneFunction(&function, jammed_map);
-  jammed->setName(function.getName() + ".jammed");
-  jammed->setLinkage(llvm::GlobalValue::InternalLinkage);
-  Dispatch(function, *jammed, *single);
-  function.setLinkage(llvm::GlobalValue::ExternalLinkage);
+}  // namespace
+
+bool JamInPlace(llvm::Function& function, Analyses& analyses) {
+  std::optional<Jammer> jammer = JammerOf(function, analyses);
+  if (!jammer) return false;
+  jammer->Jam();
+  analyses.function.clear();
+  return true;
+}
+
+bool JamPasses(llvm::Function& function, Analyses& analyses) {
+  std::optional<Jammer> jammer = JammerOf(function, analyses);
+  if (!jammer) return false;
+  llvm::Function* single = CloneAs(function, ".single");
+  jammer->Jam();
+  llvm::Function* jammed = CloneAs(function, ".jammed");
+  DispatchGroups(function, *jammed, *single, kJammedPasses, GroupState::kLeft);
   analyses.function.clear();
   return true;
 }

@@ -19,4 +19,7 @@ inline constexpr int kJammedPasses = 4;
 /// code for what remains.
 bool JamPasses(llvm::Function& function, Analyses& analyses);
 
+/// The same for a function that is only called for multiples of kJammedPasses.
+bool JamInPlace(llvm::Function& function, Analyses& analyses);
+
 }  // namespace tracelift::jit

@@ -51,7 +51,7 @@ llvm::StringRef MarkerAfter(llvm::BasicBlock* block) {
 
 // Whether `user` only hands `value` on, without looking at it: all of it, or its low part.
 bool IsCopy(const llvm::Instruction* user, const llvm::Value* value) {
-  if (llvm::isa<llvm::PHINode>(user) || llvm::isa<llvm::TruncInst>(user) || llvm::isa<llvm::ZExtInst>(user)) return true;
+  if (llvm::isa<llvm::PHINode>(user) || llvm::isa<llvm::TruncInst>(user) || llvm::isa<llvm::ZExtInst>(user) || llvm::isa<llvm::FreezeInst>(user)) return true;
   constexpr uint64_t kLowHalf = 0xffffffff;
   if (llvm::PatternMatch::match(user, llvm::PatternMatch::m_And(llvm::PatternMatch::m_Value(),
                                                                 llvm::PatternMatch::m_SpecificInt(kLowHalf)))) {

@@ -30,15 +30,10 @@
 // Cost: 50 to 100 ns for each pair of a write and an access whose ranges overlap, 2 ns for others.
 #include "jit/footprint.h"
 #include "jit/footprint/byte_equation.h"
+#include "jit/footprint/meeting.h"
 
 namespace tracelift::jit {
 namespace {
-
-// About 100 us at worst: little against the slices that a region needs to be worth anything.
-constexpr int kSearchBudget = 20000;
-
-bool IsSlot(const AccessForm& form) { return form.access >= kSlotBase; }
-bool RangesMeet(const AccessForm& a, const AccessForm& b) { return a.low < b.high && b.low < a.high; }
 
 void AddLoops(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int from, ByteEquation* equation) {
   for (int k = from; k < footprint.loop_count; ++k) {
@@ -57,21 +52,10 @@ Solvable MeetAnywhere(const AccessForm& a, const AccessForm& b, const Footprint&
   return equation.Solve(budget);
 }
 
-// Some byte of `a` in one iteration of loop 0 is some byte of `b` in another.
-Solvable MeetAcrossIterations(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
-  const int64_t passes = footprint.trip[0];
-  if (passes < 2) return Solvable::kNo;
-  const int64_t step_a = a.stride[0], step_b = b.stride[0];
-  if (step_a == 0 || step_b == 0) return MeetAnywhere(a, b, footprint, budget);
-
-  ByteEquation later(a, b);
-  AddLoops(a, b, footprint, 1, &later);
-  ByteEquation earlier = later;
-  later.AddCoupledTerms(step_a, 1, step_a - step_b, passes - 1);
-  const Solvable first = later.Solve(budget);
-  if (first != Solvable::kNo || &a == &b) return first;
-  earlier.AddCoupledTerms(-step_b, 1, step_a - step_b, passes - 1);
-  return earlier.Solve(budget);
+Solvable MeetAcrossPasses(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
+  ByteEquation rest(a, b);
+  AddLoops(a, b, footprint, 1, &rest);
+  return MeetAcrossIterations(a.stride[0], b.stride[0], footprint.trip[0], rest, &a == &b, budget);
 }
 
 }  // namespace
@@ -87,7 +71,7 @@ IndependenceResult CheckIndependent(const Footprint& footprint) {
       const bool slot = IsSlot(forms[w]) || IsSlot(forms[a]);
       if (slot && a == w) continue;
       const Solvable meet = slot ? MeetAnywhere(forms[w], forms[a], footprint, &budget)
-                                 : MeetAcrossIterations(forms[w], forms[a], footprint, &budget);
+                                 : MeetAcrossPasses(forms[w], forms[a], footprint, &budget);
       if (meet == Solvable::kNo) continue;
       const bool exact = meet == Solvable::kYes && forms[w].slack == 0 && forms[a].slack == 0;
       return {exact ? Independence::kDependent : Independence::kUnknown, forms[w].access, forms[a].access};

@@ -66,7 +66,7 @@ class ByteWriter {
   template <typename T>
   void Sequence(const T& values) {
     (*this)(uint64_t{values.size()});
-    for (const auto& value : values) (*this)(value);
+    for (const typename T::value_type& value : values) (*this)(value);
   }
 
   const ModuleBases& modules_;
@@ -144,7 +144,11 @@ class ByteReader {
     (*this)(count);
     if (count > bytes_.size()) return Fail();  // each takes a byte at least: no room is made for more
     values.resize(count);
-    for (auto& value : values) (*this)(value);
+    for (auto&& value : values) {
+      typename T::value_type one{};  // of a vector<bool>, `value` is no reference to it
+      (*this)(one);
+      value = std::move(one);
+    }
   }
 
   std::span<const uint8_t> bytes_;

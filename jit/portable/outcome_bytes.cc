@@ -81,6 +81,14 @@ static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<Reliance> auto& value) {
+  auto& [memory, widened, panels] = value;
+  archive(memory);
+  archive(widened);
+  archive(panels);
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<CodeFact> auto& value) {
   auto& [kind, address, size, bytes, is_constant, begin] = value;
   archive.Number(kind, CodeFact::Kind::kBytes, CodeFact::Kind::kConstantAround);
@@ -94,7 +102,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, may_flag, can_seek, header, module_bases, pass_stack, ir, times] = value;
+         written, group, lanes, reliance, may_flag, can_seek, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -106,6 +114,8 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(comparable_at_header);
   archive(written);
   archive(group);
+  archive(lanes);
+  archive(reliance);
   archive(may_flag);
   archive(can_seek);
   archive.Address(header);
@@ -124,7 +134,10 @@ bool IsWhole(const Artifact& artifact) {
   const auto is_slot = [&](int slot) { return slot < static_cast<int>(program.slots.size()); };
   const auto loops = static_cast<int>(program.loops.size());
   const auto accesses = static_cast<int>(program.accesses.size());
-  return loops >= 1 && loops <= kMaxLoops && accesses <= kMaxAccesses && is_slot(-1) && program.slots.size() <= kMaxSlots &&
+  const auto is_by = [](const auto& list, size_t count) { return list.empty() || list.size() == count; };
+  const Reliance& reliance = artifact.reliance;
+  return is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
+         is_by(reliance.panels, program.loops.size()) && loops >= 1 && loops <= kMaxLoops && accesses <= kMaxAccesses && is_slot(-1) && program.slots.size() <= kMaxSlots &&
          std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
          std::ranges::all_of(program.accesses,
                              [&](const Access& access) { return is_node(access.address) && access.innermost_loop < loops; }) &&

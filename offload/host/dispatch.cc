@@ -136,9 +136,16 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   while (good && left > 0) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
                         (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
-    const int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left, artifact.group);
+    int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left, artifact.group);
     const double slice_start = NowNs();
-    good = CheckSlice(variant, passes) && PlanToKeep(variant, passes, verify) &&
+    if (!CheckSlice(variant, &passes)) {
+      double ns = 0;
+      good = passes > 0 && RunNative(passes, &resume, &ns);
+      if (good) left -= passes;
+      if (resume != jit::kHeader) return resume;
+      continue;
+    }
+    good = PlanToKeep(variant, passes, verify) &&
            (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes, &resume));
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;

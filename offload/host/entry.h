@@ -37,7 +37,10 @@ class Entry {
   bool GuardsHold(const jit::Artifact& artifact) const;
   bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
-  bool CheckSlice(const Variant& variant, int64_t passes);
+  bool DescribeSlice(const Variant& variant, int64_t passes);
+  bool StandsOn(const Variant& variant, int64_t checked, int64_t* passes);
+  int64_t IndependentPasses(const Variant& variant, int64_t passes);
+  bool CheckSlice(const Variant& variant, int64_t* passes);
   bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);
   bool ProbeNative(int64_t limit, uint32_t* resume);
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
@@ -59,6 +62,7 @@ class Entry {
   enum class Undo : uint8_t { kNothing, kChunk, kSlice };
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
+  int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers
   uint32_t sticky_ = 0;          // MXCSR flags raised by variants

@@ -65,7 +65,7 @@ bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resum
   const auto enough = known == 0 ? *left : std::max(*left / 16, static_cast<int64_t>(std::min(kShortestProbeNs / known, 1e12)));
   const int64_t limit = std::clamp<int64_t>(enough, 1, *left);
   // A range that faults must fault in the original, where a handler of the program expects it.
-  if (!CheckSlice(variant, limit) || !ProbeNative(limit, resume)) return false;
+  if (!DescribeSlice(variant, limit) || !ProbeNative(limit, resume)) return false;
   region_.probe_again_ns = NowNs() + std::max(kProbeAgainNs, kProbeAgainPasses * region_.native_ns);
   const auto now_left = jit::EvaluateTripCount(variant.artifact.footprint, state_);
   if (!now_left) return false;

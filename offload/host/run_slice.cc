@@ -1,6 +1,7 @@
 // One slice: may it run anywhere, what must be kept, the run itself, and what happens when it must be done again.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "offload/host/entry.h"
 #include "offload/host/memory_map.h"
@@ -12,6 +13,9 @@ using jit::RejectionReason;
 
 constexpr uint64_t kUndoBytes = 64 << 10;    // what a chunk keeps should stay in the nearest one
 constexpr int64_t kPassesAfterNaNs = 1 << 16;
+constexpr double kWorthSplittingNs = 100e3;  // a slice in which passes meet
+constexpr double kWorthRunningNs = 20e3;     // the part of it in which they do not
+constexpr int kMostConflicts = 4;            // of passes that come one by one, in one entry
 
 RejectionReason ReasonOf(uint32_t flags) {
   if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
@@ -24,20 +28,13 @@ RejectionReason ReasonOf(uint32_t flags) {
 
 }  // namespace
 
-// After this, the next `passes` passes may run anywhere: the footprint and ranges_ describe them.
-bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
+// Where the next `passes` passes read and write, and that they can: footprint and ranges_ describe them afterwards.
+bool Entry::DescribeSlice(const Variant& variant, int64_t passes) {
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const auto evaluated = jit::Evaluate(program, state_, passes, &region_.footprint);
   if (!evaluated) {
     region_.conflict_instruction.store(evaluated.error().instruction, std::memory_order_relaxed);
     return Decline(evaluated.error().reason, passes);
-  }
-  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
-  if (independence.verdict != jit::Independence::kIndependent) {
-    const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
-    region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
-                                       std::memory_order_relaxed);
-    return Decline(RejectionReason::kDependentIterations, passes);
   }
   range_count_ = jit::CollectRanges(region_.footprint, ranges_);
   // Our own frames lie below the red zone of the program's stack. Where callees use the stack, it is theirs from the top.
@@ -48,8 +45,53 @@ bool Entry::CheckSlice(const Variant& variant, int64_t passes) {
       return Decline(RejectionReason::kUnmappedMemory, passes);
     }
   }
-  if (!RangesUsable({ranges_, range_count_})) return Decline(RejectionReason::kUnmappedMemory, passes);
+  return RangesUsable({ranges_, range_count_}) || Decline(RejectionReason::kUnmappedMemory, passes);
+}
+
+// How many of the next `passes` passes are independent of each other, at least one. A pass may meet what only a few others
+// touch, as the one that reads and writes the pivot's row: all up to it can run together, and all behind it.
+int64_t Entry::IndependentPasses(const Variant& variant, int64_t passes) {
+  const jit::FootprintProgram& program = variant.artifact.footprint;
+  const auto independent = [&](int64_t count) {
+    return jit::Evaluate(program, state_, count, &region_.footprint) &&
+           jit::CheckIndependent(region_.footprint).verdict == jit::Independence::kIndependent;
+  };
+  int64_t enough = 1, too_many = passes;
+  while (too_many - enough > 1) {
+    const int64_t middle = enough + (too_many - enough) / 2;
+    (independent(middle) ? enough : too_many) = middle;
+  }
+  return enough;
+}
+
+// Whether what the code was compiled for beside independence holds in the slice described, too.
+bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
+  const jit::Artifact& artifact = variant.artifact;
+  const auto holds = jit::CheckReliance(artifact.footprint, region_.footprint, artifact.reliance);
+  if (holds.verdict != jit::Independence::kIndependent) return Decline(RejectionReason::kValuesKeepChanging, checked);
+  *passes = checked;
   return true;
+}
+
+// After this the next *passes passes, maybe fewer than asked for, may run anywhere. False when the slice stays with the
+// original: *passes is then how many of them, 0 when the entry is declined.
+bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
+  const int64_t asked = std::exchange(*passes, 0);
+  if (!DescribeSlice(variant, asked)) return false;
+  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
+  if (independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
+  const jit::FootprintProgram& program = variant.artifact.footprint;
+  const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
+  region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
+                                     std::memory_order_relaxed);
+  const double ns = std::max(region_.native_ns, 0.01);
+  const int64_t together = ns * static_cast<double>(asked) < kWorthSplittingNs ? 0 : IndependentPasses(variant, asked);
+  if (together >= region_.pool->threads() && together > 1 && ns * static_cast<double>(together) >= kWorthRunningNs) {
+    return DescribeSlice(variant, together) && StandsOn(variant, together, passes);
+  }
+  if (together == 0 || conflicts_++ >= kMostConflicts) return Decline(RejectionReason::kDependentIterations, asked);
+  *passes = together;
+  return false;
 }
 
 // What the checked slice overwrites is kept when it may have to be done again: all of it, or, where the original can do

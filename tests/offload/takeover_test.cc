@@ -43,6 +43,7 @@
   void behind_##LEVEL(float*, const float*, int, int, int);                                  \
   void choose_##LEVEL(double*, const double*, const uint8_t*, int);                          \
   void choose_int_##LEVEL(int*, const int*, int);                                            \
+  void shorten_by_##LEVEL(int*, int, int);                                                   \
   int find_##LEVEL(const int*, int, int);                                                    \
   int copy_until_##LEVEL(int*, const int*, int, int);                                        \
   int find_slow_##LEVEL(const int*, int);
@@ -81,6 +82,16 @@ AT_EACH_LEVEL(MatrixProduct, matmul, {
   ExpectSame<double>(AS_POINTER(kernel), RandomDoubles(3 * n * n), [=](std::vector<double>& v) {
     kernel(v.data(), v.data() + n * n, v.data() + 2 * n * n, n);
   });
+})
+
+// The passes before the pivot's row run together, then it alone, then those behind it.
+AT_EACH_LEVEL(PivotRow, shorten_by, {
+  constexpr int n = 500;
+  for (int pivot : {0, 3, n / 2, n - 2, n - 1}) {
+    std::vector<int> distance = RandomInts(n * n);
+    for (int& d : distance) d = (d & 0xffff) - 5;  // a few shorten the pivot's own row
+    ExpectSame<int>(AS_POINTER(kernel), distance, [=](std::vector<int>& v) { kernel(v.data(), n, pivot); });
+  }
 })
 
 AT_EACH_LEVEL(Stencil, stencil2d, {

@@ -1,0 +1,88 @@
+#include "jit/emit/seen_footprint.h"
+
+#include <llvm/IR/MDBuilder.h>
+
+#include <algorithm>
+#include <map>
+
+namespace tracelift::jit {
+
+SeenFootprint::SeenFootprint(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers,
+                             const MachineState& observed)
+    : program_(program), headers_(headers), footprint_(std::make_unique<Footprint>()) {
+  const auto trip = EvaluateTripCount(program, observed);
+  known_ = trip && *trip > 0 && Evaluate(program, observed, *trip, footprint_.get());
+}
+
+int SeenFootprint::LoopOf(const llvm::BasicBlock* header) const {
+  const auto found = std::ranges::find(headers_, header);
+  return found == headers_.end() ? -1 : static_cast<int>(found - headers_.begin());
+}
+
+std::vector<bool> SeenFootprint::Loops(const std::vector<const llvm::BasicBlock*>& headers) const {
+  std::vector<bool> loops(program_.loops.size());
+  for (const llvm::BasicBlock* header : headers) loops[static_cast<size_t>(LoopOf(header))] = true;
+  return loops;
+}
+
+bool SeenFootprint::MayCut(const std::vector<const llvm::BasicBlock*>& headers) const {
+  constexpr uint64_t kLarge = 128 << 10;  // more than the nearest cache keeps from pass to pass
+  constexpr int64_t kFewestPasses = 16;
+  if (!known_ || footprint_->trip[0] < kFewestPasses) return false;
+  if (std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;
+  const bool large = std::ranges::any_of(footprint_->all(), [&](const AccessForm& form) {
+    return !form.write && form.access < kSlotBase && form.stride[0] == 0 && form.high - form.low >= kLarge;
+  });
+  return large && CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers)}).verdict ==
+                      Independence::kIndependent;
+}
+
+void SeenFootprint::RelyOnPanels(const std::vector<const llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
+
+bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
+  constexpr int64_t kFewest = 32;
+  const int loop = LoopOf(header);
+  if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
+  if (loop == 0) return true;
+  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops({header}), .panels = {}}).verdict == Independence::kIndependent;
+}
+
+void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
+  const int loop = LoopOf(header);
+  if (loop > 0) reliance_.widened = Loops({header});
+}
+
+int SeenFootprint::GroupsPerChunk(int group) const {
+  constexpr int64_t kMost = 16, kFewestChunks = 16;  // many, so that no core is left with a large one at the end
+  return static_cast<int>(std::clamp<int64_t>(footprint_->trip[0] / (kFewestChunks * group), 1, kMost));
+}
+
+void AddScopes(llvm::Instruction& instruction, llvm::MDNode* in, llvm::MDNode* apart_from) {
+  const auto add = [&](unsigned kind, llvm::MDNode* scopes) {
+    instruction.setMetadata(kind, llvm::MDNode::concatenate(instruction.getMetadata(kind), scopes));
+  };
+  add(llvm::LLVMContext::MD_alias_scope, in);
+  add(llvm::LLVMContext::MD_noalias, apart_from);
+}
+
+void SeenFootprint::SeparateMemories(llvm::Function& function, const std::vector<AccessBy>& accesses_by) {
+  if (!known_) return;
+  const std::vector<uint8_t> memory = MemoriesOf(program_, *footprint_);
+  std::map<uint8_t, llvm::Metadata*> scopes;
+  for (uint8_t of : memory) scopes[of] = nullptr;
+  if (scopes.size() < 2) return;
+  reliance_.memory = memory;
+  llvm::LLVMContext& context = function.getContext();
+  llvm::MDBuilder metadata(context);
+  llvm::MDNode* domain = metadata.createAnonymousAliasScopeDomain("memories");
+  for (auto& [of, scope] : scopes) scope = metadata.createAnonymousAliasScope(domain);
+  std::map<llvm::Instruction*, std::vector<uint8_t>> touched;
+  for (const AccessBy& by : accesses_by) touched[by.instruction].push_back(memory[static_cast<size_t>(by.access)]);
+  for (const auto& [instruction, memories] : touched) {
+    std::vector<llvm::Metadata*> own, others;
+    for (const auto& [of, scope] : scopes) (std::ranges::count(memories, of) > 0 ? own : others).push_back(scope);
+    AddScopes(*instruction, llvm::MDNode::get(context, own), llvm::MDNode::get(context, others));
+  }
+}
+
+}  // namespace tracelift::jit

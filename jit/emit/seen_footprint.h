@@ -1,0 +1,48 @@
+// What the footprint of the state that a region was seen in says beyond the independence of its passes: which accesses never
+// meet, which inner loops have independent iterations too. Code may be compiled for that; entries are checked for it
+// (Reliance). Private to jit/emit.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "jit/emit/footprint_from_scev.h"
+
+namespace tracelift::jit {
+
+class SeenFootprint {
+ public:
+  /// `headers` are those of program.loops, by which loops are told later on.
+  SeenFootprint(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers, const MachineState& observed);
+
+  /// Tells LLVM which accesses do not alias, and relies on it.
+  void SeparateMemories(llvm::Function& function, const std::vector<AccessBy>& accesses_by);
+
+  /// Whether enough iterations of a loop are independent.
+  bool MayWiden(const llvm::BasicBlock* header) const;
+  void RelyOnWidened(const llvm::BasicBlock* header);
+
+  /// Whether the loops may be cut into panels (Reliance::panels), and passes read something large alike.
+  bool MayCut(const std::vector<const llvm::BasicBlock*>& headers) const;
+  void RelyOnPanels(const std::vector<const llvm::BasicBlock*>& headers);
+
+  /// How many groups of passes should go through a panel before the next one is read.
+  int GroupsPerChunk(int group) const;
+
+  const Reliance& reliance() const { return reliance_; }
+
+ private:
+  int LoopOf(const llvm::BasicBlock* header) const;
+  std::vector<bool> Loops(const std::vector<const llvm::BasicBlock*>& headers) const;
+
+  const FootprintProgram& program_;
+  const std::vector<const llvm::BasicBlock*>& headers_;
+  std::unique_ptr<Footprint> footprint_;
+  bool known_ = false;
+  Reliance reliance_;
+};
+
+/// Adds scopes to those that the instruction has.
+void AddScopes(llvm::Instruction& instruction, llvm::MDNode* in, llvm::MDNode* apart_from);
+
+}  // namespace tracelift::jit

@@ -1,0 +1,116 @@
+// Loops of which several iterations run side by side in vectors: the same bytes as natively, and really side by side.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/offload/random_data.h"
+#include "tests/offload/same_results.h"
+
+#define ALL(X)                                                                                                          \
+  X(row_sums) X(column_sums) X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out) \
+  X(conditions) X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) X(tables)     \
+  X(least) X(counts) X(switch) X(library) X(pairs)
+#define DECLARE(name)                                            \
+  void lanes_##name##_O0(double*, const double*, int, int);      \
+  void lanes_##name##_O2(double*, const double*, int, int);      \
+  void lanes_##name##_O3(double*, const double*, int, int);
+extern "C" {
+ALL(DECLARE)
+}
+
+namespace tracelift::offload {
+namespace {
+
+using Kernel = void (*)(double*, const double*, int, int);
+
+enum class Wide {
+  kYes,
+  kCompiled,  // although what it computes here may be redone by the original
+  kAny,       // what comes before may decide otherwise
+};
+
+// `rows` is no multiple of any number of lanes.
+void Check(Kernel kernel, Wide wide, std::vector<double> data, int rows, int n) {
+  const size_t results = data.size() / 2;
+  const auto run = [=](std::vector<double>& v) { kernel(v.data(), v.data() + results, rows, n); };
+  const TakenLoop first = TakeOverLoop(reinterpret_cast<const void*>(kernel), [&] {
+    std::vector<double> copy = data;
+    run(copy);
+  });
+  if (wide != Wide::kAny) {
+    ASSERT_NE(first.region, nullptr) << first.why;
+    EXPECT_GT(first.variant->artifact.lanes, 1);
+  }
+  if (first.region == nullptr) return;
+  ASSERT_TRUE(PutBack(first));
+  ExpectSame<double>(reinterpret_cast<const void*>(kernel), data, run, wide == Wide::kYes ? Becomes::kAccelerated : Becomes::kAny);
+}
+
+std::vector<double> Data(size_t results, size_t inputs) {
+  std::vector<double> data = RandomDoubles(2 * std::max(results, inputs));
+  for (double& value : data) value *= 10;
+  return data;
+}
+
+#define AT_LEVELS(NAME, KERNEL, WIDE0, WIDE2, WIDE3, ROWS, N, SIZE)                                        \
+  TEST(Lanes, NAME##O0) { Check(&lanes_##KERNEL##_O0, Wide::WIDE0, Data(SIZE, SIZE), ROWS, N); }          \
+  TEST(Lanes, NAME##O2) { Check(&lanes_##KERNEL##_O2, Wide::WIDE2, Data(SIZE, SIZE), ROWS, N); }          \
+  TEST(Lanes, NAME##O3) { Check(&lanes_##KERNEL##_O3, Wide::WIDE3, Data(SIZE, SIZE), ROWS, N); }
+
+AT_LEVELS(RowSums, row_sums, kAny, kAny, kAny, 333, 301, 110'000)
+AT_LEVELS(ColumnSums, column_sums, kAny, kYes, kYes, 1333, 51, 110'000)
+AT_LEVELS(Product, product, kAny, kYes, kAny, 171, 53, 110'000)
+AT_LEVELS(ProductTransposed, product_transposed, kAny, kAny, kAny, 171, 53, 110'000)
+AT_LEVELS(AccumulateInMemory, accumulate_in_memory, kAny, kAny, kAny, 1333, 51, 110'000)
+AT_LEVELS(Escape, escape, kAny, kYes, kYes, 3333, 200, 5'000)
+AT_LEVELS(Newton, newton, kAny, kYes, kYes, 3333, 40, 5'000)
+AT_LEVELS(TwoWaysOut, two_ways_out, kAny, kCompiled, kAny, 4444, 170, 5'000)
+AT_LEVELS(Conditions, conditions, kAny, kYes, kAny, 3333, 33, 5'000)
+AT_LEVELS(SometimesStores, sometimes_stores, kAny, kAny, kAny, 3333, 33, 7'000)
+AT_LEVELS(Nested, nested, kAny, kYes, kAny, 3333, 33, 5'000)
+AT_LEVELS(SkippedLoop, skipped_loop, kAny, kAny, kAny, 1333, 33, 5'000)
+AT_LEVELS(Structs, structs, kAny, kCompiled, kAny, 1333, 177, 8'000)
+AT_LEVELS(Backwards, backwards, kAny, kAny, kAny, 3333, 33, 12'000)
+AT_LEVELS(Bytes, bytes, kAny, kAny, kAny, 3333, 33, 3'000)
+AT_LEVELS(Divisions, divisions, kAny, kAny, kAny, 1333, 33, 5'000)
+AT_LEVELS(Tables, tables, kAny, kAny, kAny, 1333, 33, 5'000)
+AT_LEVELS(Least, least, kAny, kYes, kAny, 3333, 133, 5'000)
+AT_LEVELS(Counts, counts, kAny, kYes, kAny, 3333, 133, 5'000)
+AT_LEVELS(Switch, switch, kAny, kAny, kAny, 3333, 33, 5'000)
+AT_LEVELS(Library, library, kAny, kAny, kAny, 1333, 33, 5'000)
+AT_LEVELS(Pairs, pairs, kAny, kAny, kAny, 1333, 33, 5'000)
+
+// Where a lane makes a NaN the original decides on its bits; where one has them from the start, nothing is made.
+TEST(Lanes, NaNsAreRedone) {
+  std::vector<double> data = Data(5'000, 5'000);
+  data[5'000 + 700] = std::numeric_limits<double>::infinity();
+  data[5'000 + 1900] = -std::numeric_limits<double>::quiet_NaN();
+  ExpectSame<double>(reinterpret_cast<const void*>(&lanes_structs_O2), data,
+                     [](std::vector<double>& v) { lanes_structs_O2(v.data(), v.data() + 5'000, 900, 177); }, Becomes::kAny);
+  ExpectSame<double>(reinterpret_cast<const void*>(&lanes_column_sums_O2), data,
+                     [](std::vector<double>& v) { lanes_column_sums_O2(v.data(), v.data() + 5'000, 331, 11); }, Becomes::kAny);
+}
+
+// An inner loop's iterations stop being independent: that entry stays at home.
+TEST(Lanes, IndependenceIsCheckedAtEachEntry) {
+  constexpr int rows = 171, n = 53;
+  std::vector<double> data = Data(110'000, 110'000);
+  const auto apart = [&](std::vector<double>& v) { lanes_product_O2(v.data(), v.data() + 110'000, rows, n); };
+  const TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&lanes_product_O2), [&] {
+    std::vector<double> copy = data;
+    apart(copy);
+  });
+  ASSERT_NE(taken.region, nullptr) << taken.why;
+  ASSERT_GT(taken.variant->artifact.lanes, 1);
+  std::vector<double> traced = data, native = data;
+  lanes_product_O2(traced.data(), traced.data() + rows, rows, n);  // each row of results is read for the next
+  EXPECT_GT(taken.Declines(jit::RejectionReason::kDependentIterations), 0u) << Explain(taken);
+  ASSERT_TRUE(PutBack(taken));
+  lanes_product_O2(native.data(), native.data() + rows, rows, n);
+  EXPECT_EQ(std::memcmp(native.data(), traced.data(), traced.size() * sizeof(double)), 0) << Explain(taken);
+}
+
+}  // namespace
+}  // namespace tracelift::offload
