@@ -83,8 +83,9 @@ def run_with_limit(command, limit_s):
     return Run(seconds, out, process.returncode, killed.is_set(), round(usage.ru_maxrss / 1024, 1))
 
 
-def traced(command, report=None, options=()):
-    return [harness.tracelift_binary(), "run", *options, *(["--report", report] if report else []), "--", *command]
+def traced(command, report=None, cache="off"):
+    """Without a cache unless one is named: else a repetition would not do the work of a first run."""
+    return [harness.tracelift_binary(), "run", "--cache", cache, *(["--report", report] if report else []), "--", *command]
 
 
 def interleaved(native, other, repetitions, env=None, cwd=None):

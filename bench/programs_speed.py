@@ -103,7 +103,7 @@ class Comparison:
             for variant in (COLD, WARM) if WARM in self.measured else (COLD,):
                 binary = self.measured[NATIVE].binary
                 run = self._execute(measure.traced(self.program.command(binary, self.small), report,
-                                                   ("--cache", pathlib.Path(folder) / "cache")))
+                                                   pathlib.Path(folder) / "cache"))
                 measured = self.measured.get(variant)
                 if measured:
                     measured.take(run, self.expected)

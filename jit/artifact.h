@@ -1,6 +1,7 @@
 // A region compiled for a place: a value that can be cached, sent, or loaded in another process.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@ struct Guard {
   int8_t gpr = -1;    // the place: this register, or
   int16_t slot = -1;  // this slot, its lowest 8 bytes
   uint64_t value = 0;
+  constexpr bool operator==(const Guard&) const = default;
 };
 
 struct CompileTimes {
@@ -56,6 +58,7 @@ struct Artifact {
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes the state after `first` passes to `out`
   uint64_t header = 0;
+  std::array<uint64_t, kMaxModules> module_bases{};  // of the state at entry: what the code counts addresses from
   int64_t pass_stack = 0;             // bytes below the program's rsp that belong to the pass alone
   std::string ir;                     // optimised LLVM IR when asked for, else empty
   CompileTimes times;

@@ -17,6 +17,13 @@ struct AddressRange {
   constexpr bool operator==(const AddressRange&) const = default;
 };
 
+/// The loaded file around an address.
+struct ModulePlace {
+  AddressRange extent;  // from its first to its last byte
+  bool moves = false;   // other processes may have it elsewhere: it is position-independent
+  constexpr bool operator==(const ModulePlace&) const = default;
+};
+
 /// Functions whose meaning is known, so that a loop may call them. They obey the System V ABI and, as glibc's do, use no
 /// stack beyond the red zone.
 enum class KnownCallee : uint8_t { kNone, kMemset, kMemmove };  // memcpy is a memmove that promises more
@@ -54,6 +61,11 @@ class CodeReader {
   }
   /// Bounds of the function around `address`, as the unwind tables of its module tell; nullopt when they do not.
   virtual std::optional<AddressRange> FunctionAround(uint64_t address) const {
+    (void)address;
+    return std::nullopt;
+  }
+  /// The file that `address` belongs to; nullopt when it belongs to none, or that is not known.
+  virtual std::optional<ModulePlace> ModuleAround(uint64_t address) const {
     (void)address;
     return std::nullopt;
   }

@@ -36,6 +36,7 @@ struct LoopPreview {
   std::vector<Slot> slots;
   RegisterSet live_at_header;
   RegisterSet written;
+  RegisterSet read;  // by what is lifted; what is live may also be only for the code around the loop
 };
 std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, LoopId loop);
 

@@ -32,6 +32,7 @@ enum class ExprOp : uint8_t {
   kGpr,    // register number imm at entry, 64 bits, signed
   kSlot,   // `width` bits from byte imm of all slots, laid out kSlotBytes apart, signed
   kIv,     // iteration number of loop imm, counted from 0
+  kModule, // where module imm begins (jit/module_bases.h)
   kAdd,
   kMul,
   kSMax,

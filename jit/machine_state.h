@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace tracelift::jit {
 
@@ -18,6 +19,7 @@ inline constexpr int kVectorCount = 32;
 inline constexpr int kMaskCount = 8;
 inline constexpr int kMaxSlots = 96;
 inline constexpr int kSlotBytes = 64;
+inline constexpr int kMaxModules = 5;
 
 /// One vector register, widest form; SSE code uses the low 16 bytes and leaves the rest as it found them, AVX code the
 /// low 32 or 16 and clears the rest.
@@ -35,7 +37,8 @@ struct MachineState {
   uint64_t rflags;                                  // offset 128
   uint64_t rip;                                     // offset 136
   uint32_t mxcsr;                                   // offset 144
-  uint32_t reserved[11];                            // pads to 192
+  uint32_t reserved;
+  std::array<uint64_t, kMaxModules> module_base;    // offset 152: where loaded files begin (jit/module_bases.h)
   std::array<VectorRegister, kVectorCount> vector;  // offset 192
   std::array<uint64_t, kMaskCount> mask;            // offset 2240: k0 to k7
   std::array<SlotValue, kMaxSlots> slot;            // offset 2304
@@ -44,9 +47,17 @@ struct MachineState {
 static_assert(offsetof(MachineState, rflags) == 128);
 static_assert(offsetof(MachineState, rip) == 136);
 static_assert(offsetof(MachineState, mxcsr) == 144);
+static_assert(offsetof(MachineState, module_base) == 152);
 static_assert(offsetof(MachineState, vector) == 192);
 static_assert(offsetof(MachineState, mask) == 2240);
 static_assert(offsetof(MachineState, slot) == 2304);
+
+/// The number of the module whose base lies at that offset of a MachineState.
+constexpr std::optional<int> ModuleBaseAt(uint64_t offset) {
+  const uint64_t from_first = offset - offsetof(MachineState, module_base);
+  if (from_first >= sizeof(MachineState::module_base) || from_first % sizeof(uint64_t) != 0) return std::nullopt;
+  return static_cast<int>(from_first / sizeof(uint64_t));
+}
 
 /// A set of registers: general purpose ones, vector registers in two parts (the low 8 bytes, and what lies above: scalar
 /// code leaves garbage there), the arithmetic flags (CF PF AF ZF SF OF) as one, and the mask registers of AVX-512.

@@ -13,6 +13,12 @@ enum class RejectionReason : uint8_t {
 #undef TL_REJECTION
 };
 
+inline constexpr int kRejectionReasons = 0
+#define TL_REJECTION(name, what, unblock) +1
+#include "jit/rejection.def"
+#undef TL_REJECTION
+    ;
+
 /// "CallInLoop": the stable identifier used in reports.
 std::string_view Name(RejectionReason reason);
 /// What stopped the region, in words for the user.

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define TL_PRELOAD_API_VERSION 1
+#define TL_PRELOAD_API_VERSION 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,9 +13,11 @@ extern "C" {
 /* Options as read from TRACELIFT_* at start (the program may change its environment later). */
 struct TlConfig {
   char report[4096];     /* TRACELIFT_REPORT: file, "" for none; "%p" becomes the process id */
-  char cache[4096];      /* TRACELIFT_CACHE: directory, "off", or "" for the default */
+  char cache[4096];      /* TRACELIFT_CACHE: directory (default: tracelift in the user's cache directory), "off", or ""
+                            when there is no such place */
   char devices[256];     /* TRACELIFT_DEVICES: comma list, "" for the default ("cpu") */
   int threads;           /* TRACELIFT_THREADS: 0 = all cores of the affinity mask */
+  int cache_mib;         /* TRACELIFT_CACHE_SIZE: of all entries, default 256 */
   int relaxed_math;      /* TRACELIFT_MATH=relaxed */
   int verify;            /* TRACELIFT_VERIFY: 0 off, 1 first, 2 always */
   int profile_only;      /* TRACELIFT_PROFILE_ONLY=1 */

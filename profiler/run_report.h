@@ -9,7 +9,7 @@
 
 namespace tracelift::profiler {
 
-inline constexpr int kReportVersion = 1;
+inline constexpr int kReportVersion = 2;
 
 /// Robust summary of repeated timings, nanoseconds per pass of the region's loop.
 struct Timing {
@@ -40,6 +40,8 @@ struct RegionReport {
   std::string reason_text;   // full sentence with address and what would unblock it
   std::vector<std::pair<std::string, uint64_t>> decline_reasons;  // reason name -> count
   double lift_ms = 0, analyse_ms = 0, optimise_ms = 0, emit_ms = 0;
+  uint64_t from_cache = 0;  // compilations that an earlier run had done already
+  double fetch_ms = 0;      // time for looking them up
   std::string ir;  // optimised LLVM IR when it was kept, else ""
 };
 
@@ -58,6 +60,7 @@ struct RunReport {
   double compile_ms = 0;
   double load_ms = 0;  // loading the runtime
   double time_saved_ms = 0;
+  std::string cache;  // "DIR: 3 found, 1 compiled", or "not used: <why>"; "" when nothing was to be compiled
   std::string graph;  // ExecutionGraph text form (partitioner/graph)
   std::string plan;   // plan text with its reason
   std::vector<std::string> notes;

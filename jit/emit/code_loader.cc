@@ -21,6 +21,7 @@ namespace tracelift::jit {
 
 struct CodeLoader::Impl {
   std::unique_ptr<llvm::orc::LLJIT> jit;
+  unsigned loaded = 0;
 };
 
 CodeLoader::CodeLoader() = default;
@@ -66,8 +67,14 @@ std::expected<std::unique_ptr<CodeLoader>, std::string> CodeLoader::Create() {
 std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artifact) {
   auto buffer = llvm::MemoryBuffer::getMemBufferCopy(
       llvm::StringRef(reinterpret_cast<const char*>(artifact.object.data()), artifact.object.size()), artifact.symbol);
-  if (auto error = impl_->jit->addObjectFile(std::move(buffer))) return std::unexpected(llvm::toString(std::move(error)));
-  auto address = impl_->jit->lookup(artifact.symbol);
+  // A space of names for each: artifacts of other processes do not avoid each other's.
+  auto names = impl_->jit->createJITDylib("artifact " + std::to_string(impl_->loaded++));
+  if (!names) return std::unexpected(llvm::toString(names.takeError()));
+  names->addToLinkOrder(impl_->jit->getMainJITDylib());
+  if (auto error = impl_->jit->addObjectFile(*names, std::move(buffer))) {
+    return std::unexpected(llvm::toString(std::move(error)));
+  }
+  auto address = impl_->jit->lookup(*names, artifact.symbol);
   if (!address) return std::unexpected(llvm::toString(address.takeError()));
   return address->toPtr<ChunkFunction>();
 }

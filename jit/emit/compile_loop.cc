@@ -7,7 +7,6 @@
 #include <llvm/Support/raw_ostream.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 
@@ -138,7 +137,7 @@ struct AnalysedLoop {
 };
 
 std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                                   const CodeReader& reader, const LoopFacts& facts) {
+                                                   const CodeReader& reader, const LoopFacts& facts, const MachineState& seen) {
   if (UsesUnknownValues(chunk)) return std::unexpected(Rejection{RejectionReason::kUnknownValue, facts.header, ""});
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
@@ -149,7 +148,7 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
     return std::unexpected(shape.error());
   }
   AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution, {}, {}};
-  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, &result.dividing, &result.table_reads,
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, seen, &result.dividing, &result.table_reads,
                                &result.accesses_by);
   if (!footprint) return std::unexpected(footprint.error());
   result.footprint = std::move(*footprint);
@@ -165,19 +164,18 @@ bool KnowsAllTrips(const std::expected<AnalysedLoop, Rejection>& analysed) {
 
 // Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen. Finds more slots.
 std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                               const CodeReader& reader, LoopFacts& facts, const MachineState& observed) {
-  MachineState seen = observed;
+                                               const CodeReader& reader, LoopFacts& facts, MachineState seen) {
   constexpr int kRounds = 5;  // a branch decided may make a register constant, which decides another
   SimplifyForAnalysis(chunk, analyses);
   if (facts.pass_stack > 0) {
     PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
     SimplifyForAnalysis(chunk, analyses);
   }
-  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts);
+  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
   const auto analyse_again = [&] {
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
-    return AnalyseAsIs(chunk, analyses, code, reader, facts);
+    return AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
   };
   for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
@@ -219,8 +217,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
 }  // namespace
 
 static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, const FunctionCode& function, LoopId loop,
-                                                  const MachineState& observed, const CompileOptions& options) {
-  static std::atomic<unsigned> serial = 0;
+                                                  const MachineState& captured, const CompileOptions& options) {
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
   if (!facts) return std::unexpected(facts.error());
@@ -238,7 +235,12 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   artifact.comparable_at_header = facts->comparable_at_header;
   artifact.written = facts->written;
   artifact.pass_stack = facts->pass_stack;
-  artifact.symbol = fmt::format("tl_{:x}_{}", facts->header, serial++);
+  artifact.symbol = "tl_chunk";
+
+  // What the chunk gets: the registers and slots captured, and where the code's files begin.
+  const ModuleBases modules = ModuleBases::Of(function, reader);
+  MachineState observed = captured;
+  observed.module_base = artifact.module_bases = modules.bases();
 
   // Lift: the loop as IR over the machine state, sizes seen at entry folded in as constants.
   Stopwatch watch;
@@ -249,7 +251,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
   module.setDataLayout((*machine)->createDataLayout());
-  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .float_control = float_control},
+  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .float_control = float_control, .modules = modules},
                          artifact.symbol);
   if (!lifted) return std::unexpected(lifted.error());
   llvm::Function& chunk = **lifted;
@@ -328,7 +330,7 @@ std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, 
       }
     }
   }
-  return LoopPreview{facts->slots, facts->live_at_header, facts->written};
+  return LoopPreview{facts->slots, facts->live_at_header, facts->written, ReadBy(code, loop)};
 }
 
 }  // namespace tracelift::jit

@@ -24,7 +24,7 @@ std::optional<uint64_t> OffsetInState(const llvm::Value* value, const llvm::Func
 }
 
 // `address` as an entry value and a constant, or a constant alone.
-std::optional<Slot> SlotAt(const llvm::SCEV* address, const llvm::Function& function) {
+std::optional<Slot> SlotAt(const llvm::SCEV* address, const llvm::Function& function, const MachineState& observed) {
   Slot slot;
   if (const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(address)) {
     slot.displacement = constant->getAPInt().getSExtValue();
@@ -43,6 +43,10 @@ std::optional<Slot> SlotAt(const llvm::SCEV* address, const llvm::Function& func
   if (*at < 8 * kGprCount) {
     slot.base = static_cast<int8_t>(*at / 8);
     return *at % 8 == 0 ? std::optional(slot) : std::nullopt;
+  }
+  if (const std::optional<int> module = ModuleBaseAt(*at)) {
+    slot.displacement += static_cast<int64_t>(observed.module_base[static_cast<size_t>(*module)]);
+    return slot;
   }
   if (*at < offsetof(MachineState, slot) || (*at - offsetof(MachineState, slot)) % sizeof(SlotValue) != 0) return std::nullopt;
   slot.through = static_cast<int16_t>((*at - offsetof(MachineState, slot)) / sizeof(SlotValue));
@@ -74,7 +78,7 @@ bool MakeEntryLoadsSlots(llvm::Loop& loop, llvm::ScalarEvolution& evolution, con
     const auto bytes = layout.getTypeStoreSize(load->getType()).getFixedValue();
     const llvm::SCEV* address = AddressOf(load->getPointerOperand(), evolution);
     if (bytes > 8 || !evolution.isLoopInvariant(address, &loop) || stored.contains(address)) continue;
-    std::optional<Slot> slot = SlotAt(address, function);
+    std::optional<Slot> slot = SlotAt(address, function, *observed);
     if (!slot) continue;
     slot->bytes = static_cast<uint8_t>(bytes);
     slot->read = true;

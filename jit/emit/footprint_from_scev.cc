@@ -101,6 +101,9 @@ class Serialiser {
       if (bits == 64) return whole;
       return Push({.op = ExprOp::kTrunc, .width = static_cast<uint8_t>(bits), .from = 64, .a = whole});
     }
+    if (const std::optional<int> module = ModuleBaseAt(at); module && bits == 64) {
+      return Push({.op = ExprOp::kModule, .width = 64, .imm = *module});
+    }
     if (at >= offsetof(MachineState, slot) && bits <= 64) {
       const auto byte = static_cast<int64_t>(at - offsetof(MachineState, slot));
       return Push({.op = ExprOp::kSlot, .width = static_cast<uint8_t>(bits), .imm = byte});
@@ -249,6 +252,7 @@ std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
 std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
                                                        llvm::ScalarEvolution& evolution, const LoopFacts& facts,
                                                        const DecodedFunction& code, const CodeReader& reader,
+                                                       const MachineState& observed,
                                                        std::vector<llvm::Loop*>* dividing,
                                                        std::vector<TableRead>* table_reads,
                                                        std::vector<AccessBy>* accesses_by) {
@@ -320,7 +324,7 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
         access.address = serialiser.Write(address);
         auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction);
         if (access.address == kNoExpr && load != nullptr) {
-          if (const auto read = TableReadOf(load, address, evolution, reader)) {
+          if (const auto read = TableReadOf(load, address, evolution, reader, observed)) {
             table_reads->push_back(*read);
             continue;
           }

@@ -11,18 +11,20 @@
 #include <vector>
 
 #include "jit/code_reader.h"
+#include "jit/machine_state.h"
 
 namespace tracelift::jit {
 
 struct TableRead {
   llvm::LoadInst* load = nullptr;
-  AddressRange table;  // constant memory around the constant that the address is computed from
+  AddressRange table;  // constant memory around the constant that the address is computed from, counted from
+  llvm::Value* base = nullptr;  // this value, where a file begins that is not always loaded at the same place
 };
 
-/// When `address`, an integer that is not known, is computed from a constant that lies in constant memory. A read that can
-/// only stay inside has no load.
+/// When `address`, an integer that is not known, is computed from a constant, or a file's base and a constant, that lies in
+/// constant memory. A read that can only stay inside has no load. Of `observed`, only the bases matter.
 std::optional<TableRead> TableReadOf(llvm::LoadInst* load, const llvm::SCEV* address, llvm::ScalarEvolution& evolution,
-                                     const CodeReader& reader);
+                                     const CodeReader& reader, const MachineState& observed);
 
 /// Makes the reads safe; sets `strayed`, an i1, where one would have left its table.
 void GuardTableReads(const std::vector<TableRead>& reads, llvm::AllocaInst* strayed);

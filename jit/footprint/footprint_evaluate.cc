@@ -86,6 +86,9 @@ class Evaluator {
         form.stride[node.imm] = Reduce(1, width);
         return form;
       }
+      case ExprOp::kModule:
+        if (node.imm < 0 || node.imm >= kMaxModules) return malformed;
+        return {.c = Reduce(state_.module_base[static_cast<size_t>(node.imm)], width)};
       case ExprOp::kZext:
       case ExprOp::kSext:
         if (node.from < 1 || node.from > width || !HasOperand(node.a, id, node.from)) return malformed;

@@ -16,7 +16,8 @@ struct OpName {
   std::string_view name;
 };
 constexpr OpName kOps[] = {{ExprOp::kConst, "const"}, {ExprOp::kGpr, "gpr"},    {ExprOp::kSlot, "slot"},
-                           {ExprOp::kIv, "iv"},       {ExprOp::kAdd, "add"},    {ExprOp::kMul, "mul"},
+                           {ExprOp::kIv, "iv"},       {ExprOp::kModule, "module"},
+                           {ExprOp::kAdd, "add"},     {ExprOp::kMul, "mul"},
                            {ExprOp::kSMax, "smax"},   {ExprOp::kSMin, "smin"},  {ExprOp::kUMax, "umax"},
                            {ExprOp::kUMin, "umin"},   {ExprOp::kUDiv, "udiv"},  {ExprOp::kExactDiv, "exactdiv"},
                            {ExprOp::kZext, "zext"},
@@ -24,7 +25,7 @@ constexpr OpName kOps[] = {{ExprOp::kConst, "const"}, {ExprOp::kGpr, "gpr"},    
 constexpr std::string_view kGprNames[kGprCount] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                                    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
-bool IsLeaf(ExprOp op) { return op <= ExprOp::kIv; }
+bool IsLeaf(ExprOp op) { return op <= ExprOp::kModule; }
 bool IsCast(ExprOp op) { return op >= ExprOp::kZext; }
 
 std::string_view NameOf(ExprOp op) {

@@ -61,6 +61,7 @@ class LoopLifter {
     Translator translator(*function_, code_, facts_, entry_);
     translator.SetUpperZero(options_.upper_zero);
     translator.SetFloatControl(options_.float_control);
+    translator.SetModules(&options_.modules);
     for (const KnownValue& known : options_.known) {
       if (known.gpr >= 0) translator.SetKnownGpr(known.gpr, known.low);
       if (known.slot >= 0) translator.SetKnownSlot(known.slot, known.low, known.high);

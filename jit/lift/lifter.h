@@ -25,6 +25,7 @@
 
 #include "jit/code/decoded_function.h"
 #include "jit/float_environment.h"
+#include "jit/module_bases.h"
 #include "jit/rejection.h"
 
 namespace llvm {
@@ -51,6 +52,9 @@ struct LiftOptions {
   // The function must only be called under an MXCSR with these control bits. Under others than the default ones it
   // contains float calls (float_calls.h), to be lowered after optimisation.
   FloatControl float_control = kDefaultFloatControl;
+  // What lies in these is addressed from where they begin, which is part of the state at entry: the code is then the same
+  // wherever they are loaded. Other addresses of the program are constants.
+  ModuleBases modules = {};
 };
 
 /// Lifts blocks of `facts.loop` into `module`. Rejects with kUnsupportedInstruction (address and disassembly) when an

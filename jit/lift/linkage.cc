@@ -74,12 +74,12 @@ void Translator::EnterCallee(const Instruction& call) {
     if (kept == nullptr) kept = entry_ir_.CreateAlloca(ir_.getInt64Ty(), nullptr, "kept");
     ir_.CreateStore(ReadFullGpr(gpr), kept);
   }
-  Push(ir_.getInt64(OriginalAddress(return_to)));
+  Push(ProgramAddress(OriginalAddress(return_to)));
 }
 
 void Translator::LeaveCallee(const Instruction& ret, uint64_t return_to) {
   at_ = &ret;
-  Value* unlike = ir_.CreateICmpNE(Pop(), ir_.getInt64(OriginalAddress(return_to)));
+  Value* unlike = ir_.CreateICmpNE(Pop(), ProgramAddress(OriginalAddress(return_to)));
   for (Gpr gpr : kKeptByCallees) {
     llvm::AllocaInst*& alloca = kept_[{return_to, gpr}];
     if (alloca == nullptr) alloca = entry_ir_.CreateAlloca(ir_.getInt64Ty(), nullptr, "kept");

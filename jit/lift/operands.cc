@@ -1,5 +1,6 @@
 // Registers, slots, flags and memory as LLVM values.
 
+#include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/ValueSymbolTable.h>
 
 #include "jit/code/slots.h"
@@ -269,13 +270,34 @@ llvm::Value* Translator::AsFloat(Value* value) {
   return ir_.CreateBitCast(value, FloatType(static_cast<int>(value->getType()->getPrimitiveSizeInBits())));
 }
 
+// `address` is the program's, of the module that the current instruction lies in. One value for each, made ahead of the loop:
+// where two ways that load the same address meet, it is still known.
+llvm::Value* Translator::ProgramAddress(uint64_t address) {
+  const int module = modules_->IndexOf(OriginalAddress(at_->address));
+  if (module < 0) return ir_.getInt64(address);
+  Value*& base = module_base_[static_cast<size_t>(module)];
+  if (base == nullptr) {
+    const size_t offset = offsetof(MachineState, module_base) + sizeof(uint64_t) * static_cast<size_t>(module);
+    Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0), offset);
+    llvm::LoadInst* load = entry_ir_.CreateAlignedLoad(entry_ir_.getInt64Ty(), from, llvm::Align(8), "module.in");
+    // In user space: adding an offset does not wrap.
+    constexpr uint64_t kLowest = 4096, kUserSpace = uint64_t{1} << (kUserAddressBits - 1);
+    llvm::MDNode* range = llvm::MDBuilder(context_).createRange(llvm::APInt(64, kLowest), llvm::APInt(64, kUserSpace));
+    load->setMetadata(llvm::LLVMContext::MD_range, range);
+    base = load;
+  }
+  Value*& known = program_address_[address];
+  if (known == nullptr) known = entry_ir_.CreateAdd(base, entry_ir_.getInt64(address - modules_->begin(module)));
+  return known;
+}
+
 llvm::Value* Translator::Address(int index, int bits) {
   const ZydisDecodedOperandMem& mem = Operand(index).mem;
-  uint64_t displacement = static_cast<uint64_t>(mem.disp.value);
-  if (mem.base == ZYDIS_REGISTER_RIP) displacement += at_->rip();
+  const auto displacement = static_cast<uint64_t>(mem.disp.value);
+  if (mem.base == ZYDIS_REGISTER_RIP) return ir_.CreateTrunc(ProgramAddress(displacement + at_->rip()), IntType(bits));
   const auto read = [&](ZydisRegister reg) { return ReadWhole(static_cast<Gpr>(GprNumber(reg)), bits); };
   Value* address = nullptr;
-  if (mem.base != ZYDIS_REGISTER_NONE && mem.base != ZYDIS_REGISTER_RIP) address = read(mem.base);
+  if (mem.base != ZYDIS_REGISTER_NONE) address = read(mem.base);
   if (mem.index != ZYDIS_REGISTER_NONE) {
     Value* scaled = read(mem.index);
     if (mem.scale > 1) scaled = ir_.CreateMul(scaled, Constant(bits, mem.scale));

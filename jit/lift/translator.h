@@ -21,6 +21,7 @@
 #include "jit/lift/flag_liveness.h"
 #include "jit/lift/float_operations.h"
 #include "jit/lift/vector_lanes.h"
+#include "jit/module_bases.h"
 
 namespace tracelift::jit {
 
@@ -78,6 +79,8 @@ class Translator {
     floats_.SetControl(control);
     float_control_ = control;
   }
+  /// What lies in these is addressed from where they begin. Before the first instruction; kept by reference.
+  void SetModules(const ModuleBases* modules) { modules_ = modules; }
   const FloatOperations& floats() const { return floats_; }
   void SetKnownSlot(int slot, uint64_t low, uint64_t high) { known_slot_[slot] = {true, {low, high}}; }
 
@@ -125,6 +128,7 @@ class Translator {
   Type* FloatType(int bits) { return bits == 64 ? ir_.getDoubleTy() : ir_.getFloatTy(); }
   Value* Constant(int bits, uint64_t value);
   uint64_t Immediate(int index) const { return Operand(index).imm.value.u; }
+  Value* ProgramAddress(uint64_t address);
   Value* Address(int index, int bits = 64);     // computed modulo 2^bits, for lea
   Value* ReadGpr(ZydisRegister reg);
   void WriteGpr(ZydisRegister reg, Value* value);
@@ -422,6 +426,9 @@ class Translator {
   llvm::IRBuilder<> entry_ir_;  // inserts before the entry block's branch
   FloatOperations floats_{ir_};
   Value* memory_base_;
+  const ModuleBases* modules_ = nullptr;
+  std::array<Value*, kMaxModules> module_base_{};  // loaded before the loop
+  std::map<uint64_t, Value*> program_address_;
   LaneKinds kinds_;
 
   // A register that the loop writes in part is held twice, whole and as its low 32 bits. 32-bit counters then are 32-bit

@@ -22,7 +22,10 @@ void AddRunOptions(CLI::App* app, RunOptions* options) {
       ->check(CLI::IsMember({"strict", "relaxed"}));
   app->add_option("--verify", options->verify, "Compare variants with the original code (default: first executions)")
       ->check(CLI::IsMember({"first", "always", "off"}));
-  app->add_option("--cache", options->cache, "Keep compiled regions in this directory, or 'off'")->type_name("DIR|off");
+  app->add_option("--cache", options->cache, "Keep compiled regions in this directory (default: ~/.cache/tracelift), or 'off'")
+      ->type_name("DIR|off");
+  app->add_option("--cache-size", options->cache_mib, "How many MiB of them to keep (default: 256)")
+      ->check(CLI::Range(0, 1 << 20));
   app->add_flag("--profile-only", options->profile_only, "Only look: sample and report, replace nothing");
   app->add_option("--children", options->children, "Programs that this one executes: follow (default) or leave")
       ->check(CLI::IsMember({"follow", "leave"}));

@@ -46,6 +46,7 @@ void Set(const char* name, const std::optional<std::string>& value) {
 void SetEnvironment(const RunOptions& options, const Installation& installation) {
   if (options.report) Set("TRACELIFT_REPORT", Absolute(*options.report));
   if (options.cache) Set("TRACELIFT_CACHE", *options.cache == "off" ? "off" : Absolute(*options.cache));
+  if (options.cache_mib) Set("TRACELIFT_CACHE_SIZE", std::to_string(*options.cache_mib));
   if (options.threads) Set("TRACELIFT_THREADS", std::to_string(*options.threads));
   Set("TRACELIFT_DEVICES", options.devices);
   Set("TRACELIFT_MATH", options.math);

@@ -96,6 +96,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     Decline(RejectionReason::kUnmappedMemory, 64);
     return resume;
   }
+  state_.module_base = artifact.module_bases;
   if (!GuardsHold(artifact)) {
     Decline(RejectionReason::kValuesKeepChanging, 1);
     return resume;

@@ -119,6 +119,12 @@ std::optional<jit::AddressRange> LiveReader::FunctionAround(uint64_t address) co
   return jit::FindFunctionBounds(*this, module->eh_frame_hdr.begin, address);
 }
 
+std::optional<jit::ModulePlace> LiveReader::ModuleAround(uint64_t address) const {
+  const profiler::Module* module = modules_.Find(address);
+  if (module == nullptr) return std::nullopt;
+  return jit::ModulePlace{{module->extent.begin, module->extent.end}, module->load_bias != 0};
+}
+
 jit::KnownCallee LiveReader::CalleeThrough(uint64_t address) const {
   const std::optional<uint64_t> target = LinkedFunction(address);
   if (!target.has_value()) return jit::KnownCallee::kNone;

@@ -22,6 +22,7 @@ class LiveReader : public jit::CodeReader {
   jit::KnownCallee CalleeThrough(uint64_t address) const override;
   std::optional<uint64_t> LinkedFunction(uint64_t entry) const override;
   std::optional<jit::AddressRange> FunctionAround(uint64_t address) const override;
+  std::optional<jit::ModulePlace> ModuleAround(uint64_t address) const override;
 
   /// From now on code reads as if `patcher` had not changed it.
   void LookThrough(const jit::Patcher& patcher) { patcher_ = &patcher; }

@@ -72,6 +72,7 @@ bool Session::Start() {
   patcher_ = std::move(*patcher);
   reader_.LookThrough(*patcher_);
   pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
+  OpenCache();
   // From here on this thread compiles; on a busy machine the program and its helpers go first.
   const auto thread = static_cast<id_t>(gettid());
   (void)setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kCompilerNicer);  // 19 at most

@@ -21,6 +21,7 @@
 #include "jit/compiler.h"
 #include "jit/function_code.h"
 #include "jit/region_image.h"
+#include "offload/cache/compile_cache.h"
 #include "offload/host/region.h"
 #include "offload/runtime/hotspots.h"
 #include "offload/runtime/live_reader.h"
@@ -49,6 +50,7 @@ struct Finding {
   std::vector<std::unique_ptr<Variant>> variants;
   std::optional<jit::Rejection> rejection;
   jit::CompileTimes times;               // summed over variants
+  uint64_t from_cache = 0, fetch_ns = 0;  // compilations that an earlier run had done
   bool located = false;                  // symbol and source were looked up
   std::string module, symbol, source;
   uint64_t elf_address = 0;
@@ -103,6 +105,13 @@ class Session {
   bool IsOwnCode(uint64_t address) const;
   void Note(std::string text);
 
+  // compile.cc
+  void OpenCache();
+  CompileRequest RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const;
+  CompileCache::Result Compile(Finding& finding);
+  CompileCache::Result CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady);
+  void ForgetVariants(const Finding& finding);
+
   // takeover.cc
   bool TryLoop(Function& function, jit::LoopId loop);
   bool TryChildren(Function& function, jit::LoopId loop);
@@ -137,6 +146,8 @@ class Session {
   jit::NearMemory near_memory_;
   std::unique_ptr<jit::Patcher> patcher_;
   std::unique_ptr<jit::CodeLoader> loader_;
+  std::optional<CompileCache> cache_;
+  std::string cache_state_;  // for the report
   std::map<uint64_t, Function> functions_;  // by begin
   std::set<uint64_t> closed_seen_;          // hot code that is not looked into, already in the report
   std::list<Finding> findings_;             // addresses stay valid; guarded by mutex_ for adding and for AtExit

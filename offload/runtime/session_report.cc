@@ -141,6 +141,8 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
   report.analyse_ms = static_cast<double>(finding.times.analyse_ns) / kNsPerMs;
   report.optimise_ms = static_cast<double>(finding.times.optimise_ns) / kNsPerMs;
   report.emit_ms = static_cast<double>(finding.times.emit_ns) / kNsPerMs;
+  report.from_cache = finding.from_cache;
+  report.fetch_ms = static_cast<double>(finding.fetch_ns) / kNsPerMs;
   report.place = "home";
   report.state = config_->profile_only ? "profiled" : "installed";
   if (!finding.variants.empty()) report.ir = finding.variants.back()->artifact.ir;
@@ -196,6 +198,7 @@ profiler::RunReport Session::BuildReport() {
   report.load_ms = static_cast<double>(host_->load_ns) / kNsPerMs;
   report.graph = graph_text_;
   report.plan = plan_text_;
+  report.cache = cache_state_;
   report.notes = notes_;
   for (Finding& finding : findings_) {
     DescribeLocation(finding);

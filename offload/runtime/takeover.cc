@@ -180,12 +180,7 @@ bool Session::CompileAndPublish(Finding& finding) {
     }
     loader_ = std::move(*loader);
   }
-  const bool keep_ir = config_->log > 1;
-  auto artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured,
-                                   {.keep_ir = keep_ir, .unsteady = finding.unsteady, .any_size = finding.recompiles > 0});
-  if (!artifact && !finding.unsteady.empty()) {  // not without them: for the new values then
-    artifact = jit::CompileLoop(reader_, *region.code, region.loop, region.captured, {.keep_ir = keep_ir, .unsteady = {}, .any_size = finding.recompiles > 0});
-  }
+  CompileCache::Result artifact = Compile(finding);
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
     Reject(finding, artifact.error());
@@ -287,6 +282,7 @@ void Session::Supervise() {
     if (!finding.patched || finding.awaiting_capture || finding.rejection) continue;
     Region& region = *finding.region;
     if (region.mismatches.load(std::memory_order_relaxed) > 0) {
+      ForgetVariants(finding);
       PutBack(finding, jit::RejectionReason::kVerificationMismatch);
       continue;
     }

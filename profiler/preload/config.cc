@@ -68,6 +68,7 @@ bool Set(const char* name, const char* value, Options* options) {
     return strcmp(value, "off") == 0 ? CopyText(value, config.cache, sizeof(config.cache))
                                      : CopyPath(value, config.cache, sizeof(config.cache));
   }
+  if (is("CACHE_SIZE")) return ParseInt(value, 0, 1 << 20, &config.cache_mib);
   if (is("DEVICES")) return CopyText(value, config.devices, sizeof(config.devices));
   if (is("THREADS")) return ParseInt(value, 0, 4096, &config.threads);
   if (is("MATH")) return ParseWord(value, "strict|relaxed", &config.relaxed_math);
@@ -118,6 +119,27 @@ void FindRoot(Options* options) {
   options->root = config.root_pid == 0 || config.root_pid == ProcessId();
 }
 
+/// The value of `name`, with its '=', or null.
+const char* Find(char** environment, const char* name) {
+  for (char** entry = environment; entry && *entry; ++entry) {
+    if (strncmp(*entry, name, strlen(name)) == 0) return *entry + strlen(name);
+  }
+  return nullptr;
+}
+
+/// As the XDG Base Directory Specification has it, which ignores relative paths.
+void FindCache(char** environment, TlConfig* config) {
+  const char* base = Find(environment, "XDG_CACHE_HOME=");
+  const char* below = "/tracelift";
+  if (!base || base[0] != '/') {
+    base = Find(environment, "HOME=");
+    below = "/.cache/tracelift";
+  }
+  if (!base || base[0] != '/' || strlen(base) + strlen(below) >= sizeof(config->cache)) return;
+  strcpy(config->cache, base);
+  strcat(config->cache, below);
+}
+
 }  // namespace
 
 void ReadOptions(char** environment, Options* options) {
@@ -126,6 +148,7 @@ void ReadOptions(char** environment, Options* options) {
   config.follow_children = 1;
   config.sample_hz = 500;
   config.hot_ms = 50;
+  config.cache_mib = 256;
   for (char** entry = environment; entry && *entry; ++entry) {
     if (strncmp(*entry, "TRACELIFT_LOG=", 14) == 0) Set("LOG", *entry + 14, options);
   }
@@ -141,6 +164,7 @@ void ReadOptions(char** environment, Options* options) {
     key[equals - name] = 0;
     if (!Set(key, equals + 1, options)) Invalid(*options, key, equals + 1);
   }
+  if (config.cache[0] == 0) FindCache(environment, &config);
   FindRoot(options);
 }
 

@@ -14,7 +14,7 @@
 namespace tracelift::preload {
 namespace {
 
-constexpr int kReportVersion = 1;  // profiler/run_report.h; a test reads these reports with its reader
+constexpr int kReportVersion = 2;  // profiler/run_report.h; a test reads these reports with its reader
 constexpr double kNsPerMs = 1e6;
 
 /// JSON text in a fixed buffer. What does not fit is left out, in whole strings, so the result stays valid.
@@ -173,7 +173,7 @@ void WriteIdleReport(const Options& options, uint64_t started_ns) {
            static_cast<unsigned long long>(stats.samples), static_cast<unsigned long long>(stats.lost));
   text.Add(" \"sampling_source\": \"%s\",\n \"sampling_cost_ms\": %.3f,\n", stats.source,
            static_cast<double>(stats.cost_ns) / kNsPerMs);
-  text.Add(" \"compile_ms\": 0.0,\n \"load_ms\": 0.0,\n \"time_saved_ms\": 0.0,\n \"graph\": \"\",\n \"plan\": \"\",\n");
+  text.Add(" \"compile_ms\": 0.0,\n \"load_ms\": 0.0,\n \"time_saved_ms\": 0.0,\n \"cache\": \"\",\n \"graph\": \"\",\n \"plan\": \"\",\n");
   text.Add(" \"notes\": [");
   if (const char* reason = WhyLeftAlone()) text.AddString(reason);
   text.Add("],\n \"regions\": []\n}\n");

@@ -52,6 +52,8 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
   archive("analyse_ms", value.analyse_ms);
   archive("optimise_ms", value.optimise_ms);
   archive("emit_ms", value.emit_ms);
+  archive("from_cache", value.from_cache);
+  archive("fetch_ms", value.fetch_ms);
   archive("ir", value.ir);
 }
 
@@ -72,6 +74,7 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
   archive("compile_ms", value.compile_ms);
   archive("load_ms", value.load_ms);
   archive("time_saved_ms", value.time_saved_ms);
+  archive("cache", value.cache);
   archive("graph", value.graph);
   archive("plan", value.plan);
   archive("notes", value.notes);

@@ -147,6 +147,7 @@ void AddRegion(const RegionReport& region, std::string* out) {
     outcome += fmt::format(": {} passes run elsewhere, {} saved", region.passes, Duration(region.time_saved_ns));
     outcome += region.verified != 0 ? fmt::format(", {} slices verified equal", region.verified) : "";
   }
+  if (region.from_cache != 0) outcome += ", from cache";
   if (!region.reason.empty()) outcome += fmt::format(": {}", region.reason);
   if (!region.reason_text.empty()) outcome += fmt::format(": {}", region.reason_text);
   Wrap(outcome, 2, out);
@@ -171,18 +172,23 @@ void AddTotals(const RunReport& report, double listed_share, std::string* out) {
   if (!report.regions.empty() && listed_share < 0.9995) {
     Wrap(fmt::format("other code: {:.1f}% of the samples", (1 - listed_share) * 100), 0, out);
   }
-  double lift = 0, analyse = 0, optimise = 0, emit = 0;
+  double lift = 0, analyse = 0, optimise = 0, emit = 0, fetch = 0;
   for (const RegionReport& region : report.regions) {
     lift += region.lift_ms;
     analyse += region.analyse_ms;
     optimise += region.optimise_ms;
     emit += region.emit_ms;
+    fetch += region.fetch_ms;
   }
   if (report.load_ms != 0 || report.compile_ms != 0) {
     Wrap(fmt::format("compiling: {} (lift {}, analyse {}, optimise {}, emit {}), loading the runtime {}",
                      Duration(report.compile_ms * 1e6), Duration(lift * 1e6), Duration(analyse * 1e6),
                      Duration(optimise * 1e6), Duration(emit * 1e6), Duration(report.load_ms * 1e6)),
          0, out);
+  }
+  if (!report.cache.empty()) {
+    const std::string looked_up = fetch > 0 ? fmt::format("; looked up in {}", Duration(fetch * 1e6)) : "";
+    Wrap(fmt::format("cache: {}{}", report.cache, looked_up), 0, out);
   }
   Wrap(fmt::format("time saved: {} (estimate, against the original code's measured time)",
                    Duration(report.time_saved_ms * 1e6)),

@@ -217,7 +217,8 @@ def environment(mode, report, extra):
     added = {}
     if mode != NATIVE:
         # Hot after 5 ms of CPU time instead of 50: test programs are short.
-        added = {"TRACELIFT_HOT_MS": "5", "TRACELIFT_REPORT": str(report)}
+        # No cache: what a test shows must not depend on earlier ones.
+        added = {"TRACELIFT_HOT_MS": "5", "TRACELIFT_REPORT": str(report), "TRACELIFT_CACHE": "off"}
         # For looking closer at a failing case; never set by the tests themselves.
         for name in ("TRACELIFT_LOG", "TRACELIFT_THREADS"):
             if name in os.environ:

@@ -27,6 +27,7 @@ RunReport Example() {
   report.compile_ms = 84;
   report.load_ms = 30;
   report.time_saved_ms = 2900;
+  report.cache = "/home/u/.cache/tracelift: 1 found, 1 compiled, 1 kept";
   report.graph = "graph v1\n";
   report.plan = "metis: 12.3 ms against 20.1 ms at home";
   report.notes = {"GPU: none"};
@@ -64,6 +65,8 @@ RunReport Example() {
   moves.analyse_ms = 5;
   moves.optimise_ms = 50;
   moves.emit_ms = 26;
+  moves.from_cache = 1;
+  moves.fetch_ms = 0.5;
   report.regions.push_back(moves);
   return report;
 }
@@ -86,6 +89,8 @@ TEST(RunReport, SurvivesARoundTrip) {
   ASSERT_TRUE(read) << read.error();
   EXPECT_EQ(ToJson(*read), text);
   EXPECT_EQ(read->regions[1].decline_reasons, report.regions[1].decline_reasons);
+  EXPECT_EQ(read->regions[1].from_cache, report.regions[1].from_cache);
+  EXPECT_EQ(read->cache, report.cache);
   EXPECT_EQ(read->regions[1].native.median_ns, 2.4e6);
   EXPECT_EQ(read->pid, 4242);
 }
@@ -139,8 +144,8 @@ TEST(RunReport, NamesDamageAndWhereItIs) {
 }
 
 TEST(RunReport, RefusesAnotherVersionAndNamesTheWriter) {
-  std::string text = Replaced(ToJson(Example()), "\"version\": 1", "\"version\": 7");
-  EXPECT_NE(ErrorOf(text).find("version 7, this tracelift reads 1; use the tracelift that wrote it (\"0.1.0\")"),
+  std::string text = Replaced(ToJson(Example()), "\"version\": 2", "\"version\": 7");
+  EXPECT_NE(ErrorOf(text).find("version 7, this tracelift reads 2; use the tracelift that wrote it (\"0.1.0\")"),
             std::string::npos)
       << ErrorOf(text);
 }
@@ -205,6 +210,9 @@ TEST(ReportTable, ShowsTheTotalsAndThePlan) {
   EXPECT_NE(table.find("compiling: 84.0 ms (lift 3.00 ms, analyse 5.00 ms, optimise 50.0 ms, emit 26.0 ms)"),
             std::string::npos)
       << table;
+  EXPECT_NE(table.find("cache: /home/u/.cache/tracelift: 1 found, 1 compiled, 1 kept; looked up in 500 us"), std::string::npos)
+      << table;
+  EXPECT_NE(table.find("4 slices verified equal, from cache"), std::string::npos) << table;
   EXPECT_NE(table.find("time saved: 2.90 s"), std::string::npos) << table;
   EXPECT_NE(table.find("plan:\n  metis: 12.3 ms against 20.1 ms at home"), std::string::npos) << table;
   EXPECT_NE(table.find("note: GPU: none"), std::string::npos) << table;

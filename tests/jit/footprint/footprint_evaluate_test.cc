@@ -230,6 +230,8 @@ class Machine {
         return 0;
       case ExprOp::kIv:
         return mask(static_cast<uint64_t>(iv[node.imm]), w);
+      case ExprOp::kModule:
+        return mask(state_.module_base[static_cast<size_t>(node.imm)], w);
       case ExprOp::kAdd:
         return mask(a + b, w);
       case ExprOp::kMul:

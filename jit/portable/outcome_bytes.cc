@@ -1,0 +1,211 @@
+// Outcomes as bytes. Every field is named once, in Visit; a field that is added to a struct and forgotten here does not
+// compile, because the structured bindings name them all.
+#include <algorithm>
+
+#include "jit/code/decoded_function.h"
+#include "jit/outcome.h"
+#include "jit/portable/byte_archive.h"
+
+namespace tracelift::jit {
+
+// Found by argument-dependent lookup from the archives, which does not look into unnamed namespaces.
+
+template <typename T, typename Plain>
+concept Is = std::is_same_v<std::remove_const_t<T>, Plain>;
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<Guard> auto& value) {
+  auto& [gpr, slot, expected] = value;
+  archive(gpr);
+  archive(slot);
+  archive(expected);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<ExprNode> auto& value) {
+  auto& [op, width, from, a, b, imm] = value;
+  archive.Number(op, ExprOp::kConst, ExprOp::kTrunc);
+  archive(width);
+  archive(from);
+  archive(a);
+  archive(b);
+  archive(imm);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<LoopDim> auto& value) {
+  auto& [parent, backedge_taken, body_only, must_divide] = value;
+  archive.Number(parent, -1, kMaxLoops - 1);
+  archive(backedge_taken);
+  archive(body_only);
+  archive(must_divide);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<Access> auto& value) {
+  auto& [address, bytes, write, always_safe, innermost_loop, instruction] = value;
+  archive(address);
+  archive(bytes);
+  archive(write);
+  archive(always_safe);
+  archive.Number(innermost_loop, 0, kMaxLoops - 1);
+  archive.Address(instruction);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<Slot> auto& value) {
+  auto& [base, through, displacement, bytes, read, written, stored, instruction] = value;
+  archive.Number(base, int8_t{-1}, int8_t{kGprCount - 1});
+  archive.Number(through, int16_t{-1}, int16_t{kMaxSlots - 1});
+  if (base < 0 && through < 0) {
+    auto address = static_cast<uint64_t>(displacement);
+    archive.Address(address);
+    if constexpr (Archive::kReads) displacement = static_cast<int64_t>(address);
+  } else {
+    archive(displacement);
+  }
+  archive.Number(bytes, uint8_t{1}, uint8_t{kSlotBytes});
+  archive(read);
+  archive(written);
+  archive(stored);
+  archive.Address(instruction);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
+  auto& [nodes, loops, accesses, slots] = value;
+  archive(nodes);
+  archive(loops);
+  archive(accesses);
+  archive(slots);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<Reliance> auto& value) {
+  auto& [memory, widened, panels] = value;
+  archive(memory);
+  archive(widened);
+  archive(panels);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<CodeFact> auto& value) {
+  auto& [kind, address, size, bytes, is_constant, begin] = value;
+  archive.Number(kind, CodeFact::Kind::kBytes, CodeFact::Kind::kConstantAround);
+  archive(address);
+  archive(size);
+  archive(bytes);
+  archive(is_constant);
+  archive(begin);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<Artifact> auto& value) {
+  auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
+         written, group, lanes, reliance, may_flag, can_seek, header, module_bases, pass_stack, ir, times] = value;
+  archive(target_cpu);
+  archive(target_features);
+  archive(object);
+  archive(symbol);
+  archive(footprint);
+  archive(guards);
+  archive(float_control);
+  archive(live_at_header);
+  archive(comparable_at_header);
+  archive(written);
+  archive(group);
+  archive(lanes);
+  archive(reliance);
+  archive(may_flag);
+  archive(can_seek);
+  archive.Address(header);
+  archive(pass_stack);
+  (void)module_bases;  // this process's
+  (void)ir;            // of the process that compiled it
+  (void)times;
+}
+
+namespace {
+
+// What is numbered exists. The evaluator checks the operands of nodes itself.
+bool IsWhole(const Artifact& artifact) {
+  const FootprintProgram& program = artifact.footprint;
+  const auto is_node = [&](ExprId id) { return id >= kNoExpr && id < static_cast<ExprId>(program.nodes.size()); };
+  const auto is_slot = [&](int slot) { return slot < static_cast<int>(program.slots.size()); };
+  const auto loops = static_cast<int>(program.loops.size());
+  const auto accesses = static_cast<int>(program.accesses.size());
+  const auto is_by = [](const auto& list, size_t count) { return list.empty() || list.size() == count; };
+  const Reliance& reliance = artifact.reliance;
+  return is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
+         is_by(reliance.panels, program.loops.size()) && loops >= 1 && loops <= kMaxLoops && accesses <= kMaxAccesses && is_slot(-1) && program.slots.size() <= kMaxSlots &&
+         std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
+         std::ranges::all_of(program.accesses,
+                             [&](const Access& access) { return is_node(access.address) && access.innermost_loop < loops; }) &&
+         std::ranges::all_of(program.slots, [&](const Slot& slot) { return is_slot(slot.through); }) &&
+         std::ranges::all_of(artifact.guards, [&](const Guard& guard) {
+           return guard.gpr >= 0 ? guard.gpr < kGprCount : guard.slot >= 0 && is_slot(guard.slot);
+         });
+}
+
+// Details often end with the instruction in words, which names addresses of this process.
+std::string CodeAt(uint64_t address, const DecodedFunction& code) {
+  const auto original = [](const Instruction& instruction) { return OriginalAddress(instruction.address); };
+  const auto instruction = std::ranges::find(code.instructions, address, original);
+  return instruction == code.instructions.end() ? "" : Disassemble(*instruction);
+}
+
+template <typename Archive>
+void VisitRejection(Archive& archive, Rejection& rejection, const DecodedFunction& code) {
+  archive.Number(rejection.reason, RejectionReason{}, static_cast<RejectionReason>(kRejectionReasons - 1));
+  archive.Address(rejection.address);
+  bool ends_with_code = false;
+  if constexpr (!Archive::kReads) {
+    const std::string words = CodeAt(rejection.address, code);
+    ends_with_code = !words.empty() && rejection.detail.ends_with(words);
+    if (ends_with_code) rejection.detail.resize(rejection.detail.size() - words.size());
+  }
+  archive(rejection.detail);
+  archive(ends_with_code);
+  if (Archive::kReads && ends_with_code) rejection.detail += CodeAt(rejection.address, code);
+}
+
+}  // namespace
+
+std::vector<uint8_t> ToBytes(const Outcome& outcome, const FunctionCode& function, const ModuleBases& modules) {
+  ByteWriter writer(modules);
+  writer(outcome.facts);
+  writer(outcome.seen_kind);
+  writer(outcome.result.has_value());
+  if (outcome.result) {
+    writer(*outcome.result);
+  } else {
+    Rejection rejection = outcome.result.error();
+    VisitRejection(writer, rejection, function.decoded());
+  }
+  return writer.Take();
+}
+
+std::optional<Outcome> OutcomeFromBytes(std::span<const uint8_t> bytes, const FunctionCode& function,
+                                        const ModuleBases& modules) {
+  ByteReader reader(bytes, modules);
+  Outcome outcome;
+  reader(outcome.facts);
+  reader(outcome.seen_kind);
+  bool is_artifact = false;
+  reader(is_artifact);
+  if (is_artifact) {
+    Artifact artifact;
+    reader(artifact);
+    artifact.module_bases = modules.bases();
+    if (!reader.failed() && !IsWhole(artifact)) return std::nullopt;
+    outcome.result = std::move(artifact);
+  } else {
+    Rejection rejection;
+    VisitRejection(reader, rejection, function.decoded());
+    outcome.result = std::unexpected(std::move(rejection));
+  }
+  if (reader.failed() || !reader.at_end()) return std::nullopt;
+  return outcome;
+}
+
+}  // namespace tracelift::jit
