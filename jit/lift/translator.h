@@ -335,6 +335,7 @@ class Translator {
   bool TranslateSseFloat();
   void FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op);
   void FloatUnary(int bits, int lanes, const std::function<Value*(Value*)>& op);
+  void FloatApproximation(const std::string& operation);
   void WriteScalar(Value* value);
   void FloatHorizontal(int bits, bool subtract);
   void FloatAddSubtract(int bits);
