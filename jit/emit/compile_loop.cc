@@ -23,6 +23,7 @@
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/rare_stores.h"
 #include "jit/emit/strict_bounds.h"
 #include "jit/lift/float_audit.h"
 #include "jit/lift/lifter.h"
@@ -165,10 +166,18 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
     SimplifyForAnalysis(chunk, analyses);
   }
+  const auto leave_at_rare_stores = [&] {
+    llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
+    if (!LeaveAtRareStores(loops, analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk))) return;
+    analyses.function.clear();
+    SimplifyForAnalysis(chunk, analyses);
+  };
+  leave_at_rare_stores();
   auto result = AnalyseAsIs(chunk, analyses, code, reader, facts);
   const auto analyse_again = [&] {
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
+    leave_at_rare_stores();
     return AnalyseAsIs(chunk, analyses, code, reader, facts);
   };
   for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
