@@ -35,7 +35,8 @@ struct MachineState {
   uint64_t rflags;                                  // offset 128
   uint64_t rip;                                     // offset 136
   uint32_t mxcsr;                                   // offset 144
-  uint32_t reserved[11];                            // pads to 192
+  uint64_t fs_base;                                 // offset 152: where the thread's own data lie (thread_local)
+  uint64_t reserved[4];                             // pads to 192
   std::array<VectorRegister, kVectorCount> vector;  // offset 192
   std::array<uint64_t, kMaskCount> mask;            // offset 2240: k0 to k7
   std::array<SlotValue, kMaxSlots> slot;            // offset 2304
@@ -44,6 +45,7 @@ struct MachineState {
 static_assert(offsetof(MachineState, rflags) == 128);
 static_assert(offsetof(MachineState, rip) == 136);
 static_assert(offsetof(MachineState, mxcsr) == 144);
+static_assert(offsetof(MachineState, fs_base) == 152);
 static_assert(offsetof(MachineState, vector) == 192);
 static_assert(offsetof(MachineState, mask) == 2240);
 static_assert(offsetof(MachineState, slot) == 2304);

@@ -77,7 +77,7 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
     KnownValue known{.slot = static_cast<int16_t>(i)};
-    if (slot.base < 0 && slot.bytes <= 16 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
+    if (slot.IsAbsolute() && slot.bytes <= 16 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
       std::array<uint8_t, 16> bytes{};
       if (!reader.Read(static_cast<uint64_t>(slot.displacement), {bytes.data(), slot.bytes})) continue;
       std::memcpy(&known.low, bytes.data(), 8);

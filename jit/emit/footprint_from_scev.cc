@@ -101,6 +101,7 @@ class Serialiser {
       if (bits == 64) return whole;
       return Push({.op = ExprOp::kTrunc, .width = static_cast<uint8_t>(bits), .from = 64, .a = whole});
     }
+    if (at == offsetof(MachineState, fs_base) && bits == 64) return Push({.op = ExprOp::kFsBase, .width = 64});
     if (at >= offsetof(MachineState, slot) && bits <= 64) {
       const auto byte = static_cast<int64_t>(at - offsetof(MachineState, slot));
       return Push({.op = ExprOp::kSlot, .width = static_cast<uint8_t>(bits), .imm = byte});

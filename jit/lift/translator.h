@@ -125,6 +125,7 @@ class Translator {
   Type* FloatType(int bits) { return bits == 64 ? ir_.getDoubleTy() : ir_.getFloatTy(); }
   Value* Constant(int bits, uint64_t value);
   uint64_t Immediate(int index) const { return Operand(index).imm.value.u; }
+  Value* FsBase();
   Value* Address(int index, int bits = 64);     // computed modulo 2^bits, for lea
   Value* ReadGpr(ZydisRegister reg);
   void WriteGpr(ZydisRegister reg, Value* value);
@@ -423,6 +424,7 @@ class Translator {
   llvm::IRBuilder<> entry_ir_;  // inserts before the entry block's branch
   FloatOperations floats_{ir_};
   Value* memory_base_;
+  Value* fs_base_ = nullptr;  // once it was asked for
   LaneKinds kinds_;
 
   // A register that the loop writes in part is held twice, whole and as its low 32 bits. 32-bit counters then are 32-bit

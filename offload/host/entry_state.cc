@@ -1,4 +1,9 @@
 // Registers and slots: from the program, back to it, and as variants leave them.
+#include <asm/hwcap2.h>
+#include <asm/prctl.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -21,6 +26,19 @@ void WriteSlot(const jit::Slot& slot, const jit::SlotValue& value, uint64_t addr
   }
 }
 
+/// Of the calling thread: by rdfsbase where the kernel allows it (AT_HWCAP2, Linux 5.9), else by asking the kernel.
+uint64_t OwnFsBase() {
+  static const bool has_instruction = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0;
+  uint64_t base = 0;
+  if (has_instruction) {
+    asm volatile("rdfsbase %0" : "=r"(base));
+    return base;
+  }
+  int64_t result = SYS_arch_prctl;
+  asm volatile("syscall" : "+a"(result) : "D"(ARCH_GET_FS), "S"(&base) : "rcx", "r11", "memory");
+  return base;
+}
+
 }  // namespace
 
 size_t Entry::VectorBytes(jit::RegisterSet live, int vector) {
@@ -38,6 +56,7 @@ bool Entry::ReachHeader(uint32_t* resume) {
 bool Entry::LoadState(std::span<const jit::Slot> slots) {
   jit::ReadContext(context_, &state_);
   state_.mxcsr = jit::ContextMxcsr(context_);
+  state_.fs_base = OwnFsBase();
   slots_ = slots;
   for (size_t i = 0; i < slots.size(); ++i) {
     const uint64_t address = jit::AddressOf(slots[i], state_);
