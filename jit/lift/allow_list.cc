@@ -25,9 +25,29 @@ bool IsLiftedRegister(ZydisRegister reg) {
   }
 }
 
+/// The manuals do not say which of several different segment prefixes counts.
+bool HasOneSegmentAtMost(const ZydisDecodedInstruction& info) {
+  uint8_t segment = 0;
+  for (int i = 0; i < info.raw.prefix_count; ++i) {
+    switch (const uint8_t prefix = info.raw.prefixes[i].value) {
+      case 0x26:
+      case 0x2e:
+      case 0x36:
+      case 0x3e:
+      case 0x64:
+      case 0x65:
+        if (segment != 0 && segment != prefix) return false;
+        segment = prefix;
+        break;
+      default: break;
+    }
+  }
+  return true;
+}
+
 bool IsLiftedMemory(const ZydisDecodedInstruction& info, const ZydisDecodedOperandMem& mem) {
   if (mem.type != ZYDIS_MEMOP_TYPE_MEM && mem.type != ZYDIS_MEMOP_TYPE_AGEN && mem.type != ZYDIS_MEMOP_TYPE_VSIB) return false;
-  if (info.address_width != 64) return false;
+  if (info.address_width != 64 || !HasOneSegmentAtMost(info)) return false;
   if (mem.segment == ZYDIS_REGISTER_GS) return false;
   const bool base_ok = mem.base == ZYDIS_REGISTER_NONE || mem.base == ZYDIS_REGISTER_RIP ||
                        ZydisRegisterGetClass(mem.base) == ZYDIS_REGCLASS_GPR64;
