@@ -26,11 +26,13 @@ void WriteSlot(const jit::Slot& slot, const jit::SlotValue& value, uint64_t addr
   }
 }
 
-/// Of the calling thread: by rdfsbase where the kernel allows it (AT_HWCAP2, Linux 5.9), else by asking the kernel.
+/// The kernel allows rdfsbase (since Linux 5.9). Asked when the library is loaded: entries wait for nobody.
+const bool kHasRdfsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0;
+
+/// Of the calling thread.
 uint64_t OwnFsBase() {
-  static const bool has_instruction = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0;
   uint64_t base = 0;
-  if (has_instruction) {
+  if (kHasRdfsbase) {
     asm volatile("rdfsbase %0" : "=r"(base));
     return base;
   }
