@@ -78,8 +78,6 @@ def cause_of(loop):
         instruction = re.sub(r"^0x[0-9a-f]+, ", "", last)
         if X87.match(instruction):
             return "CallInLoop", "callee uses x87"
-        if "fs:[" in instruction:
-            return "CallInLoop", "callee uses thread-local data (the C library's input, output and parsing)"
         if LOCKED.search(instruction):
             return "CallInLoop", "callee locks memory"
         if instruction.startswith(("call", "jmp")):  # a tail call

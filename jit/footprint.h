@@ -31,6 +31,7 @@ enum class ExprOp : uint8_t {
   kConst,  // imm (signed)
   kGpr,    // register number imm at entry, 64 bits, signed
   kSlot,   // `width` bits from byte imm of all slots, laid out kSlotBytes apart, signed
+  kFsBase, // the base of fs at entry, 64 bits
   kIv,     // iteration number of loop imm, counted from 0
   kModule, // where module imm begins (jit/module_bases.h)
   kAdd,

@@ -19,7 +19,7 @@ inline constexpr int kVectorCount = 32;
 inline constexpr int kMaskCount = 8;
 inline constexpr int kMaxSlots = 96;
 inline constexpr int kSlotBytes = 64;
-inline constexpr int kMaxModules = 5;
+inline constexpr int kMaxModules = 4;
 
 /// One vector register, widest form; SSE code uses the low 16 bytes and leaves the rest as it found them, AVX code the
 /// low 32 or 16 and clears the rest.
@@ -39,6 +39,7 @@ struct MachineState {
   uint32_t mxcsr;                                   // offset 144
   uint32_t reserved;
   std::array<uint64_t, kMaxModules> module_base;    // offset 152: where loaded files begin (jit/module_bases.h)
+  uint64_t fs_base;                                 // offset 184: where the thread's own data lie (thread_local)
   std::array<VectorRegister, kVectorCount> vector;  // offset 192
   std::array<uint64_t, kMaskCount> mask;            // offset 2240: k0 to k7
   std::array<SlotValue, kMaxSlots> slot;            // offset 2304
@@ -48,6 +49,7 @@ static_assert(offsetof(MachineState, rflags) == 128);
 static_assert(offsetof(MachineState, rip) == 136);
 static_assert(offsetof(MachineState, mxcsr) == 144);
 static_assert(offsetof(MachineState, module_base) == 152);
+static_assert(offsetof(MachineState, fs_base) == 184);
 static_assert(offsetof(MachineState, vector) == 192);
 static_assert(offsetof(MachineState, mask) == 2240);
 static_assert(offsetof(MachineState, slot) == 2304);

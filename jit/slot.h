@@ -15,6 +15,7 @@ namespace tracelift::jit {
 struct Slot {
   int8_t base = -1;           // general purpose register (unchanged in the loop), or -1: `displacement` is the address
   int16_t through = -1;       // the base is the pointer in this slot, an earlier one, whatever `base` says
+  bool fs = false;            // it counts from the base of fs besides: data of the thread
   int64_t displacement = 0;
   uint8_t bytes = 8;          // 1 to kSlotBytes
   bool read = false;
@@ -22,6 +23,8 @@ struct Slot {
   uint64_t stored = 0;        // bit i: some instruction writes byte i; of a part that is only read, nothing is written back
   uint64_t instruction = 0;   // address of the first instruction that uses it, for messages
   constexpr bool operator==(const Slot&) const = default;
+  /// `displacement` is the address, in every thread at every entry.
+  constexpr bool IsAbsolute() const { return base < 0 && through < 0 && !fs; }
 };
 
 /// A bit for each of the first `bytes` bytes of a slot.
@@ -32,6 +35,7 @@ static_assert(kSlotBytes == 64, "one bit for each byte");
 inline uint64_t AddressOf(const Slot& slot, const MachineState& state) {
   uint64_t base = slot.base >= 0 ? state.gpr[static_cast<size_t>(slot.base)] : 0;
   if (slot.through >= 0) std::memcpy(&base, state.slot[static_cast<size_t>(slot.through)].bytes.data(), sizeof base);
+  if (slot.fs) base += state.fs_base;
   return base + static_cast<uint64_t>(slot.displacement);
 }
 

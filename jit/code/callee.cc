@@ -53,6 +53,7 @@ std::optional<CallTarget> CalleeCatalogue::TargetOf(const Instruction& call) con
     return CallTarget{target, /*linked=*/target != address};
   }
   if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.base != ZYDIS_REGISTER_RIP) return std::nullopt;
+  if (CountsFromSegment(operand.mem)) return std::nullopt;
   const std::optional<uint64_t> target = reader_.LinkedFunction(address);
   return target.has_value() ? std::optional(CallTarget{FollowLinkage(*target), /*linked=*/true}) : std::nullopt;
 }

@@ -109,6 +109,7 @@ KnownCallee CalleeOf(const CodeReader& reader, const Instruction& call) {
   ZyanU64 address = 0;
   if (ZYAN_FAILED(ZydisCalcAbsoluteAddress(&call.info, &target, call.address, &address))) return KnownCallee::kNone;
   if (target.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return reader.CalleeAt(address);
+  if (CountsFromSegment(target.mem)) return KnownCallee::kNone;
   return target.mem.base == ZYDIS_REGISTER_RIP ? reader.CalleeThrough(address) : KnownCallee::kNone;
 }
 
@@ -119,7 +120,7 @@ void KeepConstant(const CodeReader& reader, Instruction* instruction, std::vecto
     const size_t bytes = operand.size / 8;
     ZyanU64 address = 0;
     if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type != ZYDIS_MEMOP_TYPE_MEM ||
-        operand.mem.base != ZYDIS_REGISTER_RIP || operand.actions != ZYDIS_OPERAND_ACTION_READ || bytes == 0 ||
+        operand.mem.base != ZYDIS_REGISTER_RIP || CountsFromSegment(operand.mem) || operand.actions != ZYDIS_OPERAND_ACTION_READ || bytes == 0 ||
         bytes > sizeof(ConstantBytes) ||
         ZYAN_FAILED(ZydisCalcAbsoluteAddress(&instruction->info, &operand, instruction->address, &address)) ||
         !reader.IsConstant(address, bytes)) {

@@ -66,6 +66,11 @@ struct Instruction {
   uint64_t rip() const { return OriginalAddress(next()); }
 };
 
+/// The address counts from the base of fs or gs: the numbers in the instruction alone do not tell it.
+inline bool CountsFromSegment(const ZydisDecodedOperandMem& mem) {
+  return mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS;
+}
+
 /// "addsd xmm0, qword ptr [rax+rcx*8]": Intel syntax with absolute addresses.
 std::string Disassemble(const Instruction& instruction);
 

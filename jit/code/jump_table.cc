@@ -262,7 +262,7 @@ class Evaluator {
     const ZydisDecodedOperandMem& mem = operand.mem;
     if (mem.type != ZYDIS_MEMOP_TYPE_MEM || instruction.info.address_width != 64 || operand.size != bytes * 8)
       return std::nullopt;
-    if (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS) return std::nullopt;
+    if (CountsFromSegment(mem)) return std::nullopt;
     if (ZydisRegisterGetClass(mem.index) != ZYDIS_REGCLASS_GPR64 || mem.scale != bytes) return std::nullopt;
     const std::optional<uint64_t> base = AddressIn(mem.base);
     if (!base.has_value()) return std::nullopt;

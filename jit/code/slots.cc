@@ -47,7 +47,7 @@ bool IsIrregular(const Instruction& instruction, const ZydisDecodedOperand& oper
   }
 }
 
-/// nullopt when the address has more parts than one 64-bit register and a constant.
+/// nullopt when the address has more parts than one 64-bit register, the base of fs, and a constant.
 std::optional<FixedOperand> FixedOperandOf(const LoopFacts& facts, const Instruction& instruction, int operand_index) {
   const ZydisDecodedInstruction& info = instruction.info;
   if (!instruction.valid || operand_index < 0 || operand_index >= info.operand_count) return std::nullopt;
@@ -55,15 +55,18 @@ std::optional<FixedOperand> FixedOperandOf(const LoopFacts& facts, const Instruc
   if (!IsAccess(info, operand) || info.address_width != 64) return std::nullopt;
   const ZydisDecodedOperandMem& mem = operand.mem;
   if (mem.index != ZYDIS_REGISTER_NONE) return std::nullopt;
-  if (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS) return std::nullopt;
+  if (mem.segment == ZYDIS_REGISTER_GS) return std::nullopt;
+  const bool from_fs = mem.segment == ZYDIS_REGISTER_FS;
   if (instruction.constant >= 0 || instruction.linkage != Linkage::kNone) return std::nullopt;
   const bool on_stack = mem.base == ZYDIS_REGISTER_RSP;
+  if (on_stack && from_fs) return std::nullopt;
   if (on_stack && operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) return std::nullopt;  // what push and pop move
   // In a callee a register has what the callee put there.
   const bool in_copy = IsInCopy(instruction.address);
   if (in_copy && !on_stack && mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE) return std::nullopt;
 
   FixedOperand result;
+  result.where.fs = from_fs;
   result.where.displacement = mem.disp.value;
   if (mem.base == ZYDIS_REGISTER_RIP) {
     result.where.displacement += static_cast<int64_t>(instruction.rip());
@@ -92,7 +95,10 @@ int64_t Distance(const Slot& a, const Slot& b) {
   return static_cast<int64_t>(static_cast<uint64_t>(b.displacement) - static_cast<uint64_t>(a.displacement));
 }
 
+bool HaveSameBase(const Slot& a, const Slot& b) { return a.base == b.base && a.fs == b.fs; }
+
 bool ByPlace(const Slot& a, const Slot& b) {
+  if (a.fs != b.fs) return b.fs;
   if (a.base != b.base) return a.base < b.base;
   return a.displacement < b.displacement;
 }
@@ -135,7 +141,7 @@ std::vector<Slot> FindSlots(const DecodedFunction& function, std::span<const int
   for (const FixedOperand& place : places) {
     const auto begins_in = [&](const Slot& area) {
       const int64_t offset = Distance(area, place.where);
-      return area.base == place.where.base && offset >= 0 && offset < area.bytes;
+      return HaveSameBase(area, place.where) && offset >= 0 && offset < area.bytes;
     };
     if (!areas.empty() && begins_in(areas.back().where)) {
       Extend(&areas.back(), place);
@@ -160,7 +166,7 @@ int SlotIndexOf(const LoopFacts& facts, const Instruction& instruction, int oper
   const std::optional<FixedOperand> place = FixedOperandOf(facts, instruction, operand_index);
   if (!place.has_value()) return -1;
   const auto slot = std::find_if(facts.slots.begin(), facts.slots.end(), [&](const Slot& candidate) {
-    if (candidate.base != place->where.base) return false;
+    if (!HaveSameBase(candidate, place->where)) return false;
     const int64_t offset = Distance(candidate, place->where);
     return offset >= 0 && offset + place->where.bytes <= candidate.bytes;
   });

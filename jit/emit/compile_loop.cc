@@ -24,6 +24,7 @@
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_panels.h"
+#include "jit/emit/rare_stores.h"
 #include "jit/emit/seen_footprint.h"
 #include "jit/emit/strict_bounds.h"
 #include "jit/emit/widen_loop.h"
@@ -79,7 +80,7 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
     KnownValue known{.slot = static_cast<int16_t>(i)};
-    if (slot.base < 0 && slot.bytes <= 16 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
+    if (slot.IsAbsolute() && slot.bytes <= 16 && reader.IsConstant(static_cast<uint64_t>(slot.displacement), slot.bytes)) {
       std::array<uint8_t, 16> bytes{};
       if (!reader.Read(static_cast<uint64_t>(slot.displacement), {bytes.data(), slot.bytes})) continue;
       std::memcpy(&known.low, bytes.data(), 8);
@@ -171,10 +172,18 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
     SimplifyForAnalysis(chunk, analyses);
   }
+  const auto leave_at_rare_stores = [&] {
+    llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
+    if (!LeaveAtRareStores(loops, analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk))) return;
+    analyses.function.clear();
+    SimplifyForAnalysis(chunk, analyses);
+  };
+  leave_at_rare_stores();
   auto result = AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
   const auto analyse_again = [&] {
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
+    leave_at_rare_stores();
     return AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
   };
   for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {

@@ -23,34 +23,41 @@ std::optional<uint64_t> OffsetInState(const llvm::Value* value, const llvm::Func
   return offset.getZExtValue();
 }
 
-// `address` as an entry value and a constant, or a constant alone.
-std::optional<Slot> SlotAt(const llvm::SCEV* address, const llvm::Function& function, const MachineState& observed) {
-  Slot slot;
-  if (const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(address)) {
-    slot.displacement = constant->getAPInt().getSExtValue();
-    return slot;
+// Adds a part of an address to `slot`; false when it is none that a slot can have, or already has.
+bool AddPart(const llvm::SCEV* part, const llvm::Function& function, const MachineState& observed, Slot* slot) {
+  if (const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(part)) {
+    slot->displacement += constant->getAPInt().getSExtValue();
+    return true;
   }
-  if (const auto* sum = llvm::dyn_cast<llvm::SCEVAddExpr>(address)) {
-    const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(sum->getOperand(0));
-    if (!constant || sum->getNumOperands() != 2) return std::nullopt;
-    slot.displacement = constant->getAPInt().getSExtValue();
-    address = sum->getOperand(1);
-  }
-  const auto* pointer = llvm::dyn_cast<llvm::SCEVUnknown>(address);
-  if (!pointer || !pointer->getType()->isIntegerTy(64)) return std::nullopt;
-  const std::optional<uint64_t> at = OffsetInState(pointer->getValue(), function);
-  if (!at) return std::nullopt;
-  if (*at < 8 * kGprCount) {
-    slot.base = static_cast<int8_t>(*at / 8);
-    return *at % 8 == 0 ? std::optional(slot) : std::nullopt;
+  const auto* value = llvm::dyn_cast<llvm::SCEVUnknown>(part);
+  if (!value || !value->getType()->isIntegerTy(64)) return false;
+  const std::optional<uint64_t> at = OffsetInState(value->getValue(), function);
+  if (!at) return false;
+  if (*at == offsetof(MachineState, fs_base)) {
+    slot->fs = true;
+    return true;
   }
   if (const std::optional<int> module = ModuleBaseAt(*at)) {
-    slot.displacement += static_cast<int64_t>(observed.module_base[static_cast<size_t>(*module)]);
-    return slot;
+    slot->displacement += static_cast<int64_t>(observed.module_base[static_cast<size_t>(*module)]);
+    return true;
   }
-  if (*at < offsetof(MachineState, slot) || (*at - offsetof(MachineState, slot)) % sizeof(SlotValue) != 0) return std::nullopt;
-  slot.through = static_cast<int16_t>((*at - offsetof(MachineState, slot)) / sizeof(SlotValue));
-  return slot;
+  if (slot->base >= 0 || slot->through >= 0) return false;
+  if (*at < 8 * kGprCount) {
+    slot->base = static_cast<int8_t>(*at / 8);
+    return *at % 8 == 0;
+  }
+  if (*at < offsetof(MachineState, slot) || (*at - offsetof(MachineState, slot)) % sizeof(SlotValue) != 0) return false;
+  slot->through = static_cast<int16_t>((*at - offsetof(MachineState, slot)) / sizeof(SlotValue));
+  return true;
+}
+
+// `address` as the sum of a constant, an entry value, and the base of fs, or of some of these.
+std::optional<Slot> SlotAt(const llvm::SCEV* address, const llvm::Function& function, const MachineState& observed) {
+  Slot slot;
+  const auto* sum = llvm::dyn_cast<llvm::SCEVAddExpr>(address);
+  const llvm::ArrayRef<const llvm::SCEV*> parts = sum ? sum->operands() : llvm::ArrayRef(address);
+  const bool all = llvm::all_of(parts, [&](const llvm::SCEV* part) { return AddPart(part, function, observed, &slot); });
+  return all ? std::optional(slot) : std::nullopt;
 }
 
 const llvm::SCEV* AddressOf(llvm::Value* pointer, llvm::ScalarEvolution& evolution) {
@@ -83,8 +90,8 @@ bool MakeEntryLoadsSlots(llvm::Loop& loop, llvm::ScalarEvolution& evolution, con
     slot->bytes = static_cast<uint8_t>(bytes);
     slot->read = true;
     const auto same = [&](const Slot& other) {
-      return other.base == slot->base && other.through == slot->through && other.displacement == slot->displacement &&
-             other.bytes == slot->bytes;
+      return other.base == slot->base && other.through == slot->through && other.fs == slot->fs &&
+             other.displacement == slot->displacement && other.bytes == slot->bytes;
     };
     const auto found = std::find_if(slots->begin(), slots->end(), same);
     const auto index = static_cast<size_t>(found - slots->begin());

@@ -104,6 +104,7 @@ class Serialiser {
     if (const std::optional<int> module = ModuleBaseAt(at); module && bits == 64) {
       return Push({.op = ExprOp::kModule, .width = 64, .imm = *module});
     }
+    if (at == offsetof(MachineState, fs_base) && bits == 64) return Push({.op = ExprOp::kFsBase, .width = 64});
     if (at >= offsetof(MachineState, slot) && bits <= 64) {
       const auto byte = static_cast<int64_t>(at - offsetof(MachineState, slot));
       return Push({.op = ExprOp::kSlot, .width = static_cast<uint8_t>(bits), .imm = byte});

@@ -162,6 +162,14 @@ ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::Scala
   return {evolution.getMinusSCEV(right, start), by.getZExtValue()};
 }
 
+llvm::BasicBlock* NewEnd(llvm::Function& function, const char* marker) {
+  llvm::BasicBlock* end = llvm::BasicBlock::Create(function.getContext(), "end", &function);
+  llvm::IRBuilder<> builder(end);
+  builder.CreateCall(Marker(*function.getParent(), marker));
+  builder.CreateRet(llvm::Constant::getAllOnesValue(function.getReturnType()));
+  return end;
+}
+
 void MarkEnds(llvm::Function& function, const LoopFacts& facts) {
   llvm::Module& module = *function.getParent();
   llvm::BasicBlock* natural = nullptr;
@@ -240,10 +248,7 @@ bool FlagUncountedExits(llvm::Function& function, llvm::LoopInfo& loops, llvm::S
   if (!llvm::all_of(*loop, ends) || llvm::containsIrreducibleCFG<const llvm::BasicBlock*>(order, loops)) return false;
   const auto writes = [](const llvm::Instruction& instruction) { return instruction.mayWriteToMemory(); };
   if (llvm::any_of(loop->blocks(), [&](llvm::BasicBlock* block) { return llvm::any_of(*block, writes); })) return false;
-  llvm::BasicBlock* left = llvm::BasicBlock::Create(function.getContext(), "left", &function);
-  llvm::IRBuilder<> builder(left);
-  builder.CreateCall(Marker(*function.getParent(), kLeftMarker));
-  builder.CreateRet(llvm::Constant::getAllOnesValue(function.getReturnType()));
+  llvm::BasicBlock* left = NewEnd(function, kLeftMarker);
   for (const ExitEdge& exit : uncounted) {
     exit.to->removePredecessor(exit.from, /*KeepOneInputPHIs=*/true);
     exit.from->getTerminator()->replaceSuccessorWith(exit.to, left);

@@ -25,6 +25,9 @@ inline constexpr char kLeftMarker[] = "tl.left";
 /// exits with calls that no pass removes or merges, so that they are found again after simplification.
 void MarkEnds(llvm::Function& function, const LoopFacts& facts);
 
+/// A block that ends the function there.
+llvm::BasicBlock* NewEnd(llvm::Function& function, const char* marker);
+
 struct ExitEdge {
   llvm::BasicBlock* from = nullptr;  // inside the loop
   llvm::BasicBlock* to = nullptr;    // outside

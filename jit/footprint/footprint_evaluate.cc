@@ -77,6 +77,8 @@ class Evaluator {
       case ExprOp::kGpr:
         if (node.imm < 0 || node.imm >= kGprCount) return malformed;
         return {.c = Reduce(state_.gpr[static_cast<size_t>(node.imm)], width)};
+      case ExprOp::kFsBase:
+        return {.c = Reduce(state_.fs_base, width)};
       case ExprOp::kSlot:
         if (node.imm < 0 || node.imm >= kMaxSlots * kSlotBytes) return malformed;
         return {.c = SlotValueOf(node.imm, width)};

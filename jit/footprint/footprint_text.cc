@@ -16,7 +16,7 @@ struct OpName {
   std::string_view name;
 };
 constexpr OpName kOps[] = {{ExprOp::kConst, "const"}, {ExprOp::kGpr, "gpr"},    {ExprOp::kSlot, "slot"},
-                           {ExprOp::kIv, "iv"},       {ExprOp::kModule, "module"},
+                           {ExprOp::kFsBase, "fs"},   {ExprOp::kIv, "iv"},      {ExprOp::kModule, "module"},
                            {ExprOp::kAdd, "add"},     {ExprOp::kMul, "mul"},
                            {ExprOp::kSMax, "smax"},   {ExprOp::kSMin, "smin"},  {ExprOp::kUMax, "umax"},
                            {ExprOp::kUMin, "umin"},   {ExprOp::kUDiv, "udiv"},  {ExprOp::kExactDiv, "exactdiv"},
@@ -38,7 +38,7 @@ std::string GprName(int64_t gpr) {
 }
 
 std::string PrintSlot(const Slot& slot) {
-  std::string line = "slot ";
+  std::string line = slot.fs ? "slot fs:" : "slot ";
   if (slot.through >= 0) {
     line += fmt::format("*{}{:+}", slot.through, slot.displacement);
   } else if (slot.base < 0) {
@@ -60,6 +60,7 @@ std::string PrintNode(const ExprNode& node) {
     line += fmt::format(" {}", node.imm / kSlotBytes);
     return node.imm % kSlotBytes == 0 ? line : line + fmt::format("+{}", node.imm % kSlotBytes);
   }
+  if (node.op == ExprOp::kFsBase) return line;
   if (IsLeaf(node.op)) return line + fmt::format(" {}", node.imm);
   if (IsCast(node.op)) return line + fmt::format(" %{} from i{}", node.a, node.from);
   return line + fmt::format(" %{} %{}", node.a, node.b);
@@ -187,13 +188,13 @@ class Parser {
     const auto* op = std::ranges::find(kOps, line.Word(), &OpName::name);
     if (op == std::end(kOps)) return "unknown operation";
     node.op = op->op;
-    if (IsLeaf(node.op)) {
+    if (IsLeaf(node.op) && node.op != ExprOp::kFsBase) {
       const auto imm = node.op == ExprOp::kGpr    ? GprNamed(line.Word())
                        : node.op == ExprOp::kSlot ? SlotByte(line.Word())
                                                   : line.Number();
       if (!imm) return "expected a number or register";
       node.imm = *imm;
-    } else {
+    } else if (!IsLeaf(node.op)) {
       if (!ParseOperand(line, &node.a)) return "expected an earlier node";
       if (IsCast(node.op)) {
         if (!line.Accept("from")) return "expected 'from'";
@@ -228,6 +229,8 @@ class Parser {
   std::string_view ParseSlot(Line& line) {
     Slot slot;
     std::string_view where = line.Word();
+    slot.fs = where.starts_with("fs:");
+    if (slot.fs) where.remove_prefix(3);
     if (where.starts_with('[') && where.ends_with(']')) {
       where = where.substr(1, where.size() - 2);
     } else if (where.starts_with('*')) {

@@ -5,7 +5,6 @@
 #include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 #include "jit/lift/lifter.h"
-#include "jit/lift/stack_guard.h"
 
 namespace tracelift::jit {
 namespace {
@@ -26,20 +25,34 @@ bool IsLiftedRegister(ZydisRegister reg) {
   }
 }
 
+/// The manuals do not say which of several different segment prefixes counts.
+bool HasOneSegmentAtMost(const ZydisDecodedInstruction& info) {
+  uint8_t segment = 0;
+  for (int i = 0; i < info.raw.prefix_count; ++i) {
+    switch (const uint8_t prefix = info.raw.prefixes[i].value) {
+      case 0x26:
+      case 0x2e:
+      case 0x36:
+      case 0x3e:
+      case 0x64:
+      case 0x65:
+        if (segment != 0 && segment != prefix) return false;
+        segment = prefix;
+        break;
+      default: break;
+    }
+  }
+  return true;
+}
+
 bool IsLiftedMemory(const ZydisDecodedInstruction& info, const ZydisDecodedOperandMem& mem) {
   if (mem.type != ZYDIS_MEMOP_TYPE_MEM && mem.type != ZYDIS_MEMOP_TYPE_AGEN && mem.type != ZYDIS_MEMOP_TYPE_VSIB) return false;
-  if (info.address_width != 64) return false;
-  if (mem.segment == ZYDIS_REGISTER_FS || mem.segment == ZYDIS_REGISTER_GS) return false;
+  if (info.address_width != 64 || !HasOneSegmentAtMost(info)) return false;
+  if (mem.segment == ZYDIS_REGISTER_GS) return false;
   const bool base_ok = mem.base == ZYDIS_REGISTER_NONE || mem.base == ZYDIS_REGISTER_RIP ||
                        ZydisRegisterGetClass(mem.base) == ZYDIS_REGCLASS_GPR64;
   if (mem.type == ZYDIS_MEMOP_TYPE_VSIB) return base_ok;
   return base_ok && (mem.index == ZYDIS_REGISTER_NONE || ZydisRegisterGetClass(mem.index) == ZYDIS_REGCLASS_GPR64);
-}
-
-/// The instructions that compilers use the stack guard in.
-bool MayUseStackGuard(ZydisMnemonic mnemonic) {
-  return mnemonic == ZYDIS_MNEMONIC_MOV || mnemonic == ZYDIS_MNEMONIC_SUB || mnemonic == ZYDIS_MNEMONIC_XOR ||
-         mnemonic == ZYDIS_MNEMONIC_CMP;
 }
 
 bool HasMemoryOperand(const Instruction& instruction) {
@@ -171,7 +184,6 @@ bool IsSupported(const Instruction& instruction) {
         if (!IsLiftedRegister(operand.reg.value)) return false;
         break;
       case ZYDIS_OPERAND_TYPE_MEMORY:
-        if (IsStackGuard(operand) && info.address_width == 64 && MayUseStackGuard(info.mnemonic)) break;
         if (!IsLiftedMemory(info, operand.mem)) return false;
         break;
       case ZYDIS_OPERAND_TYPE_IMMEDIATE:

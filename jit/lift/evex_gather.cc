@@ -14,6 +14,7 @@ llvm::Value* Translator::IndexedPointer(int index, int lane, int index_bits) {
   Value* element = ReadPlace(VectorPlace(number), lane * index_bits, IntType(index_bits));
   Value* address = ir_.CreateMul(ir_.CreateSExt(element, ir_.getInt64Ty()), ir_.getInt64(mem.scale));
   if (mem.base != ZYDIS_REGISTER_NONE) address = ir_.CreateAdd(address, ReadGpr(mem.base));
+  if (mem.segment == ZYDIS_REGISTER_FS) address = ir_.CreateAdd(address, FsBase());
   address = ir_.CreateAdd(address, ir_.getInt64(static_cast<uint64_t>(mem.disp.value)));
   return ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, address);
 }

@@ -4,6 +4,7 @@
 #include <llvm/ADT/APFloat.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/IntrinsicInst.h>
+#include <llvm/IR/IntrinsicsX86.h>
 
 #include <string>
 
@@ -133,6 +134,12 @@ bool IsFreeOfFloatControl(const llvm::Instruction& instruction) {
     case llvm::Intrinsic::masked_scatter:
     case llvm::Intrinsic::masked_expandload:
     case llvm::Intrinsic::masked_compressstore:
+    case llvm::Intrinsic::x86_sse_rcp_ss:  // round in their own way; denormals are always zero (Intel SDM)
+    case llvm::Intrinsic::x86_sse_rcp_ps:
+    case llvm::Intrinsic::x86_avx_rcp_ps_256:
+    case llvm::Intrinsic::x86_sse_rsqrt_ss:
+    case llvm::Intrinsic::x86_sse_rsqrt_ps:
+    case llvm::Intrinsic::x86_avx_rsqrt_ps_256:
       return true;
     default:
       return !HasFloats(instruction);

@@ -33,15 +33,14 @@ void Translator::TranslateString() {
 /// Moves one element and advances the pointers behind it.
 void Translator::StringElement() {
   const int bits = Bits(0);
-  const auto pointer = [this](Gpr gpr) { return ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, ReadWhole(gpr, 64)); };
   const auto advance = [&](Gpr gpr) {
     WriteWhole(gpr, ir_.CreateAdd(ReadWhole(gpr, 64), ir_.getInt64(static_cast<uint64_t>(bits / 8))));
   };
   const bool loads = at_->operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;   // movs, lods
   const bool stores = at_->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY;  // movs, stos
-  Value* element = loads ? ir_.CreateAlignedLoad(IntType(bits), pointer(kRsi), llvm::Align(1)) : ReadWhole(kRax, bits);
+  Value* element = loads ? ir_.CreateAlignedLoad(IntType(bits), Pointer(1), llvm::Align(1)) : ReadWhole(kRax, bits);
   if (stores) {
-    ir_.CreateAlignedStore(element, pointer(kRdi), llvm::Align(1));
+    ir_.CreateAlignedStore(element, Pointer(0), llvm::Align(1));
     advance(kRdi);
   } else {
     WriteWhole(kRax, element);

@@ -4,7 +4,6 @@
 #include <llvm/IR/ValueSymbolTable.h>
 
 #include "jit/code/slots.h"
-#include "jit/lift/stack_guard.h"
 #include "jit/lift/translator.h"
 
 namespace tracelift::jit {
@@ -22,15 +21,6 @@ bool IsHighByte(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AH && reg <= Z
 constexpr const char* kGprNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 constexpr const char* kFlagNames[] = {"cf", "pf", "af", "zf", "sf", "of", "less", "less_equal", "below_equal"};
-
-/// Loaded once, before the loop. Address space 257 is the segment fs.
-llvm::Value* StackGuard(llvm::Function& function, llvm::IRBuilder<>& entry) {
-  constexpr const char* kName = "stack_guard";
-  constexpr unsigned kSegmentFs = 257;
-  if (llvm::Value* known = function.getValueSymbolTable()->lookup(kName)) return known;
-  auto* address = llvm::ConstantExpr::getIntToPtr(entry.getInt64(0x28), entry.getPtrTy(kSegmentFs));
-  return entry.CreateAlignedLoad(entry.getInt64Ty(), address, llvm::Align(8), kName);
-}
 
 }  // namespace
 
@@ -291,17 +281,32 @@ llvm::Value* Translator::ProgramAddress(uint64_t address) {
   return known;
 }
 
+/// Of the thread whose loop this is, whichever thread runs it.
+llvm::Value* Translator::FsBase() {
+  if (fs_base_ != nullptr) return fs_base_;
+  Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0),
+                                                     offsetof(MachineState, fs_base));
+  fs_base_ = entry_ir_.CreateAlignedLoad(entry_ir_.getInt64Ty(), from, llvm::Align(8), "fs.in");
+  return fs_base_;
+}
+
 llvm::Value* Translator::Address(int index, int bits) {
   const ZydisDecodedOperandMem& mem = Operand(index).mem;
-  const auto displacement = static_cast<uint64_t>(mem.disp.value);
-  if (mem.base == ZYDIS_REGISTER_RIP) return ir_.CreateTrunc(ProgramAddress(displacement + at_->rip()), IntType(bits));
+  auto displacement = static_cast<uint64_t>(mem.disp.value);
   const auto read = [&](ZydisRegister reg) { return ReadWhole(static_cast<Gpr>(GprNumber(reg)), bits); };
   Value* address = nullptr;
-  if (mem.base != ZYDIS_REGISTER_NONE) address = read(mem.base);
+  if (mem.base == ZYDIS_REGISTER_RIP) {
+    address = ir_.CreateTrunc(ProgramAddress(std::exchange(displacement, 0) + at_->rip()), IntType(bits));
+  } else if (mem.base != ZYDIS_REGISTER_NONE) {
+    address = read(mem.base);
+  }
   if (mem.index != ZYDIS_REGISTER_NONE) {
     Value* scaled = read(mem.index);
     if (mem.scale > 1) scaled = ir_.CreateMul(scaled, Constant(bits, mem.scale));
     address = address == nullptr ? scaled : ir_.CreateAdd(address, scaled);
+  }
+  if (mem.segment == ZYDIS_REGISTER_FS && mem.type != ZYDIS_MEMOP_TYPE_AGEN) {  // lea knows no segments
+    address = address == nullptr ? FsBase() : ir_.CreateAdd(FsBase(), address);
   }
   if (address == nullptr) return Constant(bits, displacement);
   return displacement == 0 ? address : ir_.CreateAdd(address, Constant(bits, displacement));
@@ -352,7 +357,6 @@ void Translator::WriteGpr(ZydisRegister reg, Value* value) {
 }
 
 llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {
-  if (IsStackGuard(Operand(index))) return StackGuard(function_, entry_ir_);
   if (at_->constant >= 0) {
     const ConstantBytes& bytes = constants_[static_cast<size_t>(at_->constant)];
     llvm::APInt value(8 * sizeof(bytes), 0);

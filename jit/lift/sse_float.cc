@@ -33,6 +33,10 @@ bool Translator::TranslateSseFloat() {
     case ZYDIS_MNEMONIC_SQRTSD: FloatUnary(64, 1, sqrt); return true;
     case ZYDIS_MNEMONIC_SQRTPS: FloatUnary(32, 4, sqrt); return true;
     case ZYDIS_MNEMONIC_SQRTPD: FloatUnary(64, 2, sqrt); return true;
+    case ZYDIS_MNEMONIC_RCPSS:
+    case ZYDIS_MNEMONIC_RCPPS: FloatApproximation("rcp"); return true;
+    case ZYDIS_MNEMONIC_RSQRTSS:
+    case ZYDIS_MNEMONIC_RSQRTPS: FloatApproximation("rsqrt"); return true;
     case ZYDIS_MNEMONIC_ROUNDSS: FloatRound(32, 1); return true;
     case ZYDIS_MNEMONIC_ROUNDSD: FloatRound(64, 1); return true;
     case ZYDIS_MNEMONIC_ROUNDPS: FloatRound(32, 4); return true;
@@ -107,6 +111,18 @@ void Translator::FloatUnary(int bits, int lanes, const std::function<Value*(Valu
   for (Value*& value : values) value = op(value);
   if (lanes == 1) return WriteScalar(values[0]);
   WriteLanes(0, values);
+}
+
+/// Results that each processor computes in its own way, whatever MXCSR says: the instruction itself.
+void Translator::FloatApproximation(const std::string& operation) {
+  if (form_ == ZYDIS_MNEMONIC_RCPPS || form_ == ZYDIS_MNEMONIC_RSQRTPS) {
+    const int bits = VectorBits(Operand(0));
+    Value* source = ReadAll(second_, FloatType(32), bits);
+    return WriteAll(0, CallX86(bits == 256 ? "avx." + operation + ".ps.256" : "sse." + operation + ".ps", {source}));
+  }
+  Value* zero = llvm::Constant::getNullValue(llvm::FixedVectorType::get(FloatType(32), 4));
+  Value* source = ir_.CreateInsertElement(zero, ReadLane(second_, 0, FloatType(32)), uint64_t{0});
+  WriteScalar(ir_.CreateExtractElement(CallX86("sse." + operation + ".ss", {source}), uint64_t{0}));
 }
 
 /// The result of a scalar instruction; what lies beside it comes from the first source.

@@ -129,6 +129,7 @@ class Translator {
   Value* Constant(int bits, uint64_t value);
   uint64_t Immediate(int index) const { return Operand(index).imm.value.u; }
   Value* ProgramAddress(uint64_t address);
+  Value* FsBase();
   Value* Address(int index, int bits = 64);     // computed modulo 2^bits, for lea
   Value* ReadGpr(ZydisRegister reg);
   void WriteGpr(ZydisRegister reg, Value* value);
@@ -339,6 +340,7 @@ class Translator {
   bool TranslateSseFloat();
   void FloatBinary(int bits, int lanes, const std::function<Value*(Value*, Value*)>& op);
   void FloatUnary(int bits, int lanes, const std::function<Value*(Value*)>& op);
+  void FloatApproximation(const std::string& operation);
   void WriteScalar(Value* value);
   void FloatHorizontal(int bits, bool subtract);
   void FloatAddSubtract(int bits);
@@ -429,6 +431,7 @@ class Translator {
   const ModuleBases* modules_ = nullptr;
   std::array<Value*, kMaxModules> module_base_{};  // loaded before the loop
   std::map<uint64_t, Value*> program_address_;
+  Value* fs_base_ = nullptr;  // once it was asked for
   LaneKinds kinds_;
 
   // A register that the loop writes in part is held twice, whole and as its low 32 bits. 32-bit counters then are 32-bit

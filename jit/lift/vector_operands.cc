@@ -16,6 +16,8 @@ constexpr int kVexRegisters = 16;  // the others exist in EVEX encodings only
 /// Instructions whose halves of 256 bits are not two instructions of 128 bits.
 bool CrossesParts(ZydisMnemonic legacy) {
   switch (legacy) {
+    case ZYDIS_MNEMONIC_RCPPS:  // approximations: of 256 bits nobody promises the same
+    case ZYDIS_MNEMONIC_RSQRTPS:
     case ZYDIS_MNEMONIC_CVTPS2PD:
     case ZYDIS_MNEMONIC_CVTPD2PS:
     case ZYDIS_MNEMONIC_CVTDQ2PD:

@@ -54,10 +54,11 @@ static void Visit(Archive& archive, Is<Access> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Slot> auto& value) {
-  auto& [base, through, displacement, bytes, read, written, stored, instruction] = value;
+  auto& [base, through, fs, displacement, bytes, read, written, stored, instruction] = value;
   archive.Number(base, int8_t{-1}, int8_t{kGprCount - 1});
   archive.Number(through, int16_t{-1}, int16_t{kMaxSlots - 1});
-  if (base < 0 && through < 0) {
+  archive(fs);
+  if (base < 0 && through < 0 && !fs) {
     auto address = static_cast<uint64_t>(displacement);
     archive.Address(address);
     if constexpr (Archive::kReads) displacement = static_cast<int64_t>(address);

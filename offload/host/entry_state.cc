@@ -1,4 +1,9 @@
 // Registers and slots: from the program, back to it, and as variants leave them.
+#include <asm/hwcap2.h>
+#include <asm/prctl.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -21,6 +26,21 @@ void WriteSlot(const jit::Slot& slot, const jit::SlotValue& value, uint64_t addr
   }
 }
 
+/// The kernel allows rdfsbase (since Linux 5.9). Asked when the library is loaded: entries wait for nobody.
+const bool kHasRdfsbase = (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0;
+
+/// Of the calling thread.
+uint64_t OwnFsBase() {
+  uint64_t base = 0;
+  if (kHasRdfsbase) {
+    asm volatile("rdfsbase %0" : "=r"(base));
+    return base;
+  }
+  int64_t result = SYS_arch_prctl;
+  asm volatile("syscall" : "+a"(result) : "D"(ARCH_GET_FS), "S"(&base) : "rcx", "r11", "memory");
+  return base;
+}
+
 }  // namespace
 
 size_t Entry::VectorBytes(jit::RegisterSet live, int vector) {
@@ -38,6 +58,7 @@ bool Entry::ReachHeader(uint32_t* resume) {
 bool Entry::LoadState(std::span<const jit::Slot> slots) {
   jit::ReadContext(context_, &state_);
   state_.mxcsr = jit::ContextMxcsr(context_);
+  state_.fs_base = OwnFsBase();
   slots_ = slots;
   for (size_t i = 0; i < slots.size(); ++i) {
     const uint64_t address = jit::AddressOf(slots[i], state_);

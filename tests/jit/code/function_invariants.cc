@@ -238,7 +238,7 @@ std::string CheckFacts(const DecodedFunction& f) {
       if (!found) return at + "SlotIndexOf does not find a slot at its instruction";
       for (size_t j = i + 1; j < facts->slots.size(); ++j) {
         const Slot& other = facts->slots[j];
-        if (other.base == slot.base && other.displacement < slot.displacement + slot.bytes &&
+        if (other.base == slot.base && other.fs == slot.fs && other.displacement < slot.displacement + slot.bytes &&
             slot.displacement < other.displacement + other.bytes) {
           return at + "slots overlap";
         }

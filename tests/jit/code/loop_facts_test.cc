@@ -85,7 +85,7 @@ LoopFacts FactsOf(const FunctionCode& function, const char* header) {
 /// "rsp+8 8 r": base, displacement, bytes, how it is used.
 std::string Text(const Slot& slot) {
   static constexpr const char* kNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"};
-  return fmt::format("{}{}{} {} {}{}", slot.base < 0 ? "" : kNames[slot.base], slot.base < 0 ? "" : "+",
+  return fmt::format("{}{}{}{} {} {}{}", slot.fs ? "fs:" : "", slot.base < 0 ? "" : kNames[slot.base], slot.base < 0 ? "" : "+",
                      slot.displacement, slot.bytes, slot.read ? "r" : "", slot.written ? "w" : "");
 }
 
@@ -159,10 +159,10 @@ TEST(Slots, AreScalarsAtFixedAddresses) {
   const LoopFacts facts = FactsOf(*TL_DECODE(slots), slots_top);
   std::vector<std::string> found;
   for (const Slot& slot : facts.slots) found.push_back(Text(slot));
-  // Not: [rcx] (changes), fs:, lea, nop, prefetch, rsp+88 (locked). rbp+8 has an index.
+  // Not: [rcx] (changes), gs:, fs: with two registers or rsp, lea, nop, prefetch, rsp+88 (locked). rbp+8 has an index.
   EXPECT_EQ(found, (std::vector<std::string>{"4660 1 r", fmt::format("{} 8 r", Address(slots)), "rbx+0 16 r",
                                              "rbx+16 16 r", "rsp+8 8 r", "rsp+16 8 rw", "rsp+24 8 r", "rsp+32 8 r",
-                                             "rsp+96 1 w", "rsp+128 32 r"}));
+                                             "rsp+96 1 w", "rsp+128 32 r", "fs:40 8 r", "fs:rbx+8 8 w"}));
 }
 
 TEST(Slots, CoverAccessesThatOverlap) {
@@ -191,7 +191,7 @@ TEST(Slots, AreFoundAgainFromTheOperand) {
       if (const int slot = SlotIndexOf(facts, instruction, i); slot >= 0) uses += fmt::format("{} ", slot);
     }
   }
-  EXPECT_EQ(uses, "4 5 1 6 7 7 2 3 3 8 0 9 5 ");
+  EXPECT_EQ(uses, "4 5 1 6 7 7 2 3 3 10 11 8 0 9 5 ");
   const Instruction* cmov = function->decoded().InstructionAt(Address(slots_cmov));
   EXPECT_EQ(SlotIndexOf(facts, *cmov, 0), -1);
   EXPECT_EQ(SlotIndexOf(facts, *cmov, 1), 6);

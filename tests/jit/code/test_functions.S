@@ -298,6 +298,10 @@ AT slots_cmov
   mov r9, [rcx]
   mov r10, [rbp + rcx*8 + 8]
   mov r11, fs:[40]
+  mov fs:[rbx + 8], r11
+  mov r11, gs:[40]
+  mov r11, fs:[rsp + 8]
+  mov r11, fs:[rbx + rbp + 8]
   lea rax, [rsp + 64]
   nop dword ptr [rsp + 72]
   prefetcht0 [rsp + 80]

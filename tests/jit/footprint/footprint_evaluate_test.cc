@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -76,6 +77,23 @@ TEST(TripCounts, ReadSlotsAtTheirWidth) {
                       "loop 0 backedge %3",
                       state),
             "1");
+}
+
+TEST(Evaluation, FindsDataOfTheThreadAtItsOwnBase) {
+  MachineState state = WithRdi(-32);
+  constexpr std::string_view kProgram =
+      "slot fs:[0x28] bytes 8 r\n"
+      "slot fs:rdi+8 bytes 4 w\n"
+      "%0 = i64 fs\n%1 = i64 gpr rdi\n%2 = i64 add %0 %1\n%3 = i64 iv 0\n%4 = i64 add %2 %3\n"
+      "loop 0 backedge %1\n"
+      "read 1 at %4 in loop 0\n";
+  for (const uint64_t base : {0x7f0000001000, 0x7f0000002000}) {
+    state.fs_base = base;
+    EXPECT_EQ(Outcome(Parsed(kProgram), state, 4),
+              fmt::format("trips 4\nread 1 at {0:#x} +1*i0 in [{0:#x},{1:#x})\nread 8 at {2:#x} in [{2:#x},{3:#x})\n"
+                          "write 4 at {4:#x} in [{4:#x},{5:#x})\n",
+                          base - 32, base - 28, base + 0x28, base + 0x30, base - 24, base - 20));
+  }
 }
 
 TEST(Evaluation, GivesTheFormsOfAMatrixProduct) {
@@ -226,6 +244,8 @@ class Machine {
         return mask(static_cast<uint64_t>(node.imm), w);
       case ExprOp::kGpr:
         return mask(state_.gpr[static_cast<size_t>(node.imm)], w);
+      case ExprOp::kFsBase:
+        return mask(state_.fs_base, w);
       case ExprOp::kSlot:
         return 0;
       case ExprOp::kIv:
@@ -289,6 +309,7 @@ class RandomProgram {
       access.innermost_loop = loops_ - 1;
       program.accesses.push_back(access);
     }
+    state.fs_base = Below(2) == 0 ? static_cast<uint64_t>(Below(20) - 10) : random_();
     for (auto& gpr : state.gpr) gpr = Below(2) == 0 ? static_cast<uint64_t>(Below(20) - 10) : random_();
   }
 
@@ -310,7 +331,8 @@ class RandomProgram {
   ExprId Leaf(int width) {
     switch (Below(4)) {
       case 0: {
-        const ExprId whole = Push({.op = ExprOp::kGpr, .imm = Below(kGprCount)});
+        const int gpr = Below(kGprCount + 1);
+        const ExprId whole = gpr < kGprCount ? Push({.op = ExprOp::kGpr, .imm = gpr}) : Push({.op = ExprOp::kFsBase});
         return width == 64 ? whole : Cast(ExprOp::kTrunc, width, 64, whole);
       }
       case 1:

@@ -14,6 +14,9 @@ constexpr std::string_view kEverything =
     "slot rbp-64 bytes 12 rw stored 0xf0\n"
     "slot *1+16 bytes 8 r\n"
     "slot rax+0 bytes 1 -\n"
+    "slot fs:[0xfffffffffffffff8] bytes 8 w\n"
+    "slot fs:rbx+8 bytes 8 rw\n"
+    "slot fs:*2-4 bytes 4 r\n"
     "%0 = i64 const -9223372036854775808\n"
     "%1 = i64 gpr r15\n"
     "%2 = i32 slot 1+4\n"
@@ -28,6 +31,7 @@ constexpr std::string_view kEverything =
     "%11 = i64 zext %2 from i32\n"
     "%12 = i64 sext %2 from i32\n"
     "%13 = i1 trunc %12 from i64\n"
+    "%14 = i64 fs\n"
     "loop 0 backedge %11\n"
     "loop 1 in 0 backedge unknown\n"
     "loop 2 in 1 backedge %10 must-divide\n"
@@ -65,6 +69,8 @@ TEST(FootprintText, NamesTheLineAndTheProblem) {
       {"%0 = i64 frob 1", "line 1: unknown operation"},
       {"loop 1 backedge unknown", "line 1: loops must be numbered in order"},
       {"loop 0 in 0 backedge unknown", "line 1: no such loop"},
+      {"%0 = i64 fs 0", "line 1: too much on the line"},
+      {"slot fs: bytes 8 r", "line 1: expected a slot"},
       {"slot rsp bytes 8 r", "line 1: expected a slot"},
       {"slot *0+8 bytes 8 r", "line 1: expected an earlier slot"},
       {"slot rsp+8 bytes 65 r", "line 1: a slot has 1 to 64 bytes"},

@@ -230,10 +230,6 @@ class Lifting {
     compiled->push_back({i, std::move(*facts), {}});
   }
 
-  static uint64_t SlotAddress(const Slot& slot, const MachineState& state) {
-    return static_cast<uint64_t>(slot.displacement) + (slot.base < 0 ? 0 : state.gpr[slot.base]);
-  }
-
   void Compare(uint64_t native_code, const Compiled& one, Variant variant) {
     const Snippet& snippet = snippets_[one.snippet];
     const std::vector<Instruction>& instructions = functions_[one.snippet]->decoded().instructions;
@@ -258,7 +254,7 @@ class Lifting {
       MachineState in = start.machine;
       for (size_t i = 0; i < one.facts.slots.size(); ++i) {
         const Slot& slot = one.facts.slots[i];
-        std::memcpy(in.slot[i].bytes.data(), reinterpret_cast<void*>(SlotAddress(slot, in)), slot.bytes);
+        std::memcpy(in.slot[i].bytes.data(), reinterpret_cast<void*>(AddressOf(slot, in)), slot.bytes);
       }
       actual.machine = in;
       uint32_t flags = 0;
@@ -269,7 +265,7 @@ class Lifting {
       for (size_t i = 0; i < one.facts.slots.size(); ++i) {
         const Slot& slot = one.facts.slots[i];
         if (!slot.written) continue;
-        std::memcpy(reinterpret_cast<void*>(SlotAddress(slot, in)), actual.machine.slot[i].bytes.data(), slot.bytes);
+        std::memcpy(reinterpret_cast<void*>(AddressOf(slot, in)), actual.machine.slot[i].bytes.data(), slot.bytes);
       }
       actual.memory = buffer;
 

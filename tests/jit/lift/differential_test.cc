@@ -17,7 +17,8 @@ constexpr const char* kCaseFiles[] = {"integer.cases",   "division.cases",    "s
                                       "vex_integer.cases", "vex_programs.cases",  "integer_bits.cases",
                                       "strings.cases",   "vex_gather.cases",  "evex_float.cases",
                                       "evex_convert.cases", "evex_integer.cases", "evex_move.cases",
-                                      "evex_mask.cases"};
+                                      "evex_mask.cases", "thread_data.cases", "vex_thread_data.cases",
+                                      "evex_thread_data.cases"};
 
 std::vector<std::string> CasesOf(const char* file) { return ReadCases(std::string(TL_CASES) + "/" + file); }
 
@@ -76,6 +77,8 @@ TEST(Differential, ReportsAWrongLifting) {
   EXPECT_FALSE(RunWrong("inc eax", "add eax, 1").mismatches.empty());                   // flags only
   EXPECT_FALSE(RunWrong("mov [rdi], eax", "mov [rdi], ax").mismatches.empty());         // memory only
   EXPECT_FALSE(RunWrong("minsd xmm1, xmm2", "maxsd xmm1, xmm2").mismatches.empty());    // vector
+  EXPECT_FALSE(RunWrong("mov eax, fs:[rsp+8]", "mov eax, [rsp+8]").mismatches.empty());  // without the base of fs
+  EXPECT_FALSE(RunWrong("rcpps xmm1, xmm2", "rsqrtps xmm1, xmm2").mismatches.empty());
   EXPECT_FALSE(RunWrong("movss xmm1, [rdi]", "movd xmm1, [rdi+4]").mismatches.empty());  // other address
   EXPECT_FALSE(RunWrong("subsd xmm1, xmm2", "movsd xmm3, xmm1; movsd xmm1, xmm2; subsd xmm1, xmm3; movsd xmm3, xmm1")
                    .mismatches.empty());
@@ -117,6 +120,14 @@ TEST(Lifter, AgreesWithTheCpuOnIntegers) {
 TEST(Lifter, AgreesWithTheCpuOnBits) { ExpectSame(RunFile("integer_bits.cases", 300)); }
 
 TEST(Lifter, AgreesWithTheCpuOnStrings) { ExpectSame(RunFile("strings.cases", 500)); }
+
+TEST(Lifter, AgreesWithTheCpuOnDataOfTheThread) {
+  ExpectSame(RunFile("thread_data.cases", 300));
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) ExpectSame(RunFile("vex_thread_data.cases", 300));
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    ExpectSame(RunFile("evex_thread_data.cases", 300));
+  }
+}
 
 TEST(Lifter, AgreesWithTheCpuOnDivision) {
   const DifferentialResult result = RunFile("division.cases", 2000);

@@ -110,6 +110,10 @@ class Search {
         if (mod == kWithDisplacement) bytes.insert(bytes.end(), {kDisplacement, 0, 0, 0});
         while (bytes.size() < ZYDIS_MAX_INSTRUCTION_LENGTH) bytes.push_back(Any(4) == 0 ? Any(8) : Any(256));
         Consider(bytes);
+        if (mod != kWithDisplacement || start.front() == 0x2e || start.front() == 0x3e || Any(4) != 0) continue;
+        bytes.insert(bytes.begin(), 0x64);  // the same, as data of the thread
+        bytes.pop_back();
+        Consider(bytes);
       }
     }
   }
@@ -186,6 +190,7 @@ bool NeedsACallee(const Instruction& instruction) {
     for (int i = 0; i < info.operand_count_visible; ++i) {
       const ZydisDecodedOperand& operand = instruction.operands[i];
       form += fmt::format(" {}:{}", static_cast<int>(operand.type), operand.size);
+      if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && CountsFromSegment(operand.mem)) form += " fs";
       if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
       const bool high_byte = operand.reg.value >= ZYDIS_REGISTER_AH && operand.reg.value <= ZYDIS_REGISTER_BH;
       form += fmt::format(":{}{}", static_cast<int>(ZydisRegisterGetClass(operand.reg.value)), high_byte ? "h" : "");

@@ -87,6 +87,31 @@ uint32_t StateGenerator::Float() {
   }
 }
 
+/// The base of fs, so that the operands of `snippet` that count from it lie in the buffer around `middle`, and the
+/// registers that they name. 0 when there is none.
+void StateGenerator::PlaceThreadData(const std::string& snippet, uint64_t middle, MachineState* machine) {
+  constexpr std::pair<const char*, Gpr> kBases[] = {{"rdi", kRdi}, {"rbp", kRbp}, {"r12", kR12}, {"r13", kR13}};
+  machine->fs_base = 0;
+  const size_t at = snippet.find("fs:[");
+  if (at == std::string::npos) return;
+  const std::string operand = snippet.substr(at, snippet.find(']', at) - at);
+  if (operand.find("rsp") != std::string::npos) {  // which must point to memory itself
+    machine->fs_base = 8 * (1 + Below(4));
+    return;
+  }
+  if (operand.find("rip") != std::string::npos) {  // the numbers behind the snippet
+    machine->fs_base = 8 * (1 + Below(2));
+    return;
+  }
+  machine->fs_base = middle;
+  for (const auto& [name, gpr] : kBases) {
+    if (operand.find(name) == std::string::npos) continue;
+    machine->fs_base = random_() >> 17;  // of user space
+    machine->gpr[gpr] = middle - machine->fs_base;
+    return;
+  }
+}
+
 /// None, all, some, and as remainder loops have them: the first few.
 uint64_t StateGenerator::Mask() {
   switch (Below(5)) {
@@ -141,6 +166,7 @@ void StateGenerator::Fill(const std::string& snippet, uint64_t buffer, TestState
   for (const auto& [name, gpr] : kBases) {
     if (IsInBrackets(snippet, name)) state->machine.gpr[gpr] = buffer + kBufferBytes / 2;
   }
+  PlaceThreadData(snippet, buffer + kBufferBytes / 2, &state->machine);
   for (const auto& [name, gpr] : {std::pair{"rsi", kRsi}, std::pair{"r14", kR14}}) {
     if (IsInBrackets(snippet, name)) state->machine.gpr[gpr] = Below(5);
   }

@@ -27,6 +27,7 @@ class StateGenerator {
   void Fill(const std::string& snippet, uint64_t buffer, TestState* state);
 
  private:
+  void PlaceThreadData(const std::string& snippet, uint64_t middle, MachineState* machine);
   uint64_t Integer();
   uint64_t TinyDouble();
   uint32_t TinyFloat();

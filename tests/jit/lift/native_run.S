@@ -1,4 +1,11 @@
 # Runs a snippet of machine code on this CPU: all registers and flags in, all out. See native_run.h.
+  .set arch_prctl, 158
+  .set ARCH_SET_FS, 0x1002
+  .macro SET_FS                    # to rsi; changes rax, rcx, rdi, r11
+  mov $ARCH_SET_FS, %edi
+  mov $arch_prctl, %eax
+  syscall
+  .endm
   .text
   .globl TlNativeRun
   .hidden TlNativeRun
@@ -37,6 +44,16 @@ TlNativeRun:                       # rdi: MachineState to start from, rsi: code,
   .endif
   .endr
   .endm
+  movq $0, host_fs(%rip)
+  cmpq $0, 152(%rdi)               # fs is the C library's unless the snippet needs it
+  je 1f
+  mov %fs:0, %rax
+  mov %rax, host_fs(%rip)
+  mov %rdi, %rbx
+  mov 152(%rdi), %rsi
+  SET_FS
+  mov %rbx, %rdi
+1:
   mov %edx, vector_bytes(%rip)
   cmp $32, %edx
   je 2f
@@ -102,6 +119,11 @@ TlNativeExit:                      # snippets end by jumping here
 3: AVX512_REGISTERS 1
   vzeroupper
 4:
+  mov host_fs(%rip), %rsi
+  test %rsi, %rsi
+  jz 1f
+  SET_FS
+1:
   pop %r15
   pop %r14
   pop %r13
@@ -113,6 +135,8 @@ TlNativeExit:                      # snippets end by jumping here
 
   .local host_rsp
   .comm host_rsp, 8, 8
+  .local host_fs
+  .comm host_fs, 8, 8
   .local vector_bytes
   .comm vector_bytes, 4, 4
   .local target

@@ -32,7 +32,7 @@ class FloatModeScope {
   const uint32_t before_;
 };
 
-/// Runs `code` from `in` (gpr, MXCSR's control bits, arithmetic flags, vector and mask registers as the machine has them; rsp must point to usable memory). False
+/// Runs `code` from `in` (gpr, the base of fs unless it is 0, MXCSR's control bits, arithmetic flags, vector and mask registers as the machine has them; rsp must point to usable memory). False
 /// when it faulted; `out` is then what it had computed so far. Not for several threads at once.
 bool RunNative(const MachineState& in, uint64_t code, MachineState* out);
 
