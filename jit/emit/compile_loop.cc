@@ -246,6 +246,7 @@ std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const F
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
+    artifact.reductions = traits.reductions;
     if (JamPasses(chunk, analyses)) artifact.group = kJammedPasses;
   }
   llvm::StripDebugInfo(module);
