@@ -8,6 +8,7 @@
 #include <llvm/IR/PatternMatch.h>
 
 #include <algorithm>
+#include <array>
 
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/loop_shape.h"
@@ -42,7 +43,8 @@ bool HasLowPart(llvm::Value* value, llvm::Value* low) {
   const auto* part = llvm::dyn_cast<llvm::TruncInst>(low);
   if (!part) return false;
   if (part->getOperand(0) == value) return true;
-  return IsLowHalf(value) && BitsOf(low) <= 32 && part->getOperand(0) == llvm::cast<llvm::Instruction>(value)->getOperand(0);
+  const bool masked = IsLowHalf(value) && BitsOf(low) <= 32;
+  return masked && part->getOperand(0) == llvm::cast<llvm::Instruction>(value)->getOperand(0);
 }
 
 std::optional<ReductionKind> KindOfIntrinsic(const llvm::Value* value) {
@@ -85,7 +87,8 @@ std::optional<FlippedCompare> FlippedCompareOf(const llvm::ICmpInst* compare, co
   const auto* right = llvm::dyn_cast<llvm::BinaryOperator>(compare->getOperand(1));
   if (!compare->isSigned() || !left || !right || left->getOpcode() != right->getOpcode()) return std::nullopt;
   const auto opcode = left->getOpcode();
-  if (opcode != llvm::Instruction::Xor && opcode != llvm::Instruction::Add && opcode != llvm::Instruction::Sub) return std::nullopt;
+  constexpr std::array kFlips = {llvm::Instruction::Xor, llvm::Instruction::Add, llvm::Instruction::Sub};
+  if (!llvm::is_contained(kFlips, opcode)) return std::nullopt;
   for (unsigned side : {1u, 0u}) {  // either, where they commute: instructions are ordered by what they use
     llvm::Value* flip = left->getOperand(side);
     if (!loop->isLoopInvariant(flip) || (side == 0 && opcode == llvm::Instruction::Sub)) continue;
@@ -323,7 +326,8 @@ bool ExtendLowHalf(llvm::PHINode& whole, llvm::PHINode& low, llvm::Loop& loop) {
   RelyOn(builder.CreateICmpEQ(start, builder.CreateAnd(start, kLowHalf)), preheader->getTerminator());
   for (const auto& [wide, narrow] : pairs) {
     llvm::BasicBlock* block = narrow->getParent();
-    builder.SetInsertPoint(block, llvm::isa<llvm::PHINode>(narrow) ? block->getFirstInsertionPt() : std::next(narrow->getIterator()));
+    const bool is_phi = llvm::isa<llvm::PHINode>(narrow);
+    builder.SetInsertPoint(block, is_phi ? block->getFirstInsertionPt() : std::next(narrow->getIterator()));
     builder.SetCurrentDebugLocation(narrow->getDebugLoc());
     wide->replaceAllUsesWith(builder.CreateZExt(narrow, wide->getType()));
   }
@@ -333,7 +337,9 @@ bool ExtendLowHalf(llvm::PHINode& whole, llvm::PHINode& low, llvm::Loop& loop) {
 
 }  // namespace
 
-std::optional<ReductionWeb> ReductionWebOf(llvm::PHINode* phi, const llvm::Loop* loop) { return WebFinder(phi, loop).Find(); }
+std::optional<ReductionWeb> ReductionWebOf(llvm::PHINode* phi, const llvm::Loop* loop) {
+  return WebFinder(phi, loop).Find();
+}
 
 bool IsEndOfPass(const ReductionWeb& web, const llvm::Value* value, const llvm::Loop* loop) {
   const llvm::Value* next = web.phi->getIncomingValueForBlock(loop->getLoopLatch());

@@ -43,7 +43,8 @@ llvm::Value* BehindLoop(llvm::Value* value) {
 
 class EndOfReductions {
  public:
-  EndOfReductions(llvm::Function& function, const LoopShape& shape) : function_(function), shape_(shape), dominators_(function) {}
+  EndOfReductions(llvm::Function& function, const LoopShape& shape)
+      : function_(function), shape_(shape), dominators_(function) {}
 
   bool DependOnThem(llvm::Value* value) {
     auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
@@ -226,14 +227,16 @@ void ReduceByChunk(llvm::Function& function, const LoopShape& shape, llvm::Instr
     builder.CreateStore(builder.CreateZExt(after, builder.getInt64Ty()), place);
     builder.SetInsertPoint(preheader->getTerminator());
     for (llvm::Value* bit : web.sign_bits) {
-      llvm::Value* sign = llvm::ConstantInt::get(bit->getType(), llvm::APInt::getSignMask(bit->getType()->getIntegerBitWidth()));
+      const unsigned bits = bit->getType()->getIntegerBitWidth();
+      llvm::Value* sign = llvm::ConstantInt::get(bit->getType(), llvm::APInt::getSignMask(bits));
       RelyOn(builder.CreateICmpEQ(bit, sign), preheader->getTerminator());
     }
     const WebForm form = web.forms.at(web.phi);
     if (form == WebForm::kSame) continue;
     llvm::Value* start = web.phi->getIncomingValueForBlock(preheader);
     llvm::Value* low = builder.CreateTrunc(start, made->getType());
-    llvm::Value* whole = form == WebForm::kSignExtended ? builder.CreateSExt(low, start->getType()) : builder.CreateZExt(low, start->getType());
+    const bool is_signed = form == WebForm::kSignExtended;
+    llvm::Value* whole = is_signed ? builder.CreateSExt(low, start->getType()) : builder.CreateZExt(low, start->getType());
     RelyOn(builder.CreateICmpEQ(start, whole), preheader->getTerminator());
   }
 }

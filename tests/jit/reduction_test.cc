@@ -68,7 +68,8 @@ TEST(Reduction, NothingChangesWithTheNeutralValue) {
   for (const ReductionKind kind : kKinds) {
     for (const uint8_t bits : {8, 16, 32, 64}) {
       const Reduction reduction{kind, bits};
-      for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}, uint64_t{0x8080808080808080}, uint64_t{0x7f7f7f7f7f7f7f7f}}) {
+      constexpr uint64_t kBytes = ~uint64_t{0} / 255;  // 1 in each
+      for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, ~uint64_t{0}, kBytes * 128, kBytes * 127}) {
         const uint64_t value = LowBits(seed, bits);
         EXPECT_EQ(Combine(reduction, value, NeutralValue(reduction)), value);
         EXPECT_EQ(Combine(reduction, NeutralValue(reduction), value), value);

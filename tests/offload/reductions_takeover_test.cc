@@ -108,10 +108,14 @@ TEST_P(Reductions, SumOfInts) { Check(GetParam().sum_ints, RandomInts(kCount)); 
 TEST_P(Reductions, SumOfIntsAsLong) { Check(GetParam().sum_wide, RandomInts(kCount)); }
 TEST_P(Reductions, AndOrXor) { Check(GetParam().logic, RandomInts(kCount)); }
 TEST_P(Reductions, Extremes) { Check(GetParam().extremes, RandomInts(kCount)); }
-TEST_P(Reductions, ExtremesThatBranch) { Check(GetParam().branchy_extremes, RandomInts(kCount), AcceleratedBut({"avx2"})); }
+TEST_P(Reductions, ExtremesThatBranch) {
+  Check(GetParam().branchy_extremes, RandomInts(kCount), AcceleratedBut({"avx2"}));
+}
 TEST_P(Reductions, Counts) { Check(GetParam().count_above, RandomInts(kCount)); }
 TEST_P(Reductions, SumsOfSome) { Check(GetParam().sum_some, RandomInts(kCount)); }
-TEST_P(Reductions, BesideAValueThatSomePassSets) { Check(GetParam().sum_and_last, RandomInts(kCount), AcceleratedBut({"avx2"})); }
+TEST_P(Reductions, BesideAValueThatSomePassSets) {
+  Check(GetParam().sum_and_last, RandomInts(kCount), AcceleratedBut({"avx2"}));
+}
 
 TEST_P(Reductions, TriangleOfSumsAndExtremes) {
   if (IsOneOf({"avx2", "clang19"})) GTEST_SKIP() << "several entries, and counts that loaded data decide";
