@@ -116,6 +116,28 @@
         ret
         END reduces_lanes
 
+# The largest of each lane, in the order that they have with out[4] subtracted: unsigned if that is the sign bit.
+        FUNCTION largest_after_subtraction
+        movdqu  xmm0, [rdi]
+        movdqu  xmm5, [rdi+32]
+1:      movd    xmm4, [rsi]
+        pshufd  xmm4, xmm4, 0x44
+        movdqa  xmm1, xmm4
+        psubd   xmm1, xmm5
+        movdqa  xmm2, xmm0
+        psubd   xmm2, xmm5
+        pcmpgtd xmm1, xmm2
+        pand    xmm4, xmm1
+        pandn   xmm1, xmm0
+        por     xmm1, xmm4
+        movdqa  xmm0, xmm1
+        add     rsi, 8
+        dec     rdx
+        jne     1b
+        movdqu  [rdi], xmm0
+        ret
+        END largest_after_subtraction
+
 # The inner loop runs not at all in some passes.
         FUNCTION sums_of_sums
         mov     rax, [rdi]

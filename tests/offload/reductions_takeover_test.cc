@@ -45,7 +45,8 @@ LEVELS(DECLARE)
 
 using OfWords = void(uint64_t*, const uint64_t*, size_t);
 OfWords counts_by_carry, adds_some_low_halves, adds_in_half_a_register, adds_by_lea, adds_in_the_frame, reduces_lanes,
-    sums_of_sums, adds_wide, changes_places, keeps_an_earlier_one, keeps_some_earlier_one, turns_at_zero, compares_others;
+    sums_of_sums, adds_wide, changes_places, keeps_an_earlier_one, keeps_some_earlier_one, turns_at_zero, compares_others,
+    largest_after_subtraction;
 }
 
 namespace tracelift::offload {
@@ -243,6 +244,13 @@ TEST(ReductionLoops, BesideTheOneBefore) { CheckWords(&keeps_an_earlier_one, Sta
 TEST(ReductionLoops, InTheFrame) { CheckWords(&adds_in_the_frame, Start(), Words(), Becomes::kAccelerated); }
 TEST(ReductionLoops, Lanes) { CheckWords(&reduces_lanes, Start(), Words(), Becomes::kAccelerated); }
 TEST(ReductionLoops, InnerLoopsOfNoPasses) { CheckWords(&sums_of_sums, Start(), Words(), Becomes::kAccelerated); }
+
+TEST(ReductionLoops, ComparisonsWithFlippedSigns) {
+  std::vector<uint64_t> start(6, 0x8000000080000000);
+  CheckWords(&largest_after_subtraction, start, Words(), Becomes::kAccelerated);
+  start[4] = 0x1234567880000001;
+  CheckWords(&largest_after_subtraction, start, Words(), Becomes::kLeftAlone);
+}
 
 TEST(ReductionLoops, HalvesThatSomePassesWrite) {
   CheckWords(&adds_some_low_halves, {17}, Words(), Becomes::kAccelerated);
