@@ -41,7 +41,7 @@ class Kernel:
         self.depth = rng.choice((1, 2, 2, 2, 3))
         self.special = self.is_float and rng.random() < 0.25
         self.style = rng.choice(("fresh", "fresh", "fresh", "in place", "shifted"))
-        self.reduces = rng.random() < 0.25
+        self.reduces = rng.random() < (0.08 if self.is_float else 0.4)
         self.functions = []  # sources of those that only this kernel calls
         self.cost = 1        # of a pass, roughly, against one of a few additions
 
