@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "jit/float_environment.h"
 #include "jit/footprint.h"
 #include "jit/machine_state.h"
+#include "jit/reduction.h"
 
 namespace tracelift::jit {
 
@@ -29,11 +31,22 @@ struct CompileTimes {
   uint64_t total_ns() const { return lift_ns + analyse_ns + optimise_ns + emit_ns; }
 };
 
+inline constexpr size_t kMaxReductions = 128;
+
+/// What chunks tell beside the state and what they write.
+struct ChunkResult {
+  uint32_t flags = 0;                              // kFlag*
+  std::array<uint64_t, kMaxReductions> partial{};  // by index of Artifact::reductions
+};
+static_assert(offsetof(ChunkResult, flags) == 0);
+
 /// Runs `count` consecutive passes of the region's loop from its header, starting `first` passes after the state
-/// `in`; never leaves the loop. Writes the state at the header after them to `out` unless null. Ors kFlag* into
-/// *flags. Many threads may run it at once with the same `in`.
+/// `in`; never leaves the loop. Writes the state at the header after them to `out` unless null, without what depends on
+/// reductions; combines what its passes reduce with result->partial. Ors kFlag* into result->flags. Many threads may run it
+/// at once with the same `in`. A call with count 0 only writes to `out`: what depends on reductions, from `in` and from
+/// what all chunks before `first` left in result->partial, and all other state if Artifact::can_seek.
 using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_t first, int64_t count,
-                               uint32_t* flags);
+                               ChunkResult* result);
 inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code
 inline constexpr uint32_t kFlagDetour = 4;       // control went to code that is not lifted: redo in the original code
 inline constexpr uint32_t kFlagStale = 8;        // `out` has a value that only an earlier chunk set: redo in the original
@@ -56,7 +69,8 @@ struct Artifact {
   int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
   Reliance reliance;                  // entries where it does not hold must not use it
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
-  bool can_seek = false;              // called with count 0 it writes the state after `first` passes to `out`
+  bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`
+  std::vector<Reduction> reductions;  // that chunks do parts of
   uint64_t header = 0;
   std::array<uint64_t, kMaxModules> module_bases{};  // of the state at entry: what the code counts addresses from
   int64_t pass_stack = 0;             // bytes below the program's rsp that belong to the pass alone

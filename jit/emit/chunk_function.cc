@@ -14,11 +14,12 @@
 #include "jit/artifact.h"
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/seek.h"
+#include "jit/emit/settled_state.h"
 
 namespace tracelift::jit {
 namespace {
 
-enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
+enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };  // the flags are the first of a ChunkResult
 
 bool IsFloatArithmetic(const llvm::Value* value) {
   const auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
@@ -232,9 +233,7 @@ std::vector<llvm::Value*> TraceKeptValues(const LoopShape& shape) {
   return needed;
 }
 
-// `out` may be null: only the last chunk of a run has to leave its state. A value that no pass of this chunk set is what
-// an earlier chunk left, unless this is the first one.
-void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>& must_be_set) {
+llvm::Instruction* PauseMarker(llvm::Function& function) {
   llvm::CallInst* marker = nullptr;
   for (llvm::BasicBlock& block : function) {
     for (llvm::Instruction& instruction : block) {
@@ -242,6 +241,13 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
       if (call && call->getCalledFunction() && call->getCalledFunction()->getName() == kPauseMarker) marker = call;
     }
   }
+  return marker;
+}
+
+// `out` may be null: only the last chunk of a run has to leave its state. A value that no pass of this chunk set is what
+// an earlier chunk left, unless this is the first one.
+void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>& must_be_set) {
+  llvm::Instruction* marker = PauseMarker(function);
   if (!marker) return;
   llvm::BasicBlock* pause = marker->getParent();
   std::vector<llvm::Instruction*> stores;
@@ -288,10 +294,16 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
 
   const std::vector<llvm::Value*> must_be_set = TraceKeptValues(shape);
   may_flag(!must_be_set.empty(), kFlagStale);
-  const auto sought = FindSoughtState(function, shape, evolution);
+  const std::vector<llvm::StoreInst*> of_reductions = StoresOfReductions(function, shape);
+  const auto sought = FindSoughtState(function, shape, evolution, of_reductions);
   AdvanceStarts(function, shape, evolution);
-  if (sought) AddSeek(function, shape, *sought, evolution);
+  if (sought || !shape.reductions.empty()) {
+    llvm::Instruction* ret = AddSeek(function, shape, sought.value_or(std::vector<SoughtValue>{}), evolution);
+    SettleReductions(function, shape, of_reductions, ret);
+  }
   traits.can_seek = sought.has_value();
+  ReduceByChunk(function, shape, PauseMarker(function));
+  for (const ReductionWeb& web : shape.reductions) traits.reductions.push_back(web.reduction);
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
   may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);

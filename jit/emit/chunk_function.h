@@ -10,14 +10,16 @@
 namespace tracelift::jit {
 
 struct ChunkTraits {
-  uint32_t may_flag = 0;  // kFlag* that it can set
-  bool can_seek = false;  // see Artifact
+  uint32_t may_flag = 0;              // kFlag* that it can set
+  bool can_seek = false;              // see Artifact
+  std::vector<Reduction> reductions;  // likewise
 };
 
-/// Rewrites `function` (i32 f(in, out, first, count, flags), shape known) in place, so that it runs exactly `count`
+/// Rewrites `function` (i32 f(in, out, first, count, result), shape known) in place, so that it runs exactly `count`
 /// passes starting `first` passes after `in`:
 ///   natural exits go away (the caller never asks for more passes than there are),
 ///   affine header phis start at their value after `first` passes,
+///   reductions start at their neutral values, and are combined with the partial results at the end,
 ///   the pass counter is a fresh one,
 ///   values that become visible are checked for NaN (kFlagNaN),
 ///   kept values that no pass of the chunk set are reported with the state (kFlagStale),

@@ -294,6 +294,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
+    artifact.reductions = traits.reductions;
     Restructure(chunk, analyses, **machine, plan, seen, &artifact);
     artifact.reliance = seen.reliance();
   }

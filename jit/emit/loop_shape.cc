@@ -14,7 +14,9 @@
 #include <algorithm>
 #include <set>
 
+#include "jit/artifact.h"
 #include "jit/emit/entry_facts.h"
+#include "jit/emit/settled_state.h"
 
 namespace tracelift::jit {
 namespace {
@@ -293,6 +295,12 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
     shape.counts.push_back(count);
   }
 
+  while (ExtendLowHalves(*shape.loop, evolution)) continue;
+  const auto carried = [&](llvm::PHINode& phi) {
+    const llvm::Value* next = phi.getIncomingValueForBlock(shape.loop->getLoopLatch());
+    const uint64_t address = InstructionAddress(next, code);
+    return std::unexpected(Rejection{RejectionReason::kCarriedValue, address, CarriedDetail(&phi, address, code)});
+  };
   for (llvm::PHINode& phi : shape.loop->getHeader()->phis()) {
     if (phi.use_empty()) continue;
     if (IsRecurrence(phi, shape.loop, evolution)) {
@@ -303,11 +311,14 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
       shape.kept.push_back(std::move(*kept));
       continue;
     }
-    const llvm::Value* next = phi.getIncomingValueForBlock(shape.loop->getLoopLatch());
-    const uint64_t address = InstructionAddress(next, code);
-    return std::unexpected(Rejection{RejectionReason::kCarriedValue, address, CarriedDetail(&phi, address, code)});
+    if (auto web = ReductionWebOf(&phi, shape.loop)) {
+      shape.reductions.push_back(std::move(*web));
+      continue;
+    }
+    return carried(phi);
   }
-  (void)function;
+  const bool too_many = shape.reductions.size() > kMaxReductions;
+  if (too_many || !CanSettleReductions(function, shape)) return carried(*shape.reductions.front().phi);
   return shape;
 }
 

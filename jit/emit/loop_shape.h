@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "jit/code/decoded_function.h"
+#include "jit/emit/reduction_web.h"
 #include "jit/rejection.h"
 
 namespace tracelift::jit {
@@ -59,11 +60,12 @@ struct LoopShape {
   std::vector<ExitEdge> natural;
   std::vector<ExitEdge> detours;       // to code that is not lifted, or out of the loop: the original must redo the slice
   std::vector<llvm::PHINode*> affine;  // header phis that are add-recurrences of the loop
-  std::vector<KeptValue> kept;         // all other header phis
+  std::vector<KeptValue> kept;
+  std::vector<ReductionWeb> reductions;  // all other header phis
   std::vector<ExitCount> counts;       // of the natural exits; the loop is left at the smallest
 };
 
-/// Finds the loop and classifies its exits and header phis. Rejects carried values and unknown trip counts.
+/// Finds the loop and classifies its exits and header phis. Rejects other carried values and unknown trip counts.
 std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm::LoopInfo& loops,
                                                  llvm::ScalarEvolution& evolution, const DecodedFunction& code);
 

@@ -17,6 +17,7 @@
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
+#include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/wide_loop.h"
 
@@ -258,6 +259,12 @@ void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Funct
 
 PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
                      int vector_bits) {
+  // The passes run once for each panel: what they carry must be counters, or matter at their end only.
+  for (llvm::PHINode& phi : region.getHeader()->phis()) {
+    const llvm::SCEV* scev = evolution.isSCEVable(phi.getType()) ? evolution.getSCEV(&phi) : nullptr;
+    const auto* recurrence = scev ? llvm::dyn_cast<llvm::SCEVAddRecExpr>(scev) : nullptr;
+    if ((!recurrence || recurrence->getLoop() != &region) && !KeptValueOf(&phi, &region)) return {};
+  }
   Planner planner(region, loops, evolution, seen, vector_bits);
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const int64_t length = planner.LengthOf(*loop);

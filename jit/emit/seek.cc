@@ -46,7 +46,8 @@ class AtEndOfPass : public llvm::SCEVRewriteVisitor<AtEndOfPass> {
 }  // namespace
 
 std::optional<std::vector<SoughtValue>> FindSoughtState(llvm::Function& function, const LoopShape& shape,
-                                                        llvm::ScalarEvolution& evolution) {
+                                                        llvm::ScalarEvolution& evolution,
+                                                        const std::vector<llvm::StoreInst*>& others) {
   const llvm::DominatorTree dominators(function);
   const llvm::DataLayout& layout = function.getParent()->getDataLayout();
   llvm::Instruction* ahead = shape.loop->getLoopPreheader()->getTerminator();
@@ -61,6 +62,7 @@ std::optional<std::vector<SoughtValue>> FindSoughtState(llvm::Function& function
       if (!store || store->getPointerOperand()->stripAndAccumulateConstantOffsets(layout, offset, true) != function.getArg(kOut)) {
         continue;
       }
+      if (llvm::is_contained(others, store)) continue;
       llvm::Value* value = store->getValueOperand();
       const auto* made_by = llvm::dyn_cast<llvm::Instruction>(value);
       SoughtValue sought{.offset = offset.getZExtValue()};
@@ -79,8 +81,8 @@ std::optional<std::vector<SoughtValue>> FindSoughtState(llvm::Function& function
   return state;
 }
 
-void AddSeek(llvm::Function& function, const LoopShape& shape, const std::vector<SoughtValue>& state,
-             llvm::ScalarEvolution& evolution) {
+llvm::Instruction* AddSeek(llvm::Function& function, const LoopShape& shape, const std::vector<SoughtValue>& state,
+                           llvm::ScalarEvolution& evolution) {
   llvm::Instruction* ahead = shape.loop->getLoopPreheader()->getTerminator();
   llvm::SCEVExpander expander(evolution, function.getParent()->getDataLayout(), "seek");
   std::vector<llvm::Value*> values;  // computed ahead of the branch: the expander knows the blocks as they were
@@ -96,8 +98,9 @@ void AddSeek(llvm::Function& function, const LoopShape& shape, const std::vector
     llvm::Value* to = builder.CreateConstInBoundsGEP1_64(builder.getInt8Ty(), function.getArg(kOut), state[i].offset);
     builder.CreateAlignedStore(values[i], to, llvm::Align(1));
   }
-  builder.CreateRet(builder.getInt32(0));
+  llvm::Instruction* ret = builder.CreateRet(builder.getInt32(0));
   end->eraseFromParent();
+  return ret;
 }
 
 }  // namespace tracelift::jit

@@ -21,12 +21,15 @@ struct SoughtValue {
   llvm::Value* invariant = nullptr;
 };
 
-/// Before anything is rewritten; nullopt when the state depends on more than the number of passes.
+/// Before anything is rewritten; nullopt when the state depends on more than the number of passes. Without what the stores
+/// `others` write.
 std::optional<std::vector<SoughtValue>> FindSoughtState(llvm::Function& function, const LoopShape& shape,
-                                                        llvm::ScalarEvolution& evolution);
+                                                        llvm::ScalarEvolution& evolution,
+                                                        const std::vector<llvm::StoreInst*>& others);
 
-/// Makes a call with count == 0 store the state after `first` passes to `out` and return.
-void AddSeek(llvm::Function& function, const LoopShape& shape, const std::vector<SoughtValue>& state,
-             llvm::ScalarEvolution& evolution);
+/// Makes a call with count == 0 store the state after `first` passes to `out` and return. The return, for more to come ahead
+/// of it.
+llvm::Instruction* AddSeek(llvm::Function& function, const LoopShape& shape, const std::vector<SoughtValue>& state,
+                           llvm::ScalarEvolution& evolution);
 
 }  // namespace tracelift::jit

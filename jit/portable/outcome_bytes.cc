@@ -90,6 +90,13 @@ static void Visit(Archive& archive, Is<Reliance> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<Reduction> auto& value) {
+  auto& [kind, bits] = value;
+  archive.Number(kind, ReductionKind::kAdd, ReductionKind::kUMax);
+  archive.Number(bits, uint8_t{8}, uint8_t{64});
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<CodeFact> auto& value) {
   auto& [kind, address, size, bytes, is_constant, begin] = value;
   archive.Number(kind, CodeFact::Kind::kBytes, CodeFact::Kind::kConstantAround);
@@ -103,7 +110,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, lanes, reliance, may_flag, can_seek, header, module_bases, pass_stack, ir, times] = value;
+         written, group, lanes, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -119,6 +126,7 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(reliance);
   archive(may_flag);
   archive(can_seek);
+  archive(reductions);
   archive.Address(header);
   archive(pass_stack);
   (void)module_bases;  // this process's
@@ -138,7 +146,8 @@ bool IsWhole(const Artifact& artifact) {
   const auto is_by = [](const auto& list, size_t count) { return list.empty() || list.size() == count; };
   const Reliance& reliance = artifact.reliance;
   return is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
-         is_by(reliance.panels, program.loops.size()) && loops >= 1 && loops <= kMaxLoops && accesses <= kMaxAccesses && is_slot(-1) && program.slots.size() <= kMaxSlots &&
+         is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions && loops >= 1 &&
+         loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&
          std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
          std::ranges::all_of(program.accesses,
                              [&](const Access& access) { return is_node(access.address) && access.innermost_loop < loops; }) &&

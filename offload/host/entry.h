@@ -48,6 +48,7 @@ class Entry {
   void RecordRun(double ns, int64_t passes);
   void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
+  void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
   bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);

@@ -137,11 +137,23 @@ void Entry::Adopt(const jit::MachineState& from, const jit::Artifact& artifact) 
 
 // Puts the state `passes` passes after `start` in place, without running them.
 void Entry::Seek(const Variant& variant, const jit::MachineState& start, int64_t passes) {
-  uint32_t flags = 0;
+  jit::ChunkResult unused;
   CopyState(start, &region_.after);
   const FloatScope scope(start.mxcsr);
-  variant.function(&start, &region_.after, passes, 0, &flags);
+  variant.function(&start, &region_.after, passes, 0, &unused);
   Adopt(region_.after, variant.artifact);
+}
+
+// All chunks of `passes` passes are done: puts the state after them in place. What only the last one could tell, it has left
+// in region_.after.
+void Entry::Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome) {
+  const jit::Artifact& artifact = variant.artifact;
+  if (artifact.can_seek || !artifact.reductions.empty()) {
+    const FloatScope scope(state_.mxcsr);
+    jit::ChunkResult result{.partial = outcome.reduced};
+    variant.function(&state_, &region_.after, passes, 0, &result);
+  }
+  Adopt(region_.after, artifact);
 }
 
 }  // namespace tracelift::offload

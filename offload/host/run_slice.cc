@@ -103,7 +103,7 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, passes);
   if (!verify && (artifact.may_flag == 0 || !jit::ReadsWhatItWrites(region_.footprint))) return true;
   constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
-  const bool by_chunk = !verify && artifact.can_seek && (artifact.may_flag & ~kRedoable) == 0;
+  const bool by_chunk = !verify && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
   WritePlan& writes = region_.writes;
   if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
     const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
@@ -123,7 +123,8 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
 bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
   const bool seeks = variant.artifact.can_seek;
   CopyState(state_, &region_.after);
-  WorkerPool::Job job{variant.function, &state_, seeks ? nullptr : &region_.after, passes, chunk_passes_, state_.mxcsr};
+  WorkerPool::Job job{variant.function, &state_, seeks ? nullptr : &region_.after, passes, chunk_passes_, state_.mxcsr,
+                      variant.artifact.reductions};
   if (undo_ != Undo::kNothing) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;
@@ -136,18 +137,14 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   WorkerPool::Outcome outcome;
   if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   sticky_ |= outcome.mxcsr_sticky;
-  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks) {
+  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks && job.reductions.empty()) {
     return RedoChunks(variant, passes, outcome, resume);
   }
   if (outcome.flags != 0) {
     if (undo_ == Undo::kSlice) region_.before.Restore(region_.writes, 0, 0, passes);
     return Decline(ReasonOf(outcome.flags), passes);
   }
-  if (seeks) {
-    Seek(variant, state_, passes);
-  } else {
-    Adopt(region_.after, variant.artifact);
-  }
+  Settle(variant, passes, outcome);
   region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);
   return true;
 }

@@ -41,6 +41,7 @@ WorkerPool::WorkerPool(int threads)
     : threads_(std::max(1, threads)),
       shares_(new Share[static_cast<size_t>(threads_)]),
       copies_(new WriteCopy[static_cast<size_t>(threads_)]),
+      results_(new OwnResult[static_cast<size_t>(threads_)]),
       process_(getpid()) {}
 
 WorkerPool* WorkerPool::CreateForever(int threads) {
@@ -84,6 +85,7 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   flags_.store(0, std::memory_order_relaxed);
   sticky_.store(0, std::memory_order_relaxed);
   for (auto& bits : flagged_) bits.store(0, std::memory_order_relaxed);
+  StartReductions(job);
   if (threads_ == 1 || chunks == 1 || jobs_alone_ > 0) {
     if (jobs_alone_ > 0) --jobs_alone_;
     for (uint64_t index = 0; index < chunks; ++index) RunChunk(job, 0, index);
@@ -93,8 +95,26 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   outcome->flags = flags_.load(std::memory_order_relaxed);
   outcome->mxcsr_sticky = sticky_.load(std::memory_order_relaxed);
   for (size_t i = 0; i < flagged_.size(); ++i) outcome->flagged[i] = flagged_[i].load(std::memory_order_relaxed);
+  CombineReductions(job, outcome);
   taken_.store(false, std::memory_order_release);
   return true;
+}
+
+void WorkerPool::StartReductions(const Job& job) {
+  for (int thread = 0; thread < threads_ && !job.reductions.empty(); ++thread) {
+    auto& partial = results_[static_cast<size_t>(thread)].result.partial;
+    for (size_t i = 0; i < job.reductions.size(); ++i) partial[i] = jit::NeutralValue(job.reductions[i]);
+  }
+}
+
+void WorkerPool::CombineReductions(const Job& job, Outcome* outcome) const {
+  for (size_t i = 0; i < job.reductions.size(); ++i) {
+    outcome->reduced[i] = jit::NeutralValue(job.reductions[i]);
+    for (int thread = 0; thread < threads_; ++thread) {
+      const uint64_t part = results_[static_cast<size_t>(thread)].result.partial[i];
+      outcome->reduced[i] = jit::Combine(job.reductions[i], outcome->reduced[i], part);
+    }
+  }
 }
 
 void WorkerPool::RunTogether(uint64_t chunks) {
@@ -126,23 +146,24 @@ void WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
   const int64_t count = std::min(job.chunk_passes, job.passes - first);
   WriteCopy& own = copies_[static_cast<size_t>(thread)];
   const bool undoes = job.writes && !job.before;
-  uint32_t flags = 0;
+  jit::ChunkResult& result = results_[static_cast<size_t>(thread)].result;
+  result.flags = 0;
   if (undoes && !own.Reserve(*job.writes)) {
-    flags = jit::kFlagNaN;  // for the original to do, like one with a NaN
+    result.flags = jit::kFlagNaN;  // for the original to do, like one with a NaN
   } else {
     if (undoes) own.Save(*job.writes, first, first, count);
     if (job.before) job.before->Save(*job.writes, 0, first, count);
     uint32_t raised = 0;
     {
       const FloatScope scope(job.mxcsr);
-      job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &flags);
+      job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &result);
       raised = scope.raised();
     }
     if (raised) sticky_.fetch_or(raised, std::memory_order_relaxed);
-    if (undoes && flags) own.Restore(*job.writes, first, first, count);
+    if (undoes && result.flags) own.Restore(*job.writes, first, first, count);
   }
-  if (!flags) return;
-  flags_.fetch_or(flags, std::memory_order_relaxed);
+  if (!result.flags) return;
+  flags_.fetch_or(result.flags, std::memory_order_relaxed);
   flagged_[index / 64].fetch_or(uint64_t{1} << index % 64, std::memory_order_relaxed);
 }
 

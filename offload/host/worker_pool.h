@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "jit/artifact.h"
 #include "offload/host/written_bytes.h"
@@ -39,6 +40,7 @@ class WorkerPool {
     int64_t passes = 0;
     int64_t chunk_passes = 1;
     uint32_t mxcsr = 0x1f80;
+    std::span<const jit::Reduction> reductions;
     // Unless null, what each chunk writes is kept ahead of it: all in `before`, with a plan of all passes; or, when that
     // is null, with a plan of one chunk, just long enough to undo a chunk that sets a flag.
     const WritePlan* writes = nullptr;
@@ -47,6 +49,7 @@ class WorkerPool {
   struct Outcome {
     uint32_t flags = 0;          // jit::kFlag*
     uint32_t mxcsr_sticky = 0;   // exception flags raised
+    std::array<uint64_t, jit::kMaxReductions> reduced{};  // by all chunks together, by index of Job::reductions
     std::array<uint64_t, kMostChunks / 64> flagged{};  // bit i: chunk i set a flag
   };
   /// False when another thread's job is under way.
@@ -60,6 +63,8 @@ class WorkerPool {
   uint64_t FirstChunk(size_t share, uint64_t chunks) const;
   bool WaitUntilDone(uint64_t chunks, int64_t longest_ns);
   void RunTogether(uint64_t chunks);
+  void StartReductions(const Job& job);
+  void CombineReductions(const Job& job, Outcome* outcome) const;
   void RunChunk(const Job& job, int thread, uint64_t index);
 
   const int threads_;
@@ -71,6 +76,10 @@ class WorkerPool {
   };
   const std::unique_ptr<Share[]> shares_;  // one for each thread
   const std::unique_ptr<WriteCopy[]> copies_;  // likewise: of the chunk it is at
+  struct alignas(64) OwnResult {
+    jit::ChunkResult result;
+  };
+  const std::unique_ptr<OwnResult[]> results_;  // likewise: of all its chunks of the job, but for the flags
   std::atomic<uint64_t> generation_{0};
   std::atomic<uint64_t> chunks_{0};
   std::atomic<const Job*> job_{nullptr};

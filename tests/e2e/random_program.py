@@ -1,7 +1,8 @@
 """C programs of random loop nests: what compilers make of them, nobody chose. Deterministic for a seed.
 
 Each kernel is a nest of one to three loops over arrays of one type, with affine indices (shifted, strided, transposed,
-backwards), in place or not, conditional or not, sometimes with iterations that depend on each other, and sometimes with
+backwards), in place or not, conditional or not, sometimes with iterations that depend on each other, sometimes with sums,
+extremes and the like that go round the nest (integers are then reduced in any order, floats are not), and sometimes with
 NaN, infinities, denormals and negative zeros in the data. Some call functions (of the program, with more arguments than
 registers at times, or of libm), go on until their data say so, choose by a switch, keep small arrays, or mix types. A
 program runs each kernel often enough to be hot and prints a
@@ -40,6 +41,7 @@ class Kernel:
         self.depth = rng.choice((1, 2, 2, 2, 3))
         self.special = self.is_float and rng.random() < 0.25
         self.style = rng.choice(("fresh", "fresh", "fresh", "in place", "shifted"))
+        self.reduces = rng.random() < (0.08 if self.is_float else 0.4)
         self.functions = []  # sources of those that only this kernel calls
         self.cost = 1        # of a pass, roughly, against one of a few additions
 
@@ -128,8 +130,32 @@ class Kernel:
                    f"{target} = x[0] + x[1] * x[2] - x[{rng.randrange(4)}];"
         return f"{target} = {self.expression()}; {target} = {target} + {self.term()};"
 
+    def reduction(self):
+        """A step of one; where it is, or what is beside it, may make it none."""
+        rng, value = self.rng, self.expression()
+        form = rng.choice(("+", "+", "-", "^", "&", "|", "least", "most", "count", "horner"))
+        if self.is_float and form in "^&|":
+            form = "+"
+        if form in ("least", "most"):
+            statement = f"{{ {self.type} x = {value}; if (x {'<' if form == 'least' else '>'} r) r = x; }}"
+        elif form == "count":
+            statement = f"if ({value} > {self.constant()}) r++;"
+        elif form == "horner":
+            statement = f"r = r * 3 + {value};"
+        else:
+            statement = f"r {form}= {value};"
+        if rng.random() < 0.3:
+            statement = f"if (c[{self.index()}] {rng.choice('<>')} {self.constant()}) {statement}"
+        if rng.random() < 0.2:
+            statement += f" t += {self.term()};"
+        if rng.random() < 0.15:
+            statement += f" a[{self.index(same=True)}] = {rng.choice((self.expression(), 'r'))};"
+        return f"{{ {statement} }}"
+
     def body(self):
         target = f"a[{self.index(same=True)}]"
+        if self.reduces:
+            return self.reduction()
         if self.style == "in place":
             half = "0.5f" if self.type == "float" else "0.5" if self.is_float else "1"
             statement = f"{target} = {target} * {half} + {self.expression()};"
@@ -155,8 +181,11 @@ class Kernel:
         body = self.body()
         lines = self.functions + [f"__attribute__((noinline)) static void {self.name}({pointer} a, const {pointer} b, const {pointer} c, "
                  f"{self.type} s, long m, long n) {{"]
+        if self.reduces:
+            lines.append(f"  {self.type} r = a[7], t = a[8];")
         lines += ["  " * (i + 1) + loop for i, loop in enumerate(loops)]
-        lines += ["  " * (len(loops) + 1) + body, "}"]
+        lines.append("  " * (len(loops) + 1) + body)
+        lines.append("  a[7] = r; a[8] = t;\n}" if self.reduces else "}")
         return "\n".join(lines) + "\n"
 
     def calls(self, repetitions):

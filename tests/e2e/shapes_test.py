@@ -43,7 +43,7 @@ SHAPES = {
     "indirect_write": home("IndirectAddress"),
     "steps_vary": ANY,  # compiled without the step as a constant, or put back when that does not pay
     "entered_once": ACCELERATED,
-    "branches": home("CarriedValue"),
+    "branches": ACCELERATED,
 }
 
 

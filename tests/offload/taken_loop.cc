@@ -71,6 +71,7 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
   auto code = jit::DecodeFunction(world.reader, *bounds);
   if (!code) return taken.why = jit::Describe(code.error()), taken;
   taken.why = "no loop was reached";
+  std::string whys;
   for (size_t i = 0; i < (*code)->loops().size(); ++i) {
     if ((*code)->loops()[i].depth != 1 + levels_down) continue;
     const auto loop = static_cast<jit::LoopId>(i);
@@ -85,10 +86,13 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
     auto image = jit::RegionImage::Build(*with_callees, loop, world.memory, true, &Dispatch, region);
     if (!image) return taken.why = jit::Describe(image.error()), taken;
     region->image = std::move(*image);
-    if (!CaptureAndCompile(taken, *region, run)) continue;
-    taken.region = region;
-    return taken;
+    if (CaptureAndCompile(taken, *region, run)) {
+      taken.region = region;
+      return taken;
+    }
+    whys += (whys.empty() ? "" : "; ") + taken.why;
   }
+  if (!whys.empty()) taken.why = whys;
   return taken;
 }
 
