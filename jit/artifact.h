@@ -65,7 +65,8 @@ struct Artifact {
   RegisterSet live_at_header;         // registers the original needs when it is resumed at the header
   RegisterSet comparable_at_header;   // of those, what is the same after passes run elsewhere as after the original's
   RegisterSet written;                // registers the chunk function may change in `out`
-  int group = 1;                      // the chunk function is fastest for multiples of so many passes
+  int group = 1;                      // the chunk function runs so many passes side by side,
+  int batch = 1;                      // and is fastest for multiples of so many
   int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
   Reliance reliance;                  // entries where it does not hold must not use it
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo

@@ -210,7 +210,8 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   if (jammed > 0) {
     seen.RelyOnPanels(plan.headers);
     artifact->lanes = plan.width;
-    artifact->group = jammed * seen.GroupsPerChunk(jammed);
+    artifact->group = jammed;
+    artifact->batch = jammed * seen.GroupsPerChunk(jammed);
     return;
   }
   const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
@@ -221,6 +222,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   } else if (JamPasses(chunk, analyses)) {
     artifact->group = kJammedPasses;
   }
+  artifact->batch = artifact->group;
 }
 
 }  // namespace

@@ -68,10 +68,10 @@ bool Entry::Decline(RejectionReason reason, int64_t skip) {
 }
 
 // About `target_ns` of work, but enough passes that no core idles long at the end of a slice: a multiple of the threads,
-// eight for each unless that takes longer than a signal should wait.
-int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t group) const {
+// eight batches for each unless that takes longer than a signal should wait.
+int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t batch) const {
   const double cost = std::max(region_.variant_ns > 0 ? region_.variant_ns : region_.native_ns, 0.01);
-  const int64_t threads = region_.pool->threads() * group;
+  const int64_t threads = region_.pool->threads() * batch;
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
   const int64_t even = std::min(8 * threads, within(kLongestSliceNs));
   int64_t passes = std::max({within(target_ns), even, threads});
@@ -81,6 +81,13 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t group) const 
   }
   passes -= passes % threads;
   return std::min(passes, left);
+}
+
+// A slice that the original does too: short, but all ways through the variant, so a group of passes and a single one.
+int64_t Entry::VerifiedPasses(int64_t left, int64_t group) const {
+  const double cost = std::max(region_.native_ns, 0.01);
+  const int64_t passes = std::max(static_cast<int64_t>(std::min(kVerifyNs / cost, 1e15)), group + (group > 1 ? 1 : 0));
+  return std::min(std::max<int64_t>(passes, region_.pool->threads()), left);
 }
 
 uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
@@ -136,7 +143,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   while (good && left > 0) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
                         (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
-    int64_t passes = SlicePasses(verify ? kVerifyNs : kSliceNs, left, artifact.group);
+    int64_t passes = verify ? VerifiedPasses(left, artifact.group) : SlicePasses(kSliceNs, left, artifact.batch);
     const double slice_start = NowNs();
     if (!CheckSlice(variant, &passes)) {
       double ns = 0;

@@ -52,7 +52,8 @@ class Entry {
   bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
-  int64_t SlicePasses(double target_ns, int64_t left, int64_t group) const;
+  int64_t SlicePasses(double target_ns, int64_t left, int64_t batch) const;
+  int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
   Region& region_;
   jit::SavedContext& context_;

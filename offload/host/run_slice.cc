@@ -100,14 +100,14 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
-  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, passes);
+  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, passes);
   if (!verify && (artifact.may_flag == 0 || !jit::ReadsWhatItWrites(region_.footprint))) return true;
   constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
   const bool by_chunk = !verify && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
   WritePlan& writes = region_.writes;
   if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
     const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
-    chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.group, std::max<int64_t>(1, most));
+    chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, std::max<int64_t>(1, most));
     undo_ = Undo::kChunk;
     return writes.Make(region_.footprint, chunk_passes_) || Decline(RejectionReason::kTooMuchToKeep, passes);
   }
