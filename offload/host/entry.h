@@ -38,6 +38,7 @@ class Entry {
   bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
   bool DescribeSlice(const Variant& variant, int64_t passes);
+  bool IndependentBehind(const Variant& variant, int64_t passes);
   bool StandsOn(const Variant& variant, int64_t checked, int64_t* passes);
   int64_t IndependentPasses(const Variant& variant, int64_t passes);
   bool CheckSlice(const Variant& variant, int64_t* passes);

@@ -64,6 +64,18 @@ int64_t Entry::IndependentPasses(const Variant& variant, int64_t passes) {
   return enough;
 }
 
+// Whether the passes behind the next `passes` do not meet each other at once, too.
+bool Entry::IndependentBehind(const Variant& variant, int64_t passes) {
+  if (!variant.artifact.can_seek) return false;
+  jit::MachineState& here = region_.captured;  // not needed any more once a variant runs
+  CopyState(state_, &here);
+  Seek(variant, here, passes);
+  const bool independent = jit::Evaluate(variant.artifact.footprint, state_, 2, &region_.footprint) &&
+                           jit::CheckIndependent(region_.footprint).verdict == jit::Independence::kIndependent;
+  CopyState(here, &state_);
+  return independent;
+}
+
 // Whether what the code was compiled for beside independence holds in the slice described, too.
 bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
   const jit::Artifact& artifact = variant.artifact;
@@ -89,7 +101,9 @@ bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   if (together >= region_.pool->threads() && together > 1 && ns * static_cast<double>(together) >= kWorthRunningNs) {
     return DescribeSlice(variant, together) && StandsOn(variant, together, passes);
   }
-  if (together == 0 || conflicts_++ >= kMostConflicts) return Decline(RejectionReason::kDependentIterations, asked);
+  if (together == 0 || conflicts_++ >= kMostConflicts || !IndependentBehind(variant, together)) {
+    return Decline(RejectionReason::kDependentIterations, asked);
+  }
   *passes = together;
   return false;
 }
