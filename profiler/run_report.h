@@ -36,6 +36,7 @@ struct RegionReport {
   Timing variant;            // per pass, variant, all overhead included
   double time_saved_ns = 0;  // estimate: passes * (native - variant)
   uint64_t verified = 0;     // slices computed both ways and found equal
+  std::string transformation;  // how its passes were rearranged, "" when they were not, or never ran elsewhere
   std::string reason;        // Rejection name, e.g. "CarriedValue"; "" when accelerated
   std::string reason_text;   // full sentence with address and what would unblock it
   std::vector<std::pair<std::string, uint64_t>> decline_reasons;  // reason name -> count

@@ -12,6 +12,7 @@
 
 #include "jit/code/callees.h"
 #include "jit/code/decoded_function.h"
+#include "jit/code/entry_uses.h"
 #include "jit/compiler.h"
 #include "jit/emit/callee_frame.h"
 #include "jit/emit/chunk_function.h"
@@ -59,14 +60,27 @@ struct Specialisation {
   std::vector<Guard> guards;
 };
 
-RegisterSet ReadBy(const DecodedFunction& code, LoopId loop) {
-  RegisterSet read;
-  for (int block : code.LiftedBlocks(loop)) {
+bool HasVectorOperand(const Instruction& instruction) {
+  return std::ranges::any_of(instruction.operands, [](const ZydisDecodedOperand& operand) {
+    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) return false;
+    const ZydisRegisterClass kind = ZydisRegisterGetClass(operand.reg.value);
+    return kind == ZYDIS_REGCLASS_XMM || kind == ZYDIS_REGCLASS_YMM || kind == ZYDIS_REGCLASS_ZMM;
+  });
+}
+
+// Slots that only vector instructions read: a zero there is a number, not a size.
+std::vector<bool> SlotsOfVectors(const DecodedFunction& code, const LoopFacts& facts) {
+  std::vector<bool> only(facts.slots.size(), true);
+  for (int block : code.LiftedBlocks(facts.loop)) {
     for (int i = 0; i < code.blocks[block].count; ++i) {
-      read = read | UseOf(code.instructions[code.blocks[block].first + i]).reads;
+      const Instruction& instruction = code.instructions[code.blocks[block].first + i];
+      if (HasVectorOperand(instruction)) continue;
+      for (int operand = 0; operand < static_cast<int>(instruction.info.operand_count); ++operand) {
+        if (const int slot = SlotIndexOf(facts, instruction, operand); slot >= 0) only[static_cast<size_t>(slot)] = false;
+      }
     }
   }
-  return read;
+  return only;
 }
 
 Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code, const LoopFacts& facts,
@@ -76,6 +90,7 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
     return std::none_of(unsteady.begin(), unsteady.end(),
                         [&](const Guard& guard) { return guard.gpr == gpr && guard.slot == slot; });
   };
+  const std::vector<bool> of_vectors = SlotsOfVectors(code, facts);
   for (size_t i = 0; i < facts.slots.size(); ++i) {
     const Slot& slot = facts.slots[i];
     if (slot.written) continue;
@@ -86,14 +101,14 @@ Specialisation Specialise(const CodeReader& reader, const DecodedFunction& code,
       std::memcpy(&known.low, bytes.data(), 8);
       std::memcpy(&known.high, bytes.data() + 8, 8);
       result.known.push_back(known);
-    } else if (slot.bytes <= 8 && is_steady(-1, static_cast<int>(i))) {
+    } else if (slot.bytes <= 8 && !of_vectors[i] && is_steady(-1, static_cast<int>(i))) {
       std::memcpy(&known.low, observed.slot[i].bytes.data(), slot.bytes);
       if (!LooksLikeSize(known.low)) continue;
       result.known.push_back(known);
       result.guards.push_back({.slot = static_cast<int16_t>(i), .value = known.low});
     }
   }
-  const RegisterSet sizes = ReadBy(code, facts.loop) - facts.clobbered;
+  const RegisterSet sizes = UsedFromEntry(code, facts.loop) - facts.clobbered;
   for (int i = 0; i < kGprCount; ++i) {
     if (i == kRsp || !sizes.HasGpr(i) || !is_steady(i, -1)) continue;
     if (!LooksLikeSize(observed.gpr[i])) continue;
@@ -209,7 +224,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
     seen.RelyOnPanels(plan.headers);
-    artifact->lanes = plan.width;
+    artifact->lanes = artifact->panel = plan.width;
     artifact->group = jammed;
     artifact->batch = jammed * seen.GroupsPerChunk(jammed);
     return;
@@ -342,7 +357,7 @@ std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, 
       }
     }
   }
-  return LoopPreview{facts->slots, facts->live_at_header, facts->written, ReadBy(code, loop)};
+  return LoopPreview{facts->slots, facts->live_at_header, facts->written, UsedFromEntry(code, loop)};
 }
 
 }  // namespace tracelift::jit

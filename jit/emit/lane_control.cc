@@ -21,6 +21,12 @@ class AtEndOf {
   llvm::IRBuilder<>::InsertPointGuard guard_;
 };
 
+// Longer than what it takes to see that no lane is there.
+bool IsLong(const llvm::BasicBlock& block) {
+  constexpr size_t kShort = 8;
+  return block.size() > kShort;
+}
+
 }  // namespace
 
 // The loop's own blocks, and of each loop in it the header, each after all that lead to it.
@@ -173,8 +179,35 @@ void LaneControl::EmitLinear(llvm::Loop* loop, llvm::Value* mask) {
       }
       if (!joined_.contains(block)) BlendPhis(block);
     }
-    EmitBlock(block, here);
+    if (here != mask && IsLong(*block)) {
+      EmitBlockIfAny(block, here);
+    } else {
+      EmitBlock(block, here);
+    }
     EndBlockLinear(block, here);
+  }
+}
+
+// A long block that no lane comes by is passed over.
+void LaneControl::EmitBlockIfAny(llvm::BasicBlock* block, llvm::Value* mask) {
+  llvm::BasicBlock *before = builder_.GetInsertBlock(), *run = NewBlock(block->getName()), *after = NewBlock("after");
+  builder_.CreateCondBr(code_.AnyOf(mask), run, after);
+  builder_.SetInsertPoint(run);
+  EmitBlock(block, mask);
+  llvm::BasicBlock* ran = builder_.GetInsertBlock();
+  builder_.CreateBr(after);
+  builder_.SetInsertPoint(after);
+  for (llvm::Instruction& instruction : *block) {
+    if (llvm::isa<llvm::PHINode>(instruction) || instruction.isTerminator() || instruction.getType()->isVoidTy()) continue;
+    const bool used = llvm::any_of(instruction.users(), [&](llvm::User* user) {
+      const auto* by = llvm::cast<llvm::Instruction>(user);
+      return by->getParent() != block || by->isTerminator() || llvm::isa<llvm::PHINode>(by);
+    });
+    if (!used) continue;
+    const bool wide = code_.IsWide(&instruction);
+    llvm::Value* value = FormOf(&instruction, wide);
+    value = SkippedAs(value, llvm::PoisonValue::get(value->getType()), ran, before);
+    wide ? code_.SetWide(&instruction, value) : code_.SetScalar(&instruction, value);
   }
 }
 

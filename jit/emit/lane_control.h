@@ -37,6 +37,7 @@ class LaneControl {
   void EmitDivergent(llvm::Loop* loop, llvm::Value* mask);
   void EmitLoopUnderMask(llvm::Loop* loop);
   void EmitBlock(llvm::BasicBlock* block, llvm::Value* mask);
+  void EmitBlockIfAny(llvm::BasicBlock* block, llvm::Value* mask);
   void EndBlockAlike(llvm::BasicBlock* block, llvm::Value* mask);
   void EndBlockLinear(llvm::BasicBlock* block, llvm::Value* mask);
   void CollectLeaving(const llvm::BasicBlock* from, llvm::BasicBlock* to, llvm::Value* lanes);

@@ -51,15 +51,13 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   constexpr double kInnerTrips = 16, kLinearPenalty = 2;
   unsigned widest = 8;
   double alone = 0, together = 0;
-  size_t in_innermost = 0;
-  bool linear = false;
+  size_t instructions = 0;
   for (llvm::BasicBlock* block : loop.blocks()) {
     llvm::Loop* in = loops.getLoopFor(block);
     const double weight = std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth());
-    linear |= values.IsLinear(in);
     for (llvm::Instruction& instruction : *block) {
       if (llvm::isa<llvm::PHINode>(instruction) || instruction.isTerminator()) continue;
-      if (in->isInnermost()) ++in_innermost;
+      ++instructions;
       llvm::Value* pointer = llvm::getPointerOperand(&instruction);
       llvm::Type* type = llvm::isa<llvm::StoreInst>(instruction) ? instruction.getOperand(0)->getType() : instruction.getType();
       double lanes_cost = 1;
@@ -81,8 +79,8 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   }
   if (widest < 32) return {};  // integers: for now those that LLVM vectorises
   unsigned lanes = static_cast<unsigned>(vector_bits) / widest;
-  constexpr size_t kFewInstructions = 24;
-  if (!linear && in_innermost <= kFewInstructions) lanes *= 2;  // chains of additions overlap
+  constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
+  if (instructions <= kFewInstructions) lanes *= 2;  // chains of operations overlap
   return {&loop, lanes, alone * lanes / together};
 }
 

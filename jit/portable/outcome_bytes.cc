@@ -110,7 +110,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, lanes, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, lanes, panel, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -124,6 +124,7 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(group);
   archive(batch);
   archive(lanes);
+  archive(panel);
   archive(reliance);
   archive(may_flag);
   archive(can_seek);

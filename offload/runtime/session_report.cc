@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -128,6 +129,20 @@ void Session::DescribeLocation(Finding& finding) {
   }
 }
 
+// How the passes are rearranged, as the report says it.
+static std::string TransformationOf(const jit::Artifact& artifact) {
+  std::vector<std::string> parts;
+  if (artifact.panel > 0) {
+    parts.push_back(fmt::format("panels of {} iterations for {} passes each", artifact.panel, artifact.batch));
+  } else if (artifact.lanes > 0) {
+    const bool inner = !artifact.reliance.widened.empty();
+    parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));
+  }
+  const bool jammed = artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
+  if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 profiler::RegionReport Session::Describe(const Finding& finding) const {
   profiler::RegionReport report;
   report.module = finding.module;
@@ -158,6 +173,7 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
     if (report.executions > 0) {
       report.state = "accelerated";
       report.place = fmt::format("cpu x{}", pool_->threads());
+      report.transformation = TransformationOf(finding.variants.back()->artifact);
     }
     for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
       if (const uint64_t count = region.decline_reasons[i].load()) {

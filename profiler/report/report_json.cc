@@ -45,6 +45,7 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
   archive("variant", value.variant);
   archive("time_saved_ns", value.time_saved_ns);
   archive("verified", value.verified);
+  archive("transformation", value.transformation);
   archive("reason", value.reason);
   archive("reason_text", value.reason_text);
   archive("decline_reasons", value.decline_reasons);

@@ -147,6 +147,7 @@ void AddRegion(const RegionReport& region, std::string* out) {
     outcome += fmt::format(": {} passes run elsewhere, {} saved", region.passes, Duration(region.time_saved_ns));
     outcome += region.verified != 0 ? fmt::format(", {} slices verified equal", region.verified) : "";
   }
+  if (!region.transformation.empty()) outcome += ", " + region.transformation;
   if (region.from_cache != 0) outcome += ", from cache";
   if (!region.reason.empty()) outcome += fmt::format(": {}", region.reason);
   if (!region.reason_text.empty()) outcome += fmt::format(": {}", region.reason_text);

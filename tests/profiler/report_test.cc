@@ -66,6 +66,7 @@ RunReport Example() {
   moves.optimise_ms = 50;
   moves.emit_ms = 26;
   moves.from_cache = 1;
+  moves.transformation = "4 passes together";
   moves.fetch_ms = 0.5;
   report.regions.push_back(moves);
   return report;
@@ -90,6 +91,7 @@ TEST(RunReport, SurvivesARoundTrip) {
   EXPECT_EQ(ToJson(*read), text);
   EXPECT_EQ(read->regions[1].decline_reasons, report.regions[1].decline_reasons);
   EXPECT_EQ(read->regions[1].from_cache, report.regions[1].from_cache);
+  EXPECT_EQ(read->regions[1].transformation, report.regions[1].transformation);
   EXPECT_EQ(read->cache, report.cache);
   EXPECT_EQ(read->regions[1].native.median_ns, 2.4e6);
   EXPECT_EQ(read->pid, 4242);
@@ -212,7 +214,7 @@ TEST(ReportTable, ShowsTheTotalsAndThePlan) {
       << table;
   EXPECT_NE(table.find("cache: /home/u/.cache/tracelift: 1 found, 1 compiled, 1 kept; looked up in 500 us"), std::string::npos)
       << table;
-  EXPECT_NE(table.find("4 slices verified equal, from cache"), std::string::npos) << table;
+  EXPECT_NE(table.find("4 slices verified equal, 4 passes together, from"), std::string::npos) << table;
   EXPECT_NE(table.find("time saved: 2.90 s"), std::string::npos) << table;
   EXPECT_NE(table.find("plan:\n  metis: 12.3 ms against 20.1 ms at home"), std::string::npos) << table;
   EXPECT_NE(table.find("note: GPU: none"), std::string::npos) << table;
