@@ -123,10 +123,14 @@ class Planner {
   }
 
  private:
-  static bool HandsOnValues(const llvm::Loop& loop) {
+  // To the rest of a pass; what only the state at the end gets is left to single passes.
+  bool HandsOnValues(const llvm::Loop& loop) const {
     return llvm::any_of(loop.blocks(), [&](const llvm::BasicBlock* block) {
       return llvm::any_of(*block, [&](const llvm::Instruction& instruction) {
-        return llvm::any_of(instruction.users(), [&](const llvm::User* user) { return !loop.contains(llvm::cast<llvm::Instruction>(user)); });
+        return llvm::any_of(instruction.users(), [&](const llvm::User* user) {
+          const auto* by = llvm::cast<llvm::Instruction>(user);
+          return region_.contains(by) && !loop.contains(by);
+        });
       });
     });
   }
@@ -166,10 +170,12 @@ class PanelFunction {
       const Analysed now = Analyse(header);
       const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
       llvm::BasicBlock *preheader = now.loop->getLoopPreheader(), *exit = EndOf(*now.loop);
+      UsePoisonOutside(*now.loop);
       llvm::BasicBlock* entry = llvm::BasicBlock::Create(clone_->getContext(), "panel", clone_);
       preheader->getTerminator()->replaceSuccessorWith(header, entry);
       llvm::IRBuilder<> builder(clone_->getContext());
       EmitWideLoop(*now.loop, now.loops, *values, width, {entry, preheader, clone_->getArg(kFrom)}, builder.getInt64(width), builder);
+      for (llvm::PHINode& phi : exit->phis()) phi.addIncoming(llvm::PoisonValue::get(phi.getType()), builder.GetInsertBlock());
       builder.CreateBr(exit);
       for (llvm::PHINode& phi : header->phis()) {
         phi.setIncomingValueForBlock(preheader, llvm::PoisonValue::get(phi.getType()));
@@ -297,7 +303,7 @@ int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan&
   llvm::IRBuilder<> builder(function.getContext());
   for (llvm::BasicBlock* header : plan.headers) {
     llvm::Loop* loop = loops.getLoopFor(header);
-    if (!loop || loop->getHeader() != header || !HasOneEnd(*loop, region) || !EndOf(*loop)->phis().empty()) return 0;
+    if (!loop || loop->getHeader() != header || !HasOneEnd(*loop, region)) return 0;
     const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
     if (!values || values->IsLinear(loop) || !LaneCode(*values, *loop, 1, builder).CanEmit()) return 0;
   }

@@ -21,6 +21,16 @@ bool HasKeptValues(llvm::Loop& loop, const LaneValues& values) {
   return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi); });
 }
 
+void UsePoisonOutside(llvm::Loop& loop) {
+  for (llvm::BasicBlock* block : loop.blocks()) {
+    for (llvm::Instruction& instruction : *block) {
+      instruction.replaceUsesWithIf(llvm::PoisonValue::get(instruction.getType()), [&](llvm::Use& use) {
+        return !loop.contains(llvm::cast<llvm::Instruction>(use.getUser()));
+      });
+    }
+  }
+}
+
 llvm::Value* Further(llvm::Value* counter, int64_t stride, llvm::Value* iterations, llvm::IRBuilder<>& builder) {
   llvm::Value* by = builder.CreateMul(iterations, builder.getInt64(static_cast<uint64_t>(stride)));
   if (counter->getType()->isPointerTy()) return builder.CreateGEP(builder.getInt8Ty(), counter, by);

@@ -15,6 +15,9 @@ llvm::BasicBlock* EndOf(const llvm::Loop& loop);
 
 bool HasKeptValues(llvm::Loop& loop, const LaneValues& values);
 
+/// Nothing that the loop computes is asked for afterwards.
+void UsePoisonOutside(llvm::Loop& loop);
+
 /// What a header variable with that stride is so many iterations (64 bits) later.
 llvm::Value* Further(llvm::Value* counter, int64_t stride, llvm::Value* iterations, llvm::IRBuilder<>& builder);
 

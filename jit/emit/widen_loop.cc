@@ -84,16 +84,6 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   return {&loop, lanes, alone * lanes / together};
 }
 
-void UsePoisonOutside(llvm::Loop& loop) {
-  for (llvm::BasicBlock* block : loop.blocks()) {
-    for (llvm::Instruction& instruction : *block) {
-      instruction.replaceUsesWithIf(llvm::PoisonValue::get(instruction.getType()), [&](llvm::Use& use) {
-        return !loop.contains(llvm::cast<llvm::Instruction>(use.getUser()));
-      });
-    }
-  }
-}
-
 // The region's own loop, in a function that is called for multiples of `lanes` passes and leaves no state.
 void WidenPasses(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes) {
   llvm::BasicBlock *preheader = loop.getLoopPreheader(), *exit = EndOf(loop);

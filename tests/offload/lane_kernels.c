@@ -294,3 +294,42 @@ KERNEL(lanes_pairs) {
     out[2 * i + 1] = im;
   }
 }
+
+/* Row by row, each result visited once for each term. */
+KERNEL(lanes_product_by_rows) {
+  const double *a = in, *b = in + rows * n;
+  for (int i = 0; i < rows; i++) {
+    for (int j = 0; j < rows; j++) out[i * rows + j] = 0;
+    for (int k = 0; k < n; k++) {
+      double factor = a[i * n + k] * 1.5;
+      for (int j = 0; j < rows; j++) out[i * rows + j] += factor * b[k * rows + j];
+    }
+  }
+}
+
+/* Added to what is there, and only where the factor says so. */
+KERNEL(lanes_product_added) {
+  const double *a = in, *b = in + rows * n;
+  for (int i = 0; i < rows; i++)
+    for (int k = 0; k < n; k++)
+      for (int j = 0; j < rows; j++) out[i * rows + j] = out[i * rows + j] * 0.5 - a[i * n + k] * b[k * rows + j];
+}
+
+KERNEL(lanes_product_float) {
+  const float *a = (const float *)in, *b = a + rows * n;
+  float *c = (float *)out;
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < rows; j++) {
+      float sum = 0;
+      for (int k = 0; k < n; k++) sum += a[i * n + k] * b[k * rows + j];
+      c[i * rows + j] = sum;
+    }
+}
+
+/* The rows of the result are read as factors of later terms: no panels. */
+KERNEL(lanes_product_feeds_itself) {
+  const double *b = in;
+  for (int i = 0; i < rows; i++)
+    for (int k = 0; k < n; k++)
+      for (int j = 0; j < rows; j++) out[i * rows + j] += 0.001 * out[i * rows + k] * b[k * rows + j];
+}

@@ -11,7 +11,7 @@
 #define ALL(X)                                                                                                          \
   X(row_sums) X(column_sums) X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out) \
   X(conditions) X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) X(tables)     \
-  X(least) X(counts) X(switch) X(library) X(pairs)
+  X(least) X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float) X(product_feeds_itself)
 #define DECLARE(name)                                            \
   void lanes_##name##_O0(double*, const double*, int, int);      \
   void lanes_##name##_O2(double*, const double*, int, int);      \
@@ -27,6 +27,7 @@ using Kernel = void (*)(double*, const double*, int, int);
 
 enum class Wide {
   kYes,
+  kPanels,    // and in panels
   kCompiled,  // although what it computes here may be redone by the original
   kAny,       // what comes before may decide otherwise
 };
@@ -42,15 +43,24 @@ void Check(Kernel kernel, Wide wide, std::vector<double> data, int rows, int n) 
   if (wide != Wide::kAny) {
     ASSERT_NE(first.region, nullptr) << first.why;
     EXPECT_GT(first.variant->artifact.lanes, 1);
+    EXPECT_EQ(first.variant->artifact.panel > 0, wide == Wide::kPanels);
   }
   if (first.region == nullptr) return;
   ASSERT_TRUE(PutBack(first));
-  ExpectSame<double>(reinterpret_cast<const void*>(kernel), data, run, wide == Wide::kYes ? Becomes::kAccelerated : Becomes::kAny);
+  ExpectSame<double>(reinterpret_cast<const void*>(kernel), data, run, wide == Wide::kYes || wide == Wide::kPanels ? Becomes::kAccelerated : Becomes::kAny);
 }
 
 std::vector<double> Data(size_t results, size_t inputs) {
   std::vector<double> data = RandomDoubles(2 * std::max(results, inputs));
   for (double& value : data) value *= 10;
+  return data;
+}
+
+// For kernels that take them for floats.
+std::vector<double> FloatData(size_t results, size_t inputs) {
+  const std::vector<float> floats = RandomFloats(4 * std::max(results, inputs));
+  std::vector<double> data(floats.size() / 2);
+  std::memcpy(data.data(), floats.data(), data.size() * sizeof(double));
   return data;
 }
 
@@ -81,6 +91,54 @@ AT_LEVELS(Counts, counts, kAny, kYes, kAny, 3333, 133, 5'000)
 AT_LEVELS(Switch, switch, kAny, kAny, kAny, 3333, 33, 5'000)
 AT_LEVELS(Library, library, kAny, kAny, kAny, 1333, 33, 5'000)
 AT_LEVELS(Pairs, pairs, kAny, kAny, kAny, 1333, 33, 5'000)
+
+// 300 and 331 results in a row are no multiples of a panel.
+AT_LEVELS(Panels, product, kAny, kPanels, kAny, 300, 150, 110'000)
+AT_LEVELS(PanelsByRows, product_by_rows, kAny, kPanels, kAny, 331, 150, 160'000)
+AT_LEVELS(PanelsAdded, product_added, kAny, kPanels, kAny, 331, 150, 160'000)
+AT_LEVELS(PanelsOfWholeWidth, product_added, kAny, kPanels, kAny, 320, 150, 160'000)
+TEST(Lanes, PanelsFloatO2) { Check(&lanes_product_float_O2, Wide::kPanels, FloatData(160'000, 160'000), 331, 150); }
+AT_LEVELS(NoPanels, product_feeds_itself, kAny, kAny, kAny, 331, 150, 160'000)
+
+// A sum that becomes NaN, by infinities that cancel or from the start, is done again by the original.
+TEST(Lanes, NaNsInPanelsAreRedone) {
+  constexpr int rows = 320, n = 150;
+  std::vector<double> data = Data(160'000, 160'000);
+  data[160'000 + 7 * n + 3] = std::numeric_limits<double>::infinity();
+  data[160'000 + 7 * n + 90] = -std::numeric_limits<double>::infinity();
+  data[160'000 + 200 * n + 5] = std::numeric_limits<double>::quiet_NaN();
+  data[40 * rows + 11] = -std::numeric_limits<double>::quiet_NaN();
+  for (Kernel kernel : {&lanes_product_O2, &lanes_product_by_rows_O2, &lanes_product_added_O2}) {
+    ExpectSame<double>(reinterpret_cast<const void*>(kernel), data,
+                       [=](std::vector<double>& v) { kernel(v.data(), v.data() + 160'000, rows, n); }, Becomes::kAny);
+  }
+}
+
+// Compiled for one length; another one is noticed.
+TEST(Lanes, PanelsOfAnotherLength) {
+  std::vector<double> data = Data(160'000, 160'000);
+  const auto run = [](std::vector<double>& v, int rows) { lanes_product_by_rows_O2(v.data(), v.data() + 160'000, rows, 150); };
+  const TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&lanes_product_by_rows_O2), [&] {
+    std::vector<double> copy = data;
+    run(copy, 331);
+  });
+  ASSERT_NE(taken.region, nullptr) << taken.why;
+  ASSERT_GT(taken.variant->artifact.panel, 0);
+  for (int rows : {330, 331, 332, 160, 16, 3}) {
+    std::vector<double> traced = data;
+    run(traced, rows);
+    std::vector<double> native = data;
+    for (int i = 0; i < rows; i++) {
+      for (int j = 0; j < rows; j++) {
+        double sum = 0;
+        for (int k = 0; k < 150; k++) sum += data[160'000 + i * 150 + k] * 1.5 * data[160'000 + rows * 150 + k * rows + j];
+        native[static_cast<size_t>(i * rows + j)] = sum;
+      }
+    }
+    EXPECT_EQ(std::memcmp(native.data(), traced.data(), traced.size() * sizeof(double)), 0) << rows << ": " << Explain(taken);
+  }
+  ASSERT_TRUE(PutBack(taken));
+}
 
 // Where a lane makes a NaN the original decides on its bits; where one has them from the start, nothing is made.
 TEST(Lanes, NaNsAreRedone) {
