@@ -46,42 +46,62 @@ struct Candidate {
   double gain = 0;
 };
 
-// What an iteration costs alone and what it costs for all lanes, in instructions; inner loops count more.
+// What becomes of an instruction, and how wide its elements are.
+enum class LaneCost : uint8_t { kShared, kVector, kMasked, kGathered, kOneByOne };
+struct Weighed {
+  double weight;  // inner loops count more
+  LaneCost cost;
+  unsigned bits;
+};
+
+std::optional<Weighed> WeighInstruction(llvm::Instruction& instruction, const LaneValues& values, bool linear) {
+  if (llvm::isa<llvm::PHINode>(instruction) || instruction.isTerminator()) return std::nullopt;
+  if (const llvm::Value* pointer = llvm::getLoadStorePointerOperand(&instruction)) {
+    if (llvm::isa<llvm::AllocaInst>(pointer)) return std::nullopt;
+    llvm::Type* type = llvm::getLoadStoreType(&instruction);
+    const auto bytes = static_cast<int64_t>(instruction.getModule()->getDataLayout().getTypeStoreSize(type));
+    const unsigned bits = type->getScalarSizeInBits();
+    const LaneValue address = values.Of(pointer);
+    if (address.kind == LaneKind::kUniform) return Weighed{1, LaneCost::kShared, bits};
+    if (std::abs(address.stride) == bytes) return Weighed{1, LaneCost::kVector, bits};
+    return Weighed{1, bits < 32 || type->isVectorTy() ? LaneCost::kOneByOne : LaneCost::kGathered, bits};
+  }
+  llvm::Type* type = instruction.getOperand(0)->getType();  // of a comparison, what is compared
+  if (values.Of(&instruction).kind != LaneKind::kVarying || type->isPtrOrPtrVectorTy()) return Weighed{1, LaneCost::kShared, 0};
+  const bool one_by_one = instruction.isIntDivRem() && type->isIntOrIntVectorTy();
+  return Weighed{1, one_by_one ? LaneCost::kOneByOne : linear ? LaneCost::kMasked : LaneCost::kVector, type->getScalarSizeInBits()};
+}
+
+// What an iteration costs alone and what it costs for all lanes, in instructions.
 Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loops, int vector_bits) {
-  constexpr double kInnerTrips = 16, kLinearPenalty = 2;
+  constexpr double kInnerTrips = 16;
+  std::vector<Weighed> all;
   unsigned widest = 8;
-  double alone = 0, together = 0;
-  size_t instructions = 0;
   for (llvm::BasicBlock* block : loop.blocks()) {
     llvm::Loop* in = loops.getLoopFor(block);
-    const double weight = std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth());
     for (llvm::Instruction& instruction : *block) {
-      if (llvm::isa<llvm::PHINode>(instruction) || instruction.isTerminator()) continue;
-      ++instructions;
-      llvm::Value* pointer = llvm::getPointerOperand(&instruction);
-      llvm::Type* type = llvm::isa<llvm::StoreInst>(instruction) ? instruction.getOperand(0)->getType() : instruction.getType();
-      double lanes_cost = 1;
-      if (pointer && !llvm::isa<llvm::GetElementPtrInst>(instruction)) {
-        if (llvm::isa<llvm::AllocaInst>(pointer)) continue;
-        const LaneValue address = values.Of(pointer);
-        const auto bytes = static_cast<int64_t>(loop.getHeader()->getModule()->getDataLayout().getTypeStoreSize(type));
-        if (address.kind != LaneKind::kUniform && std::abs(address.stride) != bytes) lanes_cost = 6;
-      } else if (values.Of(&instruction).kind != LaneKind::kVarying) {
-        lanes_cost = 0.5;
-      } else if (values.IsLinear(in)) {
-        lanes_cost = kLinearPenalty;
-      }
-      const bool number = type->getScalarType()->isFloatingPointTy();
-      if (number && values.Of(&instruction).kind == LaneKind::kVarying) widest = std::max(widest, type->getScalarSizeInBits());
-      alone += weight;
-      together += weight * lanes_cost;
+      std::optional<Weighed> weighed = WeighInstruction(instruction, values, values.IsLinear(in));
+      if (!weighed) continue;
+      weighed->weight = std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth());
+      if (weighed->cost != LaneCost::kShared) widest = std::max(widest, weighed->bits);
+      all.push_back(*weighed);
     }
   }
-  if (widest < 32) return {};  // integers: for now those that LLVM vectorises
   unsigned lanes = static_cast<unsigned>(vector_bits) / widest;
   constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
-  if (instructions <= kFewInstructions) lanes *= 2;  // chains of operations overlap
-  return {&loop, lanes, alone * lanes / together};
+  if (all.size() <= kFewInstructions && lanes <= 16) lanes *= 2;  // chains of operations overlap
+  double alone = 0, together = 0;
+  for (const Weighed& weighed : all) {
+    const double vectors = std::max(1.0, static_cast<double>(lanes * weighed.bits) / vector_bits);
+    const double cost = weighed.cost == LaneCost::kShared     ? 0.5
+                        : weighed.cost == LaneCost::kVector   ? vectors
+                        : weighed.cost == LaneCost::kMasked   ? 2 * vectors
+                        : weighed.cost == LaneCost::kGathered ? 0.75 * lanes
+                                                              : 2.0 * lanes;
+    alone += weighed.weight * lanes;
+    together += weighed.weight * cost;
+  }
+  return {&loop, lanes, together > 0 ? alone / together : 0};
 }
 
 // The region's own loop, in a function that is called for multiples of `lanes` passes and leaves no state.
