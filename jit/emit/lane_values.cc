@@ -167,7 +167,9 @@ LaneValue LaneValues::KindOf(llvm::Instruction& instruction) const {
   }
   if (uniform) return {};
   if (scalar && !instruction.getType()->isIntegerTy(1) && evolution_.isSCEVable(instruction.getType())) {
-    if (const std::optional<int64_t> stride = StrideOf(evolution_.getSCEV(&instruction))) {
+    const llvm::SCEV* scev = evolution_.getSCEV(&instruction);
+    const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(scev);  // the instruction itself: nothing is known of it
+    if (const std::optional<int64_t> stride = unknown && unknown->getValue() == &instruction ? std::nullopt : StrideOf(scev)) {
       return {*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
     }
   }

@@ -333,3 +333,13 @@ KERNEL(lanes_product_feeds_itself) {
     for (int k = 0; k < n; k++)
       for (int j = 0; j < rows; j++) out[i * rows + j] += 0.001 * out[i * rows + k] * b[k * rows + j];
 }
+
+/* Numbers of the iteration that do not step evenly. */
+KERNEL(lanes_uneven) {
+  for (int i = 0; i < rows; i++) {
+    double sum = 0;
+    int shifted = i >> 2, mixed = (i ^ 21) * 3, less = i / 7, masked = i & 12;
+    for (int k = 0; k < n; k++) sum = sum * 0.5 + in[k] * shifted - in[k + 1] * mixed + less - masked;
+    out[i] = sum;
+  }
+}

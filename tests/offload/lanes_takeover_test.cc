@@ -11,7 +11,7 @@
 #define ALL(X)                                                                                                          \
   X(row_sums) X(column_sums) X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out) \
   X(conditions) X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) X(tables)     \
-  X(least) X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float) X(product_feeds_itself)
+  X(least) X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float) X(product_feeds_itself) X(uneven)
 #define DECLARE(name)                                            \
   void lanes_##name##_O0(double*, const double*, int, int);      \
   void lanes_##name##_O2(double*, const double*, int, int);      \
@@ -91,6 +91,8 @@ AT_LEVELS(Counts, counts, kAny, kYes, kAny, 3333, 133, 5'000)
 AT_LEVELS(Switch, switch, kAny, kAny, kAny, 3333, 33, 5'000)
 AT_LEVELS(Library, library, kAny, kAny, kAny, 1333, 33, 5'000)
 AT_LEVELS(Pairs, pairs, kAny, kAny, kAny, 1333, 33, 5'000)
+
+AT_LEVELS(Uneven, uneven, kAny, kYes, kYes, 3333, 33, 5'000)
 
 // 300 and 331 results in a row are no multiples of a panel.
 AT_LEVELS(Panels, product, kAny, kPanels, kAny, 300, 150, 110'000)
