@@ -1,8 +1,8 @@
-// A slot is memory of a region at an address that no iteration changes, accessed by instructions that name that address:
-// a spilled variable, a local of unoptimised code, a global, a constant in .rodata. It lives in MachineState::slot while
-// the region runs elsewhere, and is written back after. Mostly all its users read and write all of it. Where they do not
-// (a long that is also read as an int, a structure that is copied as a whole), it is the smallest area that covers the
-// accesses that overlap.
+// A slot is memory of a region at an address that no iteration changes, accessed by instructions that name that address, or
+// a register that holds it: a spilled variable, a local of unoptimised code, a global, a constant in .rodata. It lives in
+// MachineState::slot while the region runs elsewhere, and is written back after. Mostly all its users read and write all of
+// it. Where they do not (a long that is also read as an int, a structure that is copied as a whole), it is the smallest area
+// that covers the accesses that overlap.
 #pragma once
 
 #include <cstdint>

@@ -103,7 +103,10 @@ std::expected<std::shared_ptr<const FunctionCode>, std::string> CalleeCatalogue:
   const auto decode = [&]() -> std::expected<std::shared_ptr<const FunctionCode>, std::string> {
     const std::optional<AddressRange> bounds = reader_.FunctionAround(address);
     if (!bounds.has_value()) return std::unexpected("no function bounds are known for it");
-    if (bounds->begin != address) return std::unexpected("it is entered in its middle");
+    if (bounds->begin != address) {
+      const bool is_stub = PointerOfLinkageStub(reader_, address).has_value();
+      return std::unexpected(is_stub ? "it is in another file, and was not called so far" : "it is entered in its middle");
+    }
     auto code = DecodeFunction(reader_, *bounds);
     if (!code) return std::unexpected(std::string(What(code.error().reason)));
     return std::move(*code);

@@ -161,6 +161,22 @@ RegisterUse UseOf(const Instruction& instruction);
 /// Registers that nobody may rely on after a call of any function; those of results are not among them.
 RegisterSet LostByLinkedCall();
 
+/// What register `base` holds at a loop's header, and `offset` more.
+struct HeldAddress {
+  int8_t base = -1;  // a general purpose register; -1: not known
+  int64_t offset = 0;
+  bool known() const { return base >= 0; }
+  bool operator==(const HeldAddress&) const = default;
+  auto operator<=>(const HeldAddress&) const = default;
+};
+
+/// At the header, `gpr` holds `address`.
+struct SameAddress {
+  int8_t gpr = -1;
+  HeldAddress address;
+  bool operator==(const SameAddress&) const = default;
+};
+
 /// What the lifter needs to know about one loop before it starts.
 struct LoopFacts {
   LoopId loop = LoopId::kNone;
@@ -176,10 +192,20 @@ struct LoopFacts {
   int64_t pass_stack = 0;            // most bytes that a pass has pushed below rsp at the header, return addresses included
   // By address, of instructions that run while something is pushed: how many bytes.
   std::unordered_map<uint64_t, int64_t> pushed;
+  // By address, of instructions whose memory operand has a base that holds an address no pass changes, in another register's
+  // terms or in a callee: which. To be checked where it is relied on.
+  std::unordered_map<uint64_t, HeldAddress> held;
+  std::vector<SameAddress> same_at_header;  // of registers that the loop leaves alone; to be checked at each entry
 
   int64_t PushedAt(const Instruction& instruction) const {
     const auto at = pushed.find(instruction.address);
     return at == pushed.end() ? 0 : at->second;
+  }
+  /// Of the operand that an instruction names.
+  HeldAddress HeldAt(const Instruction& instruction, const ZydisDecodedOperand& operand) const {
+    if (operand.visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT || operand.mem.base == ZYDIS_REGISTER_RSP) return {};
+    const auto at = held.find(instruction.address);
+    return at == held.end() ? HeldAddress() : at->second;
   }
 };
 

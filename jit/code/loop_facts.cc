@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "jit/code/decoded_function.h"
+#include "jit/code/held_addresses.h"
 #include "jit/code/natural_loops.h"
 #include "jit/code/slots.h"
 #include "jit/code/stack_use.h"
@@ -197,6 +198,9 @@ std::expected<LoopFacts, Rejection> AnalyseLoop(const DecodedFunction& function,
                                     [&](const AddressRange& range) { return range.Contains(exit); });
     facts.is_detour.push_back(inside || IsInCopy(exit));
   }
+  HeldAddresses addresses = FollowAddresses(function, blocks, facts);
+  facts.held = std::move(addresses.operands);
+  facts.same_at_header = std::move(addresses.at_header);
   facts.slots = FindSlots(function, blocks, facts);
   return facts;
 }

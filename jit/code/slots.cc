@@ -47,6 +47,9 @@ bool IsIrregular(const Instruction& instruction, const ZydisDecodedOperand& oper
   }
 }
 
+/// Wraps, as addresses do.
+int64_t Sum(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+
 /// nullopt when the address has more parts than one 64-bit register, the base of fs, and a constant.
 std::optional<FixedOperand> FixedOperandOf(const LoopFacts& facts, const Instruction& instruction, int operand_index) {
   const ZydisDecodedInstruction& info = instruction.info;
@@ -61,15 +64,21 @@ std::optional<FixedOperand> FixedOperandOf(const LoopFacts& facts, const Instruc
   const bool on_stack = mem.base == ZYDIS_REGISTER_RSP;
   if (on_stack && from_fs) return std::nullopt;
   if (on_stack && operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) return std::nullopt;  // what push and pop move
-  // In a callee a register has what the callee put there.
+  const HeldAddress held = facts.HeldAt(instruction, operand);
+  // In a callee another register has what the callee put there.
   const bool in_copy = IsInCopy(instruction.address);
-  if (in_copy && !on_stack && mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE) return std::nullopt;
+  if (in_copy && !on_stack && !held.known() && mem.base != ZYDIS_REGISTER_RIP && mem.base != ZYDIS_REGISTER_NONE) return std::nullopt;
 
   FixedOperand result;
   result.where.fs = from_fs;
   result.where.displacement = mem.disp.value;
   if (mem.base == ZYDIS_REGISTER_RIP) {
     result.where.displacement += static_cast<int64_t>(instruction.rip());
+  } else if (held.known()) {
+    result.where.base = held.base;
+    result.where.displacement = Sum(result.where.displacement, held.offset);
+    const bool below_stack = held.base == kRsp && result.where.displacement < 0;
+    if (below_stack && facts.pass_stack > 0) return std::nullopt;
   } else if (mem.base != ZYDIS_REGISTER_NONE) {
     if (ZydisRegisterGetClass(mem.base) != ZYDIS_REGCLASS_GPR64) return std::nullopt;
     result.where.base = ZydisRegisterGetId(mem.base);

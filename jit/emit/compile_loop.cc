@@ -135,6 +135,21 @@ void SetAttributes(llvm::Function& function, FloatControl float_control) {
   function.addParamAttr(0, llvm::Attribute::ReadOnly);
 }
 
+// Registers that hold addresses of locals since before the loop, which the lifted code takes for granted.
+void RelyOnLocals(llvm::Function& chunk, const std::vector<SameAddress>& same) {
+  llvm::IRBuilder<> builder(chunk.getEntryBlock().getTerminator());
+  const auto at_entry = [&](int gpr) {
+    const uint64_t offset = offsetof(MachineState, gpr) + sizeof(uint64_t) * static_cast<uint64_t>(gpr);
+    llvm::Value* from = builder.CreateConstInBoundsGEP1_64(builder.getInt8Ty(), chunk.getArg(0), offset);
+    return builder.CreateAlignedLoad(builder.getInt64Ty(), from, llvm::Align(8));
+  };
+  for (const SameAddress& is : same) {
+    llvm::Value* offset = builder.getInt64(static_cast<uint64_t>(is.address.offset));
+    llvm::Value* fact = builder.CreateICmpEQ(at_entry(is.gpr), builder.CreateAdd(at_entry(is.address.base), offset));
+    RelyOn(fact, chunk.getEntryBlock().getTerminator());
+  }
+}
+
 std::string PrintIr(const llvm::Module& module) {
   std::string text;
   llvm::raw_string_ostream stream(text);
@@ -277,10 +292,12 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
   module.setDataLayout((*machine)->createDataLayout());
-  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .float_control = float_control, .modules = modules},
+  auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .same = facts->same_at_header,
+                          .float_control = float_control, .modules = modules},
                          artifact.symbol);
   if (!lifted) return std::unexpected(lifted.error());
   llvm::Function& chunk = **lifted;
+  RelyOnLocals(chunk, facts->same_at_header);
   if (DependsOnFloatEnvironment(chunk)) {
     if (TrapsFloats(observed.mxcsr)) {
       return std::unexpected(Rejection{RejectionReason::kFloatEnvironment, facts->header, DescribeFloatEnvironment(observed.mxcsr)});

@@ -60,6 +60,7 @@ class LoopLifter {
     CreateBlocks();
     Translator translator(*function_, code_, facts_, entry_);
     translator.SetUpperZero(options_.upper_zero);
+    translator.SetSame(options_.same);
     translator.SetFloatControl(options_.float_control);
     translator.SetModules(&options_.modules);
     for (const KnownValue& known : options_.known) {
@@ -149,10 +150,11 @@ class LoopLifter {
     return address;
   }
 
-  static bool SameEverywhere(const Instruction& a, const Instruction& b) {
+  bool SameEverywhere(const Instruction& a, const Instruction& b) const {
     for (int i = 0; i < a.info.operand_count; ++i) {
       const ZydisDecodedOperand& operand = a.operands[i];
-      if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RIP) return false;
+      if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY) continue;
+      if (operand.mem.base == ZYDIS_REGISTER_RIP || facts_.HeldAt(a, operand) != facts_.HeldAt(b, operand)) return false;
     }
     return std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end());
   }
@@ -310,6 +312,7 @@ bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_a
     TranslateString();
     return true;
   }
+  CheckHeldAddress();
   const InstructionFamily family = FamilyOf(instruction.info.mnemonic);
   switch (family) {
     case InstructionFamily::kNone:

@@ -49,6 +49,8 @@ struct LiftOptions {
   // General purpose registers whose upper 32 bits are zero at entry. 32-bit counters used in addresses are affine then.
   // The caller must check it at each entry.
   RegisterSet upper_zero = {};
+  // General purpose registers that hold these addresses at entry. The caller must check it at each entry.
+  std::vector<SameAddress> same = {};
   // The function must only be called under an MXCSR with these control bits. Under others than the default ones it
   // contains float calls (float_calls.h), to be lowered after optimisation.
   FloatControl float_control = kDefaultFloatControl;

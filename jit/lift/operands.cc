@@ -3,6 +3,7 @@
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/ValueSymbolTable.h>
 
+#include "jit/artifact.h"
 #include "jit/code/slots.h"
 #include "jit/lift/translator.h"
 
@@ -73,8 +74,12 @@ void Translator::CreateGpr(int gpr) {
   if (gpr_[gpr] != nullptr) return;
   gpr_[gpr] = entry_ir_.CreateAlloca(entry_ir_.getInt64Ty(), nullptr, kGprNames[gpr]);
   Value* start;
+  const auto same = std::ranges::find(same_, gpr, &SameAddress::gpr);
   if (known_gpr_[gpr].first) {
     start = entry_ir_.getInt64(known_gpr_[gpr].second);
+  } else if (same != same_.end()) {
+    const auto offset = static_cast<uint64_t>(same->address.offset);
+    start = entry_ir_.CreateAdd(GprAtEntry(same->address.base), entry_ir_.getInt64(offset));
   } else {
     Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), function_.getArg(0), 8 * gpr);
     start = entry_ir_.CreateAlignedLoad(entry_ir_.getInt64Ty(), from, llvm::Align(8),
@@ -86,6 +91,11 @@ void Translator::CreateGpr(int gpr) {
   if (!gpr_is_narrow_[gpr]) return;
   gpr_low_[gpr] = entry_ir_.CreateAlloca(entry_ir_.getInt32Ty(), nullptr, llvm::Twine(kGprNames[gpr]) + ".low");
   entry_ir_.CreateStore(low, gpr_low_[gpr]);
+}
+
+llvm::Value* Translator::GprAtEntry(int gpr) {
+  CreateGpr(gpr);
+  return entry_ir_.CreateLoad(entry_ir_.getInt64Ty(), gpr_[gpr]);
 }
 
 llvm::Value* Translator::ReadFullGpr(int gpr) {
@@ -354,6 +364,18 @@ void Translator::WriteGpr(ZydisRegister reg, Value* value) {
   const int number = GprNumber(reg);
   if (IsHighByte(reg)) return WriteBits(number, 8, value);
   WriteWhole(static_cast<Gpr>(number), value);
+}
+
+/// An operand that is a slot because its base is said to hold a certain address: it does, or the pass is left to the original.
+/// Simplification proves it, but for pointers that a store to an unknown address may have changed.
+void Translator::CheckHeldAddress() {
+  for (int index = 0; index < at_->info.operand_count_visible; ++index) {
+    if (!IsMemory(index)) continue;
+    const HeldAddress held = facts_.HeldAt(*at_, Operand(index));
+    if (!held.known() || SlotIndexOf(facts_, *at_, index) < 0) continue;
+    Value* address = ir_.CreateAdd(GprAtEntry(held.base), ir_.getInt64(static_cast<uint64_t>(held.offset)));
+    FlagFault(ir_.CreateICmpNE(ReadGpr(Operand(index).mem.base), address), kFlagDetour);
+  }
 }
 
 llvm::Value* Translator::LoadAt(int index, int bit, Type* type) {

@@ -13,6 +13,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -75,6 +76,8 @@ class Translator {
   /// Makes the start value of a place a constant. Before the first instruction.
   void SetKnownGpr(int gpr, uint64_t value) { known_gpr_[gpr] = {true, value}; }
   void SetUpperZero(RegisterSet gprs) { upper_zero_ = gprs; }
+  /// Registers that hold these at entry, kept by reference. Before the first instruction.
+  void SetSame(std::span<const SameAddress> same) { same_ = same; }
   void SetFloatControl(FloatControl control) {
     floats_.SetControl(control);
     float_control_ = control;
@@ -98,6 +101,7 @@ class Translator {
   // operands.cc: places of the machine state
   void FindNarrowGprs(const DecodedFunction& code);
   void CreateGpr(int gpr);
+  Value* GprAtEntry(int gpr);
   Value* ReadFullGpr(int gpr);
   Value* ReadLowGpr(int gpr);          // 32 bits
   void WriteFullGpr(int gpr, Value* value);
@@ -136,6 +140,7 @@ class Translator {
   Value* ReadWhole(Gpr gpr, int bits);         // low `bits` of a register
   void WriteWhole(Gpr gpr, Value* value);      // as an instruction with that operand size writes it
   void WriteBits(int gpr, int first_bit, Value* value);
+  void CheckHeldAddress();
   Value* LoadAt(int index, int bit, Type* type);   // from a memory operand or slot, `bit` bits in
   void StoreAt(int index, int bit, Value* value);
   Value* Read(int index);                      // general purpose register, memory or immediate as an integer
@@ -428,6 +433,7 @@ class Translator {
   llvm::IRBuilder<> entry_ir_;  // inserts before the entry block's branch
   FloatOperations floats_{ir_};
   Value* memory_base_;
+  std::span<const SameAddress> same_;
   const ModuleBases* modules_ = nullptr;
   std::array<Value*, kMaxModules> module_base_{};  // loaded before the loop
   std::map<uint64_t, Value*> program_address_;

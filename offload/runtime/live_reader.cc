@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "jit/function_code.h"
 #include "jit/linkage_stub.h"
+#include "jit/never_returning.h"
 
 namespace tracelift::offload {
 namespace {
@@ -38,18 +40,22 @@ std::vector<Elf64_Dyn> DynamicSection(const jit::CodeReader& reader, const profi
   return section;
 }
 
-/// Addresses of the pointers that relocations bind to functions, ascending.
-std::vector<uint64_t> LinkageEntries(const jit::CodeReader& reader, const profiler::Module& module) {
+/// What relocations bind to functions.
+LinkageTable LinkageOf(const jit::CodeReader& reader, const profiler::Module& module) {
   uint64_t table = 0, table_bytes = 0, calls = 0, calls_bytes = 0;
+  // The loader relocates addresses, where it can write to them.
+  const auto placed = [&](uint64_t address) { return module.extent.Contains(address) ? address : address + module.load_bias; };
+  LinkageTable linkage;
   for (const Elf64_Dyn& entry : DynamicSection(reader, module)) {
     if (entry.d_tag == DT_RELA) table = entry.d_un.d_ptr;
     if (entry.d_tag == DT_RELASZ) table_bytes = entry.d_un.d_val;
     if (entry.d_tag == DT_JMPREL) calls = entry.d_un.d_ptr;
     if (entry.d_tag == DT_PLTRELSZ) calls_bytes = entry.d_un.d_val;
+    if (entry.d_tag == DT_SYMTAB) linkage.symbols = placed(entry.d_un.d_ptr);
+    if (entry.d_tag == DT_STRTAB) linkage.names = placed(entry.d_un.d_ptr);
   }
-  std::vector<uint64_t> entries;
   const auto collect = [&](uint64_t begin, uint64_t bytes) {
-    if (!module.extent.Contains(begin)) begin += module.load_bias;  // the loader relocates it, where it can be written
+    begin = placed(begin);
     if (!module.extent.Contains(begin, bytes)) return;
     std::vector<Elf64_Rela> relocations(bytes / sizeof(Elf64_Rela));
     const size_t read_bytes = relocations.size() * sizeof(Elf64_Rela);
@@ -57,13 +63,12 @@ std::vector<uint64_t> LinkageEntries(const jit::CodeReader& reader, const profil
     for (const Elf64_Rela& relocation : relocations) {
       const auto type = ELF64_R_TYPE(relocation.r_info);
       const bool binds = type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT || type == R_X86_64_IRELATIVE;
-      if (binds) entries.push_back(module.load_bias + relocation.r_offset);
+      if (binds) linkage.entries[module.load_bias + relocation.r_offset] = ELF64_R_SYM(relocation.r_info);
     }
   };
   collect(table, table_bytes);
   collect(calls, calls_bytes);
-  std::ranges::sort(entries);
-  return entries;
+  return linkage;
 }
 
 }  // namespace
@@ -90,20 +95,32 @@ jit::AddressRange LiveReader::ConstantAround(uint64_t address) const {
   return range == module->constant.end() ? jit::AddressRange{} : jit::AddressRange{range->begin, range->end};
 }
 
-// A pointer variable of the program may look the same in code, but may change at any time.
-bool LiveReader::IsLinkageEntry(uint64_t address) const {
-  const profiler::Module* module = modules_.Find(address);
-  if (module == nullptr) return false;
+const LinkageTable* LiveReader::LinkageWith(uint64_t entry) const {
+  const profiler::Module* module = modules_.Find(entry);
+  if (module == nullptr) return nullptr;
   if (linkage_generation_ != modules_.generation()) linkage_.clear();  // addresses may have been used again
   linkage_generation_ = modules_.generation();
-  const auto [entries, is_new] = linkage_.try_emplace(module->extent.begin);
-  if (is_new) entries->second = LinkageEntries(*this, *module);
-  return std::ranges::binary_search(entries->second, address);
+  const auto [linkage, is_new] = linkage_.try_emplace(module->extent.begin);
+  if (is_new) linkage->second = LinkageOf(*this, *module);
+  return linkage->second.entries.contains(entry) ? &linkage->second : nullptr;
+}
+
+bool LiveReader::NeverReturns(uint64_t address) const {
+  constexpr size_t kLongestName = 64;  // of those that are known
+  const std::optional<uint64_t> pointer = jit::PointerOfLinkageStub(*this, address);
+  const LinkageTable* linkage = pointer ? LinkageWith(*pointer) : nullptr;
+  const uint32_t symbol = linkage ? linkage->entries.at(*pointer) : 0;
+  Elf64_Sym entry{};
+  std::array<char, kLongestName> name{};
+  if (symbol == 0 || !ReadObject(*this, linkage->symbols + symbol * sizeof(entry), &entry)) return false;
+  if (!ReadObject(*this, linkage->names + entry.st_name, &name)) return false;
+  const auto end = std::ranges::find(name, '\0');
+  return end != name.end() && jit::IsKnownNotToReturn(name.data());
 }
 
 std::optional<uint64_t> LiveReader::LinkedFunction(uint64_t entry) const {
   uint64_t target = 0;
-  if (!IsLinkageEntry(entry) || !ReadObject(*this, entry, &target)) return std::nullopt;
+  if (LinkageWith(entry) == nullptr || !ReadObject(*this, entry, &target)) return std::nullopt;
   const profiler::Module* module = modules_.Find(target);
   uint8_t code[5];
   if (module == nullptr || !module->IsText(target) || !Read(target, code)) return std::nullopt;

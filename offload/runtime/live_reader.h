@@ -2,14 +2,20 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
-#include <vector>
 
 #include "jit/code_reader.h"
 #include "jit/region_image.h"
 #include "profiler/modules.h"
 
 namespace tracelift::offload {
+
+/// What the loader binds to functions in a module.
+struct LinkageTable {
+  std::map<uint64_t, uint32_t> entries;  // by address of the pointer: the symbol's number, 0 for none
+  uint64_t symbols = 0, names = 0;       // addresses of the symbol table and of its names
+};
 
 /// Thread rule: one thread at a time.
 class LiveReader : public jit::CodeReader {
@@ -21,6 +27,8 @@ class LiveReader : public jit::CodeReader {
   jit::KnownCallee CalleeAt(uint64_t address) const override;
   jit::KnownCallee CalleeThrough(uint64_t address) const override;
   std::optional<uint64_t> LinkedFunction(uint64_t entry) const override;
+  /// By the names that the standard libraries have for such functions; these need not be bound yet.
+  bool NeverReturns(uint64_t address) const override;
   std::optional<jit::AddressRange> FunctionAround(uint64_t address) const override;
   std::optional<jit::ModulePlace> ModuleAround(uint64_t address) const override;
 
@@ -28,12 +36,14 @@ class LiveReader : public jit::CodeReader {
   void LookThrough(const jit::Patcher& patcher) { patcher_ = &patcher; }
 
  private:
-  bool IsLinkageEntry(uint64_t address) const;
+  /// The table that `entry` is part of; null when it is none. A pointer variable of the program may look the same in code,
+  /// but may change at any time.
+  const LinkageTable* LinkageWith(uint64_t entry) const;
 
   const profiler::ModuleList& modules_;
   const jit::Patcher* patcher_ = nullptr;
-  // By load address of the module: what the loader binds to functions, ascending. Filled when asked for.
-  mutable std::map<uint64_t, std::vector<uint64_t>> linkage_;
+  // By load address of the module: filled when asked for.
+  mutable std::map<uint64_t, LinkageTable> linkage_;
   mutable uint64_t linkage_generation_ = 0;
 };
 

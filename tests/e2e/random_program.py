@@ -4,7 +4,7 @@ Each kernel is a nest of one to three loops over arrays of one type, with affine
 backwards), in place or not, conditional or not, sometimes with iterations that depend on each other, sometimes with sums,
 extremes and the like that go round the nest (integers are then reduced in any order, floats are not), and sometimes with
 NaN, infinities, denormals and negative zeros in the data. Some call functions (of the program, with more arguments than
-registers at times, or of libm), go on until their data say so, choose by a switch, keep small arrays, or mix types. A
+registers at times, by reference, or of libm), go on until their data say so, choose by a switch, keep small arrays, or mix types. A
 program runs each kernel often enough to be hot and prints a
 hash of all arrays after each, so that one wrong byte shows.
 """
@@ -117,8 +117,10 @@ class Kernel:
         rng, t = self.rng, self.type
         number = f"({self.term()})"
         whole = f"((int)fmod({number}, 64) & 7)" if self.is_float else f"((int){number} & 7)"
-        form = rng.choice(("until", "switch", "small array", "twice"))
-        self.cost *= {"until": 15, "switch": 4, "small array": 4, "twice": 2}[form]
+        form = rng.choice(("until", "switch", "small array", "twice", "by reference", "by reference"))
+        self.cost *= {"until": 15, "switch": 4, "small array": 4, "twice": 2, "by reference": 6}[form]
+        if form == "by reference":
+            return self.by_reference(target)
         if form == "until":
             return f"{t} x = {self.term()}; int k = 0; while (k < 40 && x < 100 && x > -100) " \
                    f"{{ x = x * 2 + {self.constant()}; k++; }} {target} = x + ({t})k;"
@@ -129,6 +131,42 @@ class Kernel:
             return f"{t} x[4]; for (int k = 0; k < 4; k++) x[k] = {self.expression()} + ({t})k; " \
                    f"{target} = x[0] + x[1] * x[2] - x[{rng.randrange(4)}];"
         return f"{target} = {self.expression()}; {target} = {target} + {self.term()};"
+
+    def by_reference(self, target):
+        """Locals of a pass that functions write: each by its own pointer, or as members of one structure."""
+        rng, t = self.rng, self.type
+        count = rng.choice((1, 2, 2, 3))
+        is_structure = rng.random() < 0.4
+        names = [f"r{i}" for i in range(count)]
+        name = f"{self.name}_function{len(self.functions)}"
+        places = [f"p->{x}" if is_structure else f"*{x}" for x in names]
+        steps = []
+        for _ in range(rng.randrange(1, 4)):
+            value = rng.choice(("x", f"x * {self.constant()}", f"{rng.choice(places)} + x", f"{rng.choice(places)} * {self.constant()}"))
+            condition = f"if (x > {self.constant()}) " if rng.random() < 0.4 else ""
+            steps.append(f"{condition}{rng.choice(places)} = {value};")
+        members = f"struct {name}_s {{ {' '.join(f'{t} {x};' for x in names)} }};\n" if is_structure else ""
+        parameters = f"struct {name}_s* p" if is_structure else ", ".join(f"{t}* {x}" for x in names)
+        self.functions.append(f"{members}__attribute__((noinline)) static void {name}({t} x, {parameters}) {{ {' '.join(steps)} }}\n")
+        if rng.random() < 0.3:  # handed on
+            inner, name = name, f"{name}_outer"
+            arguments = "p" if is_structure else ", ".join(names)
+            self.functions.append(f"__attribute__((noinline)) static void {name}({t} x, {parameters}) "
+                                  f"{{ {inner}(x, {arguments}); {places[0]} = {places[-1]} + x; }}\n")
+            own = f"{inner}_s"
+        else:
+            own = f"{name}_s"
+        used = [f"o.{x}" if is_structure else x for x in names]
+        declared = f"struct {own} o = {{" if is_structure else f"{t} "
+        starts = [self.term() for _ in names]
+        if is_structure:
+            declared += ", ".join(starts) + "};"
+        else:
+            declared += ", ".join(f"{x} = {start}" for x, start in zip(names, starts)) + ";"
+        order = names if rng.random() < 0.7 else names[::-1]
+        hand = "&o" if is_structure else ", ".join(f"&{x}" for x in order)
+        calls = " ".join(f"{name}({self.term()}, {hand});" for _ in range(rng.choice((1, 1, 2))))
+        return f"{declared} {calls} {target} = {' + '.join(used)};"
 
     def reduction(self):
         """A step of one; where it is, or what is beside it, may make it none."""

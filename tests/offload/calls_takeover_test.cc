@@ -62,6 +62,8 @@ void leaves_while_pushed(double*, const double*, size_t);
 void calls_while_pushed(double*, const double*, size_t);
 void pushes_arguments(double*, const double*, size_t);
 void stores_arguments(double*, const double*, size_t);
+void changes_a_pushed_pointer(double*, const double*, size_t);
+void local_of_another_address(double*, const double*, size_t);
 volatile int call_errors = 0;
 static void CountError(double x) { call_errors = call_errors + (x > 0 ? 1 : 2); }
 void (*volatile call_on_error)(double) = &CountError;
@@ -187,6 +189,15 @@ TEST(StackLoop, PushesOnOneWay) { ExpectSame<double>(pushes_on_one_way, Random<d
 TEST(StackLoop, LeavesWhilePushed) { ExpectSame<double>(leaves_while_pushed, Random<double>(kMany)); }
 TEST(StackLoop, PushesArguments) { ExpectSame<double>(pushes_arguments, Random<double>(kMany)); }
 TEST(StackLoop, StoresArguments) { ExpectSame<double>(stores_arguments, Random<double>(kMany)); }
+
+// What seems to hold the address of a local does not, and lifted code sees it.
+TEST(StackLoop, ChangesAPushedPointer) {
+  ExpectSame<double>(changes_a_pushed_pointer, Random<double>(kMany), /*accelerated=*/false);
+}
+
+TEST(StackLoop, LocalOfAnotherAddressThanItsFunctionTells) {
+  ExpectSame<double>(local_of_another_address, Random<double>(kMany), /*accelerated=*/false);
+}
 
 TEST(StackLoop, CallsWhilePushedRunNatively) {
   for (const bool often : {false, true}) {  // when there are many, the native clone meets them

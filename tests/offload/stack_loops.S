@@ -193,4 +193,61 @@
         ret
         END stores_arguments
 
+# The pushed pointer to one local becomes one to another, by a store whose address takes some arithmetic.
+        FUNCTION changes_a_pushed_pointer
+        push    rbx
+        sub     rsp, 32
+        mov     r9, rdx
+        xor     ebx, ebx
+1:      mov     rax, [rsi+rbx*8]
+        mov     [rsp+16], rax
+        mov     qword ptr [rsp+24], 5
+        lea     rcx, [rsp+16]
+        push    rcx
+        mov     r8d, 16
+        lea     rdx, [rsp+r8-16]
+        lea     r10, [rsp+32]
+        mov     [rdx], r10
+        pop     rcx
+        add     [rcx], rax
+        mov     rax, [rsp+16]
+        imul    rax, [rsp+24]
+        mov     [rdi+rbx*8], rax
+        inc     rbx
+        cmp     rbx, r9
+        jne     1b
+        add     rsp, 32
+        pop     rbx
+        ret
+        END changes_a_pushed_pointer
+
+# The address of a local is taken ahead of the loop, and then changed by a function that breaks the ABI.
+        FUNCTION adds_to_rbx
+        add     rbx, 8
+        ret
+        END adds_to_rbx
+        FUNCTION local_of_another_address
+        push    rbx
+        push    r12
+        sub     rsp, 40
+        lea     rbx, [rsp+16]
+        call    adds_to_rbx
+        mov     r9, rdx
+        xor     r12d, r12d
+1:      mov     rax, [rsi+r12*8]
+        mov     [rsp+16], rax
+        mov     qword ptr [rsp+24], 5
+        add     [rbx], rax
+        imul    rax, [rsp+16]
+        xor     rax, [rsp+24]
+        mov     [rdi+r12*8], rax
+        inc     r12
+        cmp     r12, r9
+        jne     1b
+        add     rsp, 40
+        pop     r12
+        pop     rbx
+        ret
+        END local_of_another_address
+
         .section .note.GNU-stack,"",@progbits
