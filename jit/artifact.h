@@ -52,6 +52,7 @@ inline constexpr uint32_t kFlagDetour = 4;       // control went to code that is
 inline constexpr uint32_t kFlagStale = 8;        // `out` has a value that only an earlier chunk set: redo in the original
 inline constexpr uint32_t kFlagUnlike = 16;      // values at entry are not related as compiled for: nothing was done
 inline constexpr uint32_t kFlagLeft = 32;        // a pass left the loop, which writes nothing: redo in the original code
+inline constexpr uint32_t kFlagStrayed = 64;     // a read would have left the memory meant for it: redo in the original code
 inline constexpr uint32_t kFlagDivideFault = 2;  // a division would have faulted: redo in the original code
 
 struct Artifact {

@@ -76,11 +76,20 @@ struct Access {
   uint64_t instruction = 0;       // for messages
 };
 
+/// Reads at addresses that only data decide: `base` and some distance. They are no accesses: the code that makes them checks
+/// that they stay in a window, memory around the base that is readable and that nothing in the footprint writes.
+struct WindowBase {
+  ExprId base = kNoExpr;     // the same in all iterations
+  uint32_t bytes = 0;        // of the widest of its reads
+  uint64_t instruction = 0;  // the first of its reads, for messages
+};
+
 struct FootprintProgram {
   std::vector<ExprNode> nodes;
   std::vector<LoopDim> loops;     // parents before children
   std::vector<Access> accesses;
   std::vector<Slot> slots;
+  std::vector<WindowBase> windows;  // at most kMaxWindows
 };
 
 /// Parse(Print(p)) == p; one line per node, for tests and `explain`.
@@ -102,6 +111,8 @@ struct Footprint {
   int form_count = 0;
   int64_t trip[kMaxLoops] = {};                    // body executions of loop k per entry, upper bound for inner loops
   AccessForm forms[kMaxAccesses + kMaxSlots];      // accesses first, then slots (stride 0)
+  int window_count = 0;
+  uint64_t window_base[kMaxWindows] = {};          // by index of FootprintProgram::windows
   std::span<const AccessForm> all() const { return {forms, static_cast<size_t>(form_count)}; }
 };
 
@@ -147,6 +158,10 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);
+
+/// Cuts what the footprint writes off `window`, readable memory around `base`: what is left around it. Empty when `base` itself
+/// is written.
+ReadWindow UnwrittenAround(uint64_t base, ReadWindow window, const Footprint& footprint);
 
 /// True when some byte is both read and written: running the region twice is then not the same as once.
 bool ReadsWhatItWrites(const Footprint& footprint);

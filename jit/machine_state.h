@@ -20,6 +20,7 @@ inline constexpr int kMaskCount = 8;
 inline constexpr int kMaxSlots = 96;
 inline constexpr int kSlotBytes = 64;
 inline constexpr int kMaxModules = 4;
+inline constexpr int kMaxWindows = 16;
 
 /// One vector register, widest form; SSE code uses the low 16 bytes and leaves the rest as it found them, AVX code the
 /// low 32 or 16 and clears the rest.
@@ -32,6 +33,12 @@ struct alignas(16) SlotValue {
   std::array<uint8_t, kSlotBytes> bytes;
 };
 
+/// Memory that a region reads at addresses which only data decide (jit/footprint.h): readable, and written by nobody while
+/// it runs.
+struct ReadWindow {
+  uint64_t begin = 0, end = 0;
+};
+
 struct MachineState {
   std::array<uint64_t, kGprCount> gpr;              // offset 0
   uint64_t rflags;                                  // offset 128
@@ -42,7 +49,8 @@ struct MachineState {
   uint64_t fs_base;                                 // offset 184: where the thread's own data lie (thread_local)
   std::array<VectorRegister, kVectorCount> vector;  // offset 192
   std::array<uint64_t, kMaskCount> mask;            // offset 2240: k0 to k7
-  std::array<SlotValue, kMaxSlots> slot;            // offset 2304
+  std::array<ReadWindow, kMaxWindows> window;       // offset 2304: of the slice under way
+  std::array<SlotValue, kMaxSlots> slot;            // offset 2560
 };
 
 static_assert(offsetof(MachineState, rflags) == 128);
@@ -52,7 +60,8 @@ static_assert(offsetof(MachineState, module_base) == 152);
 static_assert(offsetof(MachineState, fs_base) == 184);
 static_assert(offsetof(MachineState, vector) == 192);
 static_assert(offsetof(MachineState, mask) == 2240);
-static_assert(offsetof(MachineState, slot) == 2304);
+static_assert(offsetof(MachineState, window) == 2304);
+static_assert(offsetof(MachineState, slot) == 2560);
 
 /// The number of the module whose base lies at that offset of a MachineState.
 constexpr std::optional<int> ModuleBaseAt(uint64_t offset) {

@@ -280,11 +280,14 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
 }  // namespace
 
 ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
-                              const std::vector<TableRead>& table_reads) {
+                              const std::vector<TableRead>& table_reads, const std::vector<WindowRead>& window_reads) {
   ChunkTraits traits;
+  const bool may_stray = !window_reads.empty() || llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; });
+  const std::vector<DataBound> bounds = may_stray ? DataBoundsOf(shape.loop, evolution) : std::vector<DataBound>{};
   const auto may_flag = [&](bool may, uint32_t flag) { traits.may_flag |= may ? flag : 0; };
   const auto stores_flags = [](const llvm::User* user) { return llvm::isa<llvm::StoreInst>(user); };
   may_flag(llvm::any_of(function.getArg(kFlags)->users(), stores_flags), kFlagDivideFault | kFlagDetour);
+
 
   llvm::IRBuilder<> entry(&function.getEntryBlock(), function.getEntryBlock().getFirstInsertionPt());
   llvm::AllocaInst* nan_seen = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "nan");
@@ -308,7 +311,10 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   RemoveNaturalExits(shape);
   may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);
   GuardTableReads(table_reads, strayed);
-  may_flag(llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; }), kFlagDetour);
+  GuardWindowReads(window_reads, strayed);
+  LeaveWhenStrayed(function, bounds, strayed);
+  FlagMarkers(function, kStrayedMarker, kFlagStrayed);
+  may_flag(may_stray, kFlagStrayed);
   may_flag(FlagMarkers(function, kDetourMarker, kFlagDetour), kFlagDetour);
   may_flag(FlagMarkers(function, kLeftMarker, kFlagLeft), kFlagLeft);
   GuardStateStores(function, must_be_set);
@@ -321,7 +327,7 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
     const auto flag_if = [&](llvm::AllocaInst* condition, uint32_t flag) {
       return builder.CreateSelect(builder.CreateLoad(builder.getInt1Ty(), condition), builder.getInt32(flag), builder.getInt32(0));
     };
-    llvm::Value* bit = builder.CreateOr(flag_if(nan_seen, kFlagNaN), flag_if(strayed, kFlagDetour));
+    llvm::Value* bit = builder.CreateOr(flag_if(nan_seen, kFlagNaN), flag_if(strayed, kFlagStrayed));
     builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt32Ty(), pointer), bit), pointer);
   }
   llvm::removeUnreachableBlocks(function);

@@ -159,16 +159,14 @@ std::string PrintIr(const llvm::Module& module) {
 
 struct AnalysedLoop {
   LoopShape shape;
-  FootprintProgram footprint;
-  std::vector<llvm::Loop*> dividing;  // see FootprintOf
-  std::vector<TableRead> table_reads;
+  LoopFootprint footprint;
   llvm::ScalarEvolution* evolution = nullptr;
-  std::vector<AccessBy> accesses_by;
-  std::vector<const llvm::BasicBlock*> headers;  // of footprint.loops
+  std::vector<const llvm::BasicBlock*> headers;  // of footprint.program.loops
 };
 
 std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                                   const CodeReader& reader, const LoopFacts& facts, const MachineState& seen) {
+                                                   const CodeReader& reader, const LoopFacts& facts, const MachineState& seen,
+                                                   bool windows_allowed) {
   if (UsesUnknownValues(chunk)) return std::unexpected(Rejection{RejectionReason::kUnknownValue, facts.header, ""});
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
@@ -178,9 +176,8 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
     if (shape.error().address == 0) shape.error().address = facts.header;
     return std::unexpected(shape.error());
   }
-  AnalysedLoop result{std::move(*shape), {}, {}, {}, &evolution, {}, {}};
-  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, seen, &result.dividing, &result.table_reads,
-                               &result.accesses_by);
+  AnalysedLoop result{std::move(*shape), {}, &evolution, {}};
+  auto footprint = FootprintOf(result.shape, loops, evolution, facts, code, reader, seen, windows_allowed);
   if (!footprint) return std::unexpected(footprint.error());
   result.footprint = std::move(*footprint);
   for (const llvm::Loop* loop : NestOf(result.shape.loop)) result.headers.push_back(loop->getHeader());
@@ -190,7 +187,11 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
 // Without a bound for an inner loop every entry will be declined.
 bool KnowsAllTrips(const std::expected<AnalysedLoop, Rejection>& analysed) {
   const auto is_known = [](const LoopDim& loop) { return loop.backedge_taken != kNoExpr; };
-  return analysed.has_value() && std::ranges::all_of(analysed->footprint.loops, is_known);
+  return analysed.has_value() && std::ranges::all_of(analysed->footprint.program.loops, is_known);
+}
+
+bool NeedsWindows(const std::expected<AnalysedLoop, Rejection>& analysed) {
+  return analysed ? analysed->footprint.has_endless_reads : analysed.error().reason == RejectionReason::kIndirectAddress;
 }
 
 // Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen. Finds more slots.
@@ -209,20 +210,24 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     SimplifyForAnalysis(chunk, analyses);
   };
   leave_at_rare_stores();
-  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
+  bool windows_allowed = false;
+  auto result = AnalyseAsIs(chunk, analyses, code, reader, facts, seen, windows_allowed);
   const auto analyse_again = [&] {
     analyses.function.clear();
     SimplifyForAnalysis(chunk, analyses);
     leave_at_rare_stores();
-    return AnalyseAsIs(chunk, analyses, code, reader, facts, seen);
+    return AnalyseAsIs(chunk, analyses, code, reader, facts, seen, windows_allowed);
   };
   for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     if (loops.empty()) break;
     llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
     const bool found = MakeEntryLoadsSlots(**loops.begin(), evolution, reader, &facts.slots, &seen);
-    const bool relies = !result && RelyOnObservedState(**loops.begin(), seen);
-    const bool stuck = !found && !relies;
+    // What is invariant is known better as a slot.
+    const bool opens_windows = !found && !windows_allowed && NeedsWindows(result);
+    windows_allowed |= opens_windows;
+    const bool relies = !result && !opens_windows && RelyOnObservedState(**loops.begin(), seen);
+    const bool stuck = !found && !relies && !opens_windows;
     if (stuck && (result || result.error().reason != RejectionReason::kUnknownTripCount)) break;
     if (stuck && !FlagUncountedExits(chunk, loops, evolution)) break;
     auto closer = analyse_again();
@@ -313,19 +318,20 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     Analyses analyses(machine->get());
     auto analysed = Analyse(chunk, analyses, code, reader, *facts, observed);
     if (!analysed) return std::unexpected(analysed.error());
-    artifact.footprint = std::move(analysed->footprint);
+    artifact.footprint = std::move(analysed->footprint.program);
     artifact.times.analyse_ns = watch.Lap();
 
     // From here on the function is a chunk: counted passes, no exits.
-    CountExits(analysed->dividing, *analysed->evolution);
+    CountExits(analysed->footprint.dividing, *analysed->evolution);
     SeenFootprint seen(artifact.footprint, analysed->headers, observed);
-    seen.SeparateMemories(chunk, analysed->accesses_by);
+    seen.SeparateMemories(chunk, analysed->footprint.accesses_by);
     PanelPlan plan;
     if (!options.any_size) {
       plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
                         WidestVectorBits(**machine));
     }
-    const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->table_reads);
+    const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
+                                                  analysed->footprint.window_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;

@@ -10,6 +10,8 @@
 #include <optional>
 #include <set>
 
+#include "jit/emit/program_memory.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -60,11 +62,6 @@ std::optional<Slot> SlotAt(const llvm::SCEV* address, const llvm::Function& func
   return all ? std::optional(slot) : std::nullopt;
 }
 
-const llvm::SCEV* AddressOf(llvm::Value* pointer, llvm::ScalarEvolution& evolution) {
-  const llvm::SCEV* address = evolution.getSCEV(pointer);
-  return evolution.getMinusSCEV(address, evolution.getPointerBase(address));
-}
-
 }  // namespace
 
 bool MakeEntryLoadsSlots(llvm::Loop& loop, llvm::ScalarEvolution& evolution, const CodeReader& reader,
@@ -84,7 +81,7 @@ bool MakeEntryLoadsSlots(llvm::Loop& loop, llvm::ScalarEvolution& evolution, con
   for (llvm::LoadInst* load : loads) {
     const auto bytes = layout.getTypeStoreSize(load->getType()).getFixedValue();
     const llvm::SCEV* address = AddressOf(load->getPointerOperand(), evolution);
-    if (bytes > 8 || !evolution.isLoopInvariant(address, &loop) || stored.contains(address)) continue;
+    if (bytes > 8 || !address || !evolution.isLoopInvariant(address, &loop) || stored.contains(address)) continue;
     std::optional<Slot> slot = SlotAt(address, function, *observed);
     if (!slot) continue;
     slot->bytes = static_cast<uint8_t>(bytes);

@@ -1,5 +1,7 @@
 #include "jit/emit/footprint_from_scev.h"
 
+#include <llvm/Analysis/CFG.h>
+#include <llvm/Analysis/LoopIterator.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
@@ -9,6 +11,7 @@
 #include <optional>
 
 #include "jit/emit/masked_access.h"
+#include "jit/emit/program_memory.h"
 
 namespace tracelift::jit {
 namespace {
@@ -42,6 +45,8 @@ class Serialiser {
     }
     return smallest;
   }
+
+  ExprId Sum(ExprId a, ExprId b) { return Push({.op = ExprOp::kAdd, .width = 64, .a = a, .b = b}); }
 
   /// kNoExpr when the expression depends on something that is not known at entry.
   ExprId Write(const llvm::SCEV* scev) {
@@ -213,6 +218,13 @@ bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
   return true;
 }
 
+// Not how often a loop is passed, only what fits into its counter.
+bool IsNoBound(const llvm::SCEV* count) {
+  constexpr uint64_t kLeast = INT32_MAX;
+  const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(count);
+  return constant && constant->getAPInt().uge(kLeast);
+}
+
 constexpr unsigned kFlagsArgument = 4;
 
 // As loops are written, and as unoptimised code leaves them: tested at the top, so that the test runs once more than the
@@ -240,6 +252,65 @@ int Joins(const Access& access, const llvm::SCEV* address, const std::vector<con
   return -1;
 }
 
+bool RunsOverEndless(const llvm::SCEV* address, const FootprintProgram& program, const std::map<const llvm::Loop*, int>& dimension) {
+  return llvm::SCEVExprContains(address, [&](const llvm::SCEV* part) {
+    const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(part);
+    return recurrence && program.loops[static_cast<size_t>(dimension.at(recurrence->getLoop()))].backedge_taken == kNoExpr;
+  });
+}
+
+// The windows of a program, told apart by what of an address is fixed.
+class Windows {
+ public:
+  Windows(FootprintProgram& program, Serialiser& serialiser, const llvm::Loop* outer, llvm::ScalarEvolution& evolution)
+      : program_(program), serialiser_(serialiser), outer_(outer), evolution_(evolution) {}
+
+  /// The window for a read, -1 when nothing of its address is known at entry.
+  int Of(llvm::Value* pointer, const Access& read) {
+    ExprId base = kNoExpr;
+    Fixed fixed;
+    for (const llvm::SCEV* term : FixedTermsOf(pointer, outer_, evolution_)) {
+      const ExprId id = serialiser_.Write(term);
+      if (id == kNoExpr) continue;
+      base = base == kNoExpr ? id : serialiser_.Sum(base, id);
+      if (const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(term)) {
+        fixed.offset = constant->getAPInt().getSExtValue();
+      } else {
+        fixed.terms.push_back(term);
+      }
+    }
+    constexpr int64_t kLeastAddress = 1 << 16;
+    if (base == kNoExpr || (fixed.terms.empty() && std::abs(fixed.offset) < kLeastAddress)) return -1;
+    for (size_t i = 0; i < program_.windows.size(); ++i) {
+      if (!IsNear(fixed, fixed_[i])) continue;
+      program_.windows[i].bytes = std::max(program_.windows[i].bytes, read.bytes);
+      return static_cast<int>(i);
+    }
+    fixed_.push_back(std::move(fixed));
+    program_.windows.push_back({base, read.bytes, read.instruction});
+    return static_cast<int>(fixed_.size()) - 1;
+  }
+
+ private:
+  struct Fixed {
+    std::vector<const llvm::SCEV*> terms;
+    int64_t offset = 0;
+  };
+
+  // Fields of one structure, neighbours of one element.
+  static bool IsNear(const Fixed& a, const Fixed& b) {
+    constexpr int64_t kNear = 256;
+    int64_t distance = 0;
+    return a.terms == b.terms && !__builtin_sub_overflow(a.offset, b.offset, &distance) && distance > -kNear && distance < kNear;
+  }
+
+  FootprintProgram& program_;
+  Serialiser& serialiser_;
+  const llvm::Loop* outer_;
+  llvm::ScalarEvolution& evolution_;
+  std::vector<Fixed> fixed_;  // of program_.windows
+};
+
 }  // namespace
 
 std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
@@ -250,19 +321,17 @@ std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer) {
   return nest;
 }
 
-std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
-                                                       llvm::ScalarEvolution& evolution, const LoopFacts& facts,
-                                                       const DecodedFunction& code, const CodeReader& reader,
-                                                       const MachineState& observed,
-                                                       std::vector<llvm::Loop*>* dividing,
-                                                       std::vector<TableRead>* table_reads,
-                                                       std::vector<AccessBy>* accesses_by) {
+std::expected<LoopFootprint, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
+                                                    llvm::ScalarEvolution& evolution, const LoopFacts& facts,
+                                                    const DecodedFunction& code, const CodeReader& reader,
+                                                    const MachineState& observed, bool windows_allowed) {
   const auto reject = [&](RejectionReason reason, const llvm::Value* where) {
     const uint64_t address = where ? InstructionAddress(where, code) : 0;
     return std::unexpected(Rejection{reason, address, InstructionText(address, code)});
   };
   llvm::Function& function = *shape.loop->getHeader()->getParent();
-  FootprintProgram program;
+  LoopFootprint result;
+  FootprintProgram& program = result.program;
   program.slots = facts.slots;
   Serialiser serialiser(program, function, evolution);
 
@@ -288,18 +357,19 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       const llvm::SCEV* count = evolution.getSymbolicMaxBackedgeTakenCount(loop);
       if (!llvm::isa<llvm::SCEVCouldNotCompute>(count)) {
         dim.body_only = ExitsAheadOfAccesses(loop) && evolution.getExitCount(loop, loop->getHeader()) == count;
-        dim.backedge_taken = serialiser.Write(evolution.applyLoopGuards(count, loop));
+        if (!IsNoBound(count)) dim.backedge_taken = serialiser.Write(evolution.applyLoopGuards(count, loop));
       } else {
         const std::vector<ExitCount> counts = CountsOf(loop, evolution);
         dim.backedge_taken = serialiser.WriteSmallest(counts);
         dim.must_divide = dim.backedge_taken != kNoExpr && loop->getExitingBlock() && counts[0].divisor != 1;
-        if (dim.must_divide) dividing->push_back(const_cast<llvm::Loop*>(loop));
+        if (dim.must_divide) result.dividing.push_back(const_cast<llvm::Loop*>(loop));
       }
     }
     program.loops.push_back(dim);
   }
 
   std::vector<const llvm::SCEV*> addresses;  // of program.accesses
+  Windows windows(program, serialiser, shape.loop, evolution);
   for (llvm::BasicBlock* block : shape.loop->blocks()) {
     for (llvm::Instruction& instruction : *block) {
       if (!instruction.mayReadOrWriteMemory()) continue;
@@ -307,40 +377,50 @@ std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, l
       if (!TouchesOf(instruction, &touches)) return reject(RejectionReason::kUnsupportedInstruction, &instruction);
       for (const Touch& touch : touches) {
         if (touch.pointer == function.getArg(kFlagsArgument)) continue;  // a fault that the lifter reports
-        const llvm::SCEV* address = evolution.getSCEV(touch.pointer);
-        const auto* base = llvm::dyn_cast<llvm::SCEVUnknown>(evolution.getPointerBase(address));
-        if (base && llvm::isa<llvm::AllocaInst>(base->getValue())) {  // a slot that could not be split into scalars
-          return reject(RejectionReason::kIndirectAddress, &instruction);
-        }
-        address = evolution.getMinusSCEV(address, evolution.getPointerBase(address));
+        const llvm::SCEV* address = AddressOf(touch.pointer, evolution);
         Access access;
         access.bytes = touch.bytes;
         access.write = touch.write;
         access.innermost_loop = dimension.at(loops.getLoopFor(block));
         access.instruction = InstructionAddress(&instruction, code);
-        if (const int joined = access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : -1; joined >= 0) {
-          accesses_by->push_back({&instruction, joined});
+        if (const int joined = address && access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : -1; joined >= 0) {
+          result.accesses_by.push_back({&instruction, joined});
           continue;
         }
-        access.address = serialiser.Write(address);
+        access.address = address ? serialiser.Write(address) : kNoExpr;
         auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction);
-        if (access.address == kNoExpr && load != nullptr) {
+        if (address && access.address == kNoExpr && load != nullptr) {
           if (const auto read = TableReadOf(load, address, evolution, reader, observed)) {
-            table_reads->push_back(*read);
+            result.table_reads.push_back(*read);
+            continue;
+          }
+        }
+        const bool endless = access.address != kNoExpr && !access.write && RunsOverEndless(address, program, dimension);
+        result.has_endless_reads |= endless;
+        if (windows_allowed && load != nullptr && load->isSimple() && (endless || access.address == kNoExpr)) {
+          const int window = windows.Of(touch.pointer, access);
+          if (window >= 0 && program.windows.size() > kMaxWindows) return reject(RejectionReason::kTooManyAccesses, &instruction);
+          if (window >= 0) {
+            result.window_reads.push_back({load, window});
             continue;
           }
         }
         if (access.address == kNoExpr || access.bytes == 0) {
           return reject(RejectionReason::kIndirectAddress, &instruction);
         }
-        accesses_by->push_back({&instruction, static_cast<int>(program.accesses.size())});
+        result.accesses_by.push_back({&instruction, static_cast<int>(program.accesses.size())});
         program.accesses.push_back(access);
         addresses.push_back(address);
       }
     }
   }
   if (program.accesses.size() > kMaxAccesses) return reject(RejectionReason::kTooManyAccesses, nullptr);
-  return program;
+  if (!result.window_reads.empty()) {  // a read that strays must not keep a chunk in a cycle for ever
+    llvm::LoopBlocksRPO order(shape.loop);
+    order.perform(&loops);
+    if (llvm::containsIrreducibleCFG<const llvm::BasicBlock*>(order, loops)) return reject(RejectionReason::kIrreducibleLoop, nullptr);
+  }
+  return result;
 }
 
 }  // namespace tracelift::jit

@@ -5,6 +5,7 @@
 
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/table_reads.h"
+#include "jit/emit/window_reads.h"
 #include "jit/footprint.h"
 
 namespace tracelift::jit {
@@ -17,18 +18,22 @@ struct AccessBy {
 /// The loops of a nest in the order of FootprintProgram::loops.
 std::vector<const llvm::Loop*> NestOf(const llvm::Loop* outer);
 
-/// The trip count of the loop and every memory access of the program in it. Addresses that are not expressions over
-/// entry registers, slots and loop counters reject with kIndirectAddress.
-/// Reads of constant tables are left out of it and appended to `table_reads`.
+struct LoopFootprint {
+  FootprintProgram program;
+  std::vector<llvm::Loop*> dividing;    // inner loops whose count is an exact quotient that every evaluation verifies (CountExits)
+  std::vector<AccessBy> accesses_by;    // who makes which access; an instruction may make two
+  std::vector<TableRead> table_reads;   // no accesses: of constant tables
+  std::vector<WindowRead> window_reads; // no accesses: at addresses that data decide
+  bool has_endless_reads = false;       // reads whose reach nobody knows are accesses: every entry will be declined
+};
+
+/// The trip count of the loop and every memory access of the program in it. Reads at addresses that are not expressions over
+/// entry registers, slots and loop counters of which the end is known are window reads where `windows_allowed`; other such
+/// accesses reject with kIndirectAddress.
 /// Of `observed`, only the bases of modules matter.
-/// `accesses_by` receives who makes which access; an instruction may make two.
-/// `dividing` receives the inner loops whose count is an exact quotient that every evaluation verifies (CountExits).
-std::expected<FootprintProgram, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
-                                                       llvm::ScalarEvolution& evolution, const LoopFacts& facts,
-                                                       const DecodedFunction& code, const CodeReader& reader,
-                                                       const MachineState& observed,
-                                                       std::vector<llvm::Loop*>* dividing,
-                                                       std::vector<TableRead>* table_reads,
-                                                       std::vector<AccessBy>* accesses_by);
+std::expected<LoopFootprint, Rejection> FootprintOf(const LoopShape& shape, llvm::LoopInfo& loops,
+                                                    llvm::ScalarEvolution& evolution, const LoopFacts& facts,
+                                                    const DecodedFunction& code, const CodeReader& reader,
+                                                    const MachineState& observed, bool windows_allowed);
 
 }  // namespace tracelift::jit

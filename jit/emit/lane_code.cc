@@ -239,7 +239,7 @@ llvm::Value* LaneCode::PointerOf(llvm::Value* pointer, unsigned lane) {
   return builder_.CreateGEP(builder_.getInt8Ty(), Scalar(pointer), builder_.getInt64(offset));
 }
 
-// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table, also those of lanes
+// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table or window, also those of lanes
 // that are not there.
 llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load) {
   llvm::Value* pointer = load.getPointerOperand();

@@ -1,9 +1,10 @@
 #include "jit/emit/table_reads.h"
 
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
-#include <llvm/Analysis/ValueTracking.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
+
+#include "jit/emit/guarded_read.h"
 
 namespace tracelift::jit {
 namespace {
@@ -107,15 +108,9 @@ void GuardTableReads(const std::vector<TableRead>& reads, llvm::AllocaInst* stra
   for (const TableRead& read : reads) {
     if (read.load == nullptr) continue;
     llvm::IRBuilder<> builder(read.load);
-    llvm::Value* pointer = read.load->getPointerOperand();
     llvm::Value* first = builder.getInt64(read.table.begin);
     if (read.base != nullptr) first = builder.CreateAdd(read.base, first);
-    llvm::Value* offset = builder.CreateSub(builder.CreatePtrToInt(pointer, builder.getInt64Ty()), first);
-    llvm::Value* outside = builder.CreateICmpUGT(offset, builder.getInt64(read.table.size() - BytesOf(*read.load)));
-    builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt1Ty(), strayed), outside), strayed);
-    llvm::Value* memory = const_cast<llvm::Value*>(llvm::getUnderlyingObject(pointer, 0));
-    llvm::Value* begin = builder.CreateGEP(builder.getInt8Ty(), memory, first);
-    read.load->setOperand(0, builder.CreateSelect(outside, begin, pointer));
+    KeepInside(read.load, first, builder.getInt64(read.table.size() - BytesOf(*read.load)), strayed, builder);
   }
 }
 

@@ -1,7 +1,7 @@
 // Reads of constant tables at addresses that only data decide (the tables of exp and sin). Private to jit/emit.
 //
 // Nobody ever writes there, so such a read conflicts with nothing and need not be in the footprint; it only has to stay
-// inside. Where that is not proven, the chunk checks it and reads the table's begin instead (kFlagDetour).
+// inside. Where that is not proven, the chunk checks it and reads the table's begin instead (kFlagStrayed).
 #pragma once
 
 #include <llvm/Analysis/ScalarEvolution.h>

@@ -137,6 +137,7 @@ class Evaluator {
 bool IsWellFormed(const FootprintProgram& program, RejectionReason* reason) {
   *reason = RejectionReason::kTooManyAccesses;
   if (program.nodes.size() > kMaxNodes || program.accesses.size() > kMaxAccesses) return false;
+  if (program.windows.size() > static_cast<size_t>(kMaxWindows)) return false;
   *reason = RejectionReason::kTooManySlots;
   if (program.slots.size() > static_cast<size_t>(kMaxSlots)) return false;
   *reason = RejectionReason::kLoopsTooDeep;
@@ -148,6 +149,9 @@ bool IsWellFormed(const FootprintProgram& program, RejectionReason* reason) {
   *reason = RejectionReason::kIndirectAddress;
   for (const Access& access : program.accesses) {
     if (access.address < kNoExpr || access.address >= static_cast<ExprId>(program.nodes.size())) return false;
+  }
+  for (const WindowBase& window : program.windows) {
+    if (window.base < 0 || window.base >= static_cast<ExprId>(program.nodes.size())) return false;
   }
   return true;
 }
@@ -234,6 +238,12 @@ std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, 
     }
     placed.write = slot.written;
     placed.access = static_cast<uint16_t>(kSlotBase + i);
+  }
+  out->window_count = 0;
+  for (const WindowBase& window : program.windows) {
+    const AffineForm& base = evaluator.form(window.base);
+    if (!base.ok() || !IsConstant(base, trips.count)) return Fail(RejectionReason::kIndirectAddress, window.instruction);
+    out->window_base[out->window_count++] = static_cast<uint64_t>(base.c);
   }
   return {};
 }

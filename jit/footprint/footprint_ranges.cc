@@ -80,6 +80,16 @@ void JoinClosest(RangeList<kMaxRanges>* list) {
 
 }  // namespace
 
+ReadWindow UnwrittenAround(uint64_t base, ReadWindow window, const Footprint& footprint) {
+  for (const AccessForm& form : footprint.all()) {
+    if (!form.write) continue;
+    if (form.low <= base && base < form.high) return {};
+    if (form.high <= base) window.begin = std::max(window.begin, form.high);
+    if (form.low > base) window.end = std::min(window.end, form.low);
+  }
+  return window.begin <= base && base < window.end ? window : ReadWindow{};
+}
+
 size_t CollectRanges(const Footprint& footprint, std::span<ByteRange> out) {
   if (out.empty()) return 0;
   RangeList<kMaxForms> reads, writes;

@@ -155,8 +155,9 @@ class Parser {
     if (first.starts_with('%')) return ParseNode(first, line);
     if (first == "slot") return ParseSlot(line);
     if (first == "loop") return ParseLoop(line);
+    if (first == "window") return ParseWindow(line);
     if (first == "read" || first == "write") return ParseAccess(first == "write", line);
-    return "expected a node, slot, loop, read or write";
+    return "expected a node, slot, loop, read, write or window";
   }
 
   std::string_view Verify() const {
@@ -169,6 +170,9 @@ class Parser {
       if (access.innermost_loop < 0 || access.innermost_loop >= static_cast<int>(program_.loops.size())) {
         return "an access is in no loop";
       }
+    }
+    for (const WindowBase& window : program_.windows) {
+      if (window.base == kNoExpr || !exists(window.base)) return "a window's base is not a node";
     }
     return {};
   }
@@ -313,6 +317,22 @@ class Parser {
     return {};
   }
 
+  std::string_view ParseWindow(Line& line) {
+    WindowBase window;
+    const auto bytes = line.Number();
+    if (!bytes || *bytes < 1 || *bytes > UINT32_MAX) return "expected a number of bytes";
+    window.bytes = static_cast<uint32_t>(*bytes);
+    if (!line.Accept("around")) return "expected 'around'";
+    const auto base = line.Id();
+    if (!base) return "expected a node";
+    window.base = *base;
+    const auto instruction = line.InstructionToEnd();
+    if (!instruction) return "expected 'instruction ADDRESS' or nothing";
+    window.instruction = *instruction;
+    program_.windows.push_back(window);
+    return {};
+  }
+
   FootprintProgram program_;
 };
 
@@ -334,6 +354,11 @@ std::string Print(const FootprintProgram& program) {
                         PrintId(access.address), access.innermost_loop);
     if (access.always_safe) text += " safe";
     if (access.instruction != 0) text += fmt::format(" instruction {:#x}", access.instruction);
+    text += "\n";
+  }
+  for (const WindowBase& window : program.windows) {
+    text += fmt::format("window {} around {}", window.bytes, PrintId(window.base));
+    if (window.instruction != 0) text += fmt::format(" instruction {:#x}", window.instruction);
     text += "\n";
   }
   return text;

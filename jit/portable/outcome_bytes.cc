@@ -73,12 +73,21 @@ static void Visit(Archive& archive, Is<Slot> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<WindowBase> auto& value) {
+  auto& [base, bytes, instruction] = value;
+  archive(base);
+  archive(bytes);
+  archive.Address(instruction);
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
-  auto& [nodes, loops, accesses, slots] = value;
+  auto& [nodes, loops, accesses, slots, windows] = value;
   archive(nodes);
   archive(loops);
   archive(accesses);
   archive(slots);
+  archive(windows);
 }
 
 template <typename Archive>
@@ -153,6 +162,8 @@ bool IsWhole(const Artifact& artifact) {
          std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
          std::ranges::all_of(program.accesses,
                              [&](const Access& access) { return is_node(access.address) && access.innermost_loop < loops; }) &&
+         program.windows.size() <= kMaxWindows &&
+         std::ranges::all_of(program.windows, [&](const WindowBase& window) { return window.base != kNoExpr && is_node(window.base); }) &&
          std::ranges::all_of(program.slots, [&](const Slot& slot) { return is_slot(slot.through); }) &&
          std::ranges::all_of(artifact.guards, [&](const Guard& guard) {
            return guard.gpr >= 0 ? guard.gpr < kGprCount : guard.slot >= 0 && is_slot(guard.slot);

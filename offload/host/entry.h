@@ -37,6 +37,7 @@ class Entry {
   bool GuardsHold(const jit::Artifact& artifact) const;
   bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
+  bool PlaceWindows(const Variant& variant, int64_t passes, uint64_t stack_top, uint64_t stack_low);
   bool DescribeSlice(const Variant& variant, int64_t passes);
   bool IndependentBehind(const Variant& variant, int64_t passes);
   bool StandsOn(const Variant& variant, int64_t checked, int64_t* passes);

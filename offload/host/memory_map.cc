@@ -270,6 +270,27 @@ Lookup Check(std::span<const jit::ByteRange> ranges, Source& source) {
   return Lookup::kFound;
 }
 
+// Static data begin in the file's last page and go on without one; a few such seams are enough.
+constexpr int kMostNeighbours = 8;
+
+template <typename Source>
+Lookup FindAround(uint64_t address, Source& source, jit::ReadWindow* out) {
+  Mapping mapping;
+  const auto readable_at = [&](uint64_t at) {
+    const Lookup found = source.Find(at, &mapping);
+    if (found == Lookup::kFound && !(mapping.readable && IsBacked(mapping, mapping.end))) return Lookup::kNothingThere;
+    return found;
+  };
+  *out = {};
+  if (const Lookup found = readable_at(address); found != Lookup::kFound) return found;
+  *out = {mapping.begin, mapping.end};
+  for (int i = 0; i < kMostNeighbours && readable_at(out->end) == Lookup::kFound; ++i) out->end = mapping.end;
+  for (int i = 0; i < kMostNeighbours && out->begin > 0 && readable_at(out->begin - 1) == Lookup::kFound; ++i) {
+    out->begin = mapping.begin;
+  }
+  return Lookup::kFound;
+}
+
 }  // namespace
 
 bool PrepareMemoryMap() {
@@ -291,6 +312,22 @@ bool RangesUsable(std::span<const jit::ByteRange> ranges) {
 bool RangesUsableFromText(std::span<const jit::ByteRange> ranges) {
   TextSource source;
   return Check(ranges, source) == Lookup::kFound;
+}
+
+jit::ReadWindow ReadableAround(uint64_t address) {
+  jit::ReadWindow around;
+  {
+    QuerySource source;
+    if (FindAround(address, source, &around) != Lookup::kNoSource) return around;
+  }
+  return ReadableAroundFromText(address);
+}
+
+jit::ReadWindow ReadableAroundFromText(uint64_t address) {
+  TextSource source;
+  jit::ReadWindow around;
+  FindAround(address, source, &around);
+  return around;
 }
 
 }  // namespace tracelift::offload

@@ -24,4 +24,9 @@ bool RangesUsable(std::span<const jit::ByteRange> ranges);
 /// The same by reading /proc/thread-self/maps as text: for kernels before 6.11, and to test it on others.
 bool RangesUsableFromText(std::span<const jit::ByteRange> ranges);
 
+/// The readable memory around an address: its mapping, as far as it can be touched, and what adjoins it without a gap. Empty
+/// when the address cannot be read, and when in doubt.
+jit::ReadWindow ReadableAround(uint64_t address);
+jit::ReadWindow ReadableAroundFromText(uint64_t address);
+
 }  // namespace tracelift::offload

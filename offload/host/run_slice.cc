@@ -18,6 +18,7 @@ constexpr double kWorthRunningNs = 20e3;     // the part of it in which they do 
 constexpr int kMostConflicts = 4;            // of passes that come one by one, in one entry
 
 RejectionReason ReasonOf(uint32_t flags) {
+  if (flags & jit::kFlagStrayed) return RejectionReason::kIndirectAddress;  // which may have led to all others
   if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
   if (flags & jit::kFlagLeft) return RejectionReason::kUnknownTripCount;
   if (flags & jit::kFlagUnlike) return RejectionReason::kValuesKeepChanging;
@@ -45,7 +46,30 @@ bool Entry::DescribeSlice(const Variant& variant, int64_t passes) {
       return Decline(RejectionReason::kUnmappedMemory, passes);
     }
   }
-  return RangesUsable({ranges_, range_count_}) || Decline(RejectionReason::kUnmappedMemory, passes);
+  if (!RangesUsable({ranges_, range_count_})) return Decline(RejectionReason::kUnmappedMemory, passes);
+  return PlaceWindows(variant, passes, stack_top, stack_low);
+}
+
+// Where reads of the described slice may lie whose addresses only data decide: what the program can read around their bases and
+// neither the slice nor we write meanwhile.
+bool Entry::PlaceWindows(const Variant& variant, int64_t passes, uint64_t stack_top, uint64_t stack_low) {
+  const jit::FootprintProgram& program = variant.artifact.footprint;
+  for (size_t i = 0; i < program.windows.size(); ++i) {
+    const uint64_t base = region_.footprint.window_base[i];
+    const auto decline = [&](RejectionReason reason) {
+      region_.conflict_instruction.store(program.windows[i].instruction, std::memory_order_relaxed);
+      return Decline(reason, passes);
+    };
+    jit::ReadWindow readable = ReadableAround(base);
+    if (readable.begin <= base && base < stack_low) readable.end = std::min(readable.end, stack_low);
+    if (base >= stack_top) readable.begin = std::max(readable.begin, stack_top);
+    const bool in_our_frames = base >= stack_low && base < stack_top;
+    if (in_our_frames || readable.begin >= readable.end) return decline(RejectionReason::kIndirectAddress);
+    const jit::ReadWindow window = jit::UnwrittenAround(base, readable, region_.footprint);
+    if (window.end - window.begin < program.windows[i].bytes) return decline(RejectionReason::kDependentIterations);
+    state_.window[i] = window;
+  }
+  return true;
 }
 
 // How many of the next `passes` passes are independent of each other, at least one. A pass may meet what only a few others
@@ -115,7 +139,10 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
   chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, passes);
-  if (!verify && (artifact.may_flag == 0 || !jit::ReadsWhatItWrites(region_.footprint))) return true;
+  // A read that strays brings anything, and whether something is written may depend on it; or it faults in the original, before
+  // what later passes write.
+  const bool may_stray = (artifact.may_flag & jit::kFlagStrayed) != 0;
+  if (!verify && (artifact.may_flag == 0 || (!may_stray && !jit::ReadsWhatItWrites(region_.footprint)))) return true;
   constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
   const bool by_chunk = !verify && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
   WritePlan& writes = region_.writes;

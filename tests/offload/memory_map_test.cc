@@ -287,5 +287,49 @@ TEST(MemoryMapCost, OfAUsualFootprint) {
               time(1000, [&] { return RangesUsableFromText(ranges); }));
 }
 
+using Around = jit::ReadWindow (*)(uint64_t);
+
+class ReadableMemory : public testing::TestWithParam<Around> {
+ protected:
+  jit::ReadWindow At(const char* address) const { return GetParam()(reinterpret_cast<uint64_t>(address)); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Sources, ReadableMemory, testing::Values(&ReadableAround, &ReadableAroundFromText),
+                         [](const auto& source) { return source.index == 0 ? "Query" : "Text"; });
+
+void ExpectWindow(jit::ReadWindow window, const char* begin, const char* end) {
+  EXPECT_EQ(window.begin, reinterpret_cast<uint64_t>(begin));
+  EXPECT_EQ(window.end, reinterpret_cast<uint64_t>(end));
+}
+
+TEST_P(ReadableMemory, EndsWhereItCannotBeRead) {
+  Pages pages(9);
+  pages.Protect(0, 2, PROT_NONE);
+  pages.Protect(6, 3, PROT_NONE);
+  for (const char* base : {pages.at(2), pages.at(3) + 100, pages.at(6) - 1}) ExpectWindow(At(base), pages.at(2), pages.at(6));
+  for (const char* base : {pages.at(2) - 1, pages.at(6), static_cast<char*>(nullptr)}) ExpectWindow(At(base), nullptr, nullptr);
+}
+
+TEST_P(ReadableMemory, GoesOnInMappingsThatAdjoin) {
+  Pages pages(9);
+  pages.Protect(0, 1, PROT_NONE);
+  pages.Protect(8, 1, PROT_NONE);
+  pages.Protect(3, 1, PROT_READ);
+  const int fd = FileOf(2 * kPage);
+  ASSERT_EQ(mmap(pages.at(5), 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0), pages.at(5));
+  close(fd);
+  for (int page = 1; page < 8; ++page) ExpectWindow(At(pages.at(static_cast<size_t>(page))), pages.at(1), pages.at(8));
+}
+
+TEST_P(ReadableMemory, LeavesOutFilesThatEndBeforeTheirMapping) {
+  Pages pages(6);
+  pages.Protect(0, 1, PROT_NONE);
+  const int fd = FileOf(kPage);
+  ASSERT_EQ(mmap(pages.at(3), 3 * kPage, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0), pages.at(3));
+  close(fd);
+  ExpectWindow(At(pages.at(1)), pages.at(1), pages.at(3));
+  ExpectWindow(At(pages.at(3)), nullptr, nullptr);
+}
+
 }  // namespace
 }  // namespace tracelift::offload

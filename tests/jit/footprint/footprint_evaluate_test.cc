@@ -473,5 +473,33 @@ TEST(Evaluation, CostOfAMatrixProduct) {
   EXPECT_EQ(sum, kRounds * (999 + 1 + 1 + 3)) << "each round did its work";
 }
 
+TEST(Evaluate, WindowsHaveBasesThatDoNotChange) {
+  MachineState state{};
+  state.gpr[kRdi] = 0x10000;
+  state.gpr[kRcx] = 9;
+  const auto footprint = Evaluated(R"(
+  %0 = i64 gpr rdi
+  %1 = i64 const 24
+  %2 = i64 add %0 %1
+  %3 = i64 gpr rcx
+  loop 0 backedge %3
+  window 8 around %2
+  window 4 around %0
+)", state);
+  ASSERT_EQ(footprint->window_count, 2);
+  EXPECT_EQ(footprint->window_base[0], 0x10018u);
+  EXPECT_EQ(footprint->window_base[1], 0x10000u);
+}
+
+TEST(Evaluate, WindowsOfWhichTheBaseChangesFail) {
+  MachineState state{};
+  Footprint footprint;
+  const FootprintProgram program = Parsed("%0 = i64 iv 0\nloop 0 backedge %0\nwindow 8 around %0 instruction 0x401000\n");
+  const auto done = Evaluate(program, state, 10, &footprint);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().reason, RejectionReason::kIndirectAddress);
+  EXPECT_EQ(done.error().instruction, 0x401000u);
+}
+
 }  // namespace
 }  // namespace tracelift::jit

@@ -88,5 +88,36 @@ TEST(Ranges, CoverEveryByteWithItsKind) {
   }
 }
 
+std::string WindowAround(uint64_t base, ReadWindow readable, const std::vector<Piece>& pieces) {
+  static Footprint footprint;
+  footprint.form_count = 0;
+  for (const Piece& piece : pieces) {
+    AccessForm& form = footprint.forms[footprint.form_count++];
+    form = {};
+    form.low = piece.low;
+    form.high = piece.high;
+    form.write = piece.write;
+  }
+  const ReadWindow window = UnwrittenAround(base, readable, footprint);
+  return std::to_string(window.begin) + "-" + std::to_string(window.end);
+}
+
+TEST(Windows, EndAtTheNextBytesThatAreWritten) {
+  EXPECT_EQ(WindowAround(50, {10, 90}, {}), "10-90");
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{40, 60, false}}), "10-90");
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{20, 30, true}, {60, 70, true}, {12, 14, true}, {80, 95, true}}), "30-60");
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{20, 50, true}}), "50-90");
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{51, 52, true}}), "10-51");
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{0, 5, true}, {95, 99, true}}), "10-90");
+}
+
+TEST(Windows, AreEmptyWhereTheBaseIsWrittenOrNotReadable) {
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{50, 51, true}}), "0-0");
+  EXPECT_EQ(WindowAround(50, {10, 90}, {{40, 51, true}}), "0-0");
+  EXPECT_EQ(WindowAround(5, {10, 90}, {}), "0-0");
+  EXPECT_EQ(WindowAround(90, {10, 90}, {}), "0-0");
+  EXPECT_EQ(WindowAround(5, {}, {}), "0-0");
+}
+
 }  // namespace
 }  // namespace tracelift::jit

@@ -37,7 +37,9 @@ constexpr std::string_view kEverything =
     "loop 2 in 1 backedge %10 must-divide\n"
     "loop 3 in 1 backedge %10 body\n"
     "read 16 at %5 in loop 1 safe instruction 0x401140\n"
-    "write 1 at unknown in loop 0\n";
+    "write 1 at unknown in loop 0\n"
+    "window 8 around %1 instruction 0x401148\n"
+    "window 16 around %4\n";
 
 TEST(FootprintText, ParsesWhatItPrints) {
   const FootprintProgram program = Parsed(kEverything);
@@ -52,6 +54,8 @@ TEST(FootprintText, ParsesWhatItPrints) {
   EXPECT_TRUE(program.accesses[0].always_safe);
   EXPECT_EQ(program.accesses[0].instruction, 0x401140u);
   EXPECT_EQ(program.accesses[1].address, kNoExpr);
+  EXPECT_EQ(program.windows[1].base, 4);
+  EXPECT_EQ(program.windows[1].bytes, 16u);
 }
 
 TEST(FootprintText, IgnoresCommentsAndSpaces) {
@@ -77,7 +81,7 @@ TEST(FootprintText, NamesTheLineAndTheProblem) {
       {"loop 0 backedge %0", "a loop's count is not a node"},
       {"loop 0 backedge unknown\nread 8 at %3 in loop 0", "an access's address is not a node"},
       {"%0 = i64 const 0\nread 8 at %0 in loop 0", "an access is in no loop"},
-      {"reed 8", "line 1: expected a node, slot, loop, read or write"},
+      {"reed 8", "line 1: expected a node, slot, loop, read, write or window"},
   };
   for (const auto& [text, problem] : cases) {
     const auto program = ParseFootprintProgram(text);
