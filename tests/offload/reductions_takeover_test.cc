@@ -140,7 +140,7 @@ TEST_P(Reductions, SumOfRows) {
   const auto kernel = GetParam().sum_rows;
   ExpectSame<uint64_t>(CodeOf(kernel), Start(),
                        [&](std::vector<uint64_t>& out) { kernel(out.data(), data.data(), rows, columns); },
-                       AcceleratedBut({"avx2", "clang19"}));
+                       AcceleratedBut({"avx2"}));
 }
 
 TEST_P(Reductions, CountOfFloats) {
