@@ -45,12 +45,12 @@ TlNativeRun:                       # rdi: MachineState to start from, rsi: code,
   .endr
   .endm
   movq $0, host_fs(%rip)
-  cmpq $0, 152(%rdi)               # fs is the C library's unless the snippet needs it
+  cmpq $0, 184(%rdi)               # fs is the C library's unless the snippet needs it
   je 1f
   mov %fs:0, %rax
   mov %rax, host_fs(%rip)
   mov %rdi, %rbx
-  mov 152(%rdi), %rsi
+  mov 184(%rdi), %rsi
   SET_FS
   mov %rbx, %rdi
 1:
