@@ -1,11 +1,11 @@
-// A forward data flow over addresses, `what a register held at the begin, and a constant`: through copies, lea, additions of
-// constants, pushes, spliced calls, and stack cells that keep a pointer (unoptimised code stores each argument first). Where
-// ways meet that disagree, nothing is known.
+// A forward data flow over addresses, `what a register held at the begin, and a constant`: through copies, lea,
+// additions of constants, pushes, spliced calls, and stack cells that keep a pointer (unoptimised code stores each
+// argument first). Where ways meet that disagree, nothing is known.
 //
 // It runs twice. Over the function, to find registers that hold the address of a local when the loop begins (`lea rbx,
-// [rsp+16]` ahead of it); then over one pass, whose begin is the header. A store to an unknown address is taken to leave
-// cells as they are: nobody has to be right here, because lifted code compares each such register with what it is said to
-// hold (Translator::CheckHeldAddress), and entries compare those that were set ahead of the loop.
+// [rsp+16]` ahead of it); then over one pass, whose begin is the header. A store to an unknown address is taken to
+// leave cells as they are: nobody has to be right here, because lifted code compares each such register with what it is
+// said to hold (Translator::CheckHeldAddress), and entries compare those that were set ahead of the loop.
 
 #include "jit/code/held_addresses.h"
 
@@ -73,8 +73,8 @@ Known Meet(const Known& a, const Known& b) {
 }
 
 int NumberOf(const ZydisDecodedOperand& operand) {
-  const bool is_whole = operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                        ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_GPR64;
+  const bool is_whole =
+      operand.type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(operand.reg.value) == ZYDIS_REGCLASS_GPR64;
   return is_whole ? ZydisRegisterGetId(operand.reg.value) : -1;
 }
 
@@ -104,15 +104,18 @@ HeldAddress ResultOf(const Instruction& instruction, const Known& known) {
   const ZydisDecodedOperand* operands = instruction.operands;
   const ZydisMnemonic mnemonic = instruction.info.mnemonic;
   switch (mnemonic) {
-    case ZYDIS_MNEMONIC_MOV: return ValueOf(instruction, operands[1], known);
-    case ZYDIS_MNEMONIC_LEA: return AddressOf(instruction, operands[1], known);
+    case ZYDIS_MNEMONIC_MOV:
+      return ValueOf(instruction, operands[1], known);
+    case ZYDIS_MNEMONIC_LEA:
+      return AddressOf(instruction, operands[1], known);
     case ZYDIS_MNEMONIC_ADD:
     case ZYDIS_MNEMONIC_SUB: {
       if (operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE || NumberOf(operands[0]) < 0) return {};
       const int64_t distance = operands[1].imm.value.s;
       return Plus(known.gpr[NumberOf(operands[0])], mnemonic == ZYDIS_MNEMONIC_ADD ? distance : -distance);
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -167,12 +170,14 @@ void Step(const Instruction& instruction, const RegisterSet& clobbered, Known* k
       known->gpr[kRsp] = known->gpr[kRbp];
       known->gpr[kRbp] = Pop(known);
       return;
-    default: break;
+    default:
+      break;
   }
   const HeldAddress result = instruction.valid ? ResultOf(instruction, *known) : HeldAddress();
   for (const ZydisDecodedOperand& operand : std::span(operands, instruction.info.operand_count)) {
     const bool writes = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-    if (writes && operand.type == ZYDIS_OPERAND_TYPE_MEMORY) known->ForgetCells(AddressOf(instruction, operand, *known), operand.size / 8);
+    if (writes && operand.type == ZYDIS_OPERAND_TYPE_MEMORY)
+      known->ForgetCells(AddressOf(instruction, operand, *known), operand.size / 8);
   }
   if (instruction.valid && operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[0].size == 64 && result.known()) {
     known->Store(AddressOf(instruction, operands[0], *known), result);
@@ -235,8 +240,8 @@ bool TakesStackAddress(const Instruction& instruction, const RegisterSet& clobbe
   return instruction.info.mnemonic == ZYDIS_MNEMONIC_MOV && is_stack(NumberOf(from));
 }
 
-/// Registers that the loop leaves alone and that hold the address of a local when it begins. Locals are counted from the
-/// frame pointer where the function has one, as its own code does, else from rsp.
+/// Registers that the loop leaves alone and that hold the address of a local when it begins. Locals are counted from
+/// the frame pointer where the function has one, as its own code does, else from rsp.
 std::vector<SameAddress> LocalsAtHeader(const DecodedFunction& function, int header, const RegisterSet& clobbered) {
   std::vector<SameAddress> same;
   const Gpr base = !clobbered.HasGpr(kRbp) && HasFramePointer(function) ? kRbp : kRsp;

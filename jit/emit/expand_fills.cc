@@ -56,7 +56,8 @@ bool ExpandFills(llvm::Loop& region) {
       auto* fill = llvm::dyn_cast<llvm::MemSetInst>(&instruction);
       const auto* length = fill ? llvm::dyn_cast<llvm::ConstantInt>(fill->getLength()) : nullptr;
       if (!length || !llvm::isa<llvm::ConstantInt>(fill->getValue()) || fill->isVolatile()) continue;
-      if (length->getZExtValue() % bytes == 0 && length->getZExtValue() / bytes >= kFewestElements) fills.push_back(fill);
+      if (length->getZExtValue() % bytes == 0 && length->getZExtValue() / bytes >= kFewestElements)
+        fills.push_back(fill);
     }
   }
   if (fills.empty() || region.getLoopsInPreorder().size() + fills.size() > kMaxLoops) return false;

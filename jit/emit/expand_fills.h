@@ -1,5 +1,6 @@
-// Blocks of memory that each pass of a nest fills, as loops over the elements that the rest of the nest works on: what cuts
-// such loops into pieces can then cut the fills too. Where nothing does, LLVM makes fills of them again. Private to jit/emit.
+// Blocks of memory that each pass of a nest fills, as loops over the elements that the rest of the nest works on: what
+// cuts such loops into pieces can then cut the fills too. Where nothing does, LLVM makes fills of them again. Private
+// to jit/emit.
 #pragma once
 
 #include <llvm/Analysis/LoopInfo.h>

@@ -4,7 +4,8 @@
 
 namespace tracelift::jit {
 
-void KeepInside(llvm::LoadInst* load, llvm::Value* first, llvm::Value* last, llvm::AllocaInst* strayed, llvm::IRBuilder<>& builder) {
+void KeepInside(llvm::LoadInst* load, llvm::Value* first, llvm::Value* last, llvm::AllocaInst* strayed,
+                llvm::IRBuilder<>& builder) {
   llvm::Value* pointer = load->getPointerOperand();
   llvm::Value* offset = builder.CreateSub(builder.CreatePtrToInt(pointer, builder.getInt64Ty()), first);
   llvm::Value* outside = builder.CreateICmpUGT(offset, last);

@@ -6,8 +6,9 @@
 
 namespace tracelift::jit {
 
-/// Makes `load` read at `first` instead, and sets `strayed`, an i1, where its address lies outside [first, first + last]. The
-/// builder is at the load.
-void KeepInside(llvm::LoadInst* load, llvm::Value* first, llvm::Value* last, llvm::AllocaInst* strayed, llvm::IRBuilder<>& builder);
+/// Makes `load` read at `first` instead, and sets `strayed`, an i1, where its address lies outside [first, first +
+/// last]. The builder is at the load.
+void KeepInside(llvm::LoadInst* load, llvm::Value* first, llvm::Value* last, llvm::AllocaInst* strayed,
+                llvm::IRBuilder<>& builder);
 
 }  // namespace tracelift::jit

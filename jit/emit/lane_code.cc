@@ -50,21 +50,27 @@ bool LaneCode::CanEmit(llvm::Instruction& instruction) const {
   if (instruction.isTerminator()) return llvm::isa<llvm::BranchInst>(instruction);
   if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
     if (store->isVolatile()) return false;
-    if (llvm::isa<llvm::AllocaInst>(store->getPointerOperand())) return store->getValueOperand()->getType()->isIntegerTy(1);
+    if (llvm::isa<llvm::AllocaInst>(store->getPointerOperand()))
+      return store->getValueOperand()->getType()->isIntegerTy(1);
     return HasWideType(store->getValueOperand()->getType()) && StrideOf(store->getPointerOperand()) != 0;
   }
   if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
-    if (load->isVolatile() || (llvm::isa<llvm::AllocaInst>(load->getPointerOperand()) && !load->getType()->isIntegerTy(1))) return false;
+    if (load->isVolatile() ||
+        (llvm::isa<llvm::AllocaInst>(load->getPointerOperand()) && !load->getType()->isIntegerTy(1)))
+      return false;
     return !IsWide(load) || HasWideType(load->getType());
   }
   if (auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction)) {
     const auto* intrinsic = llvm::dyn_cast<llvm::IntrinsicInst>(call);
     if (!intrinsic || intrinsic->mayReadOrWriteMemory()) return false;
-    return !IsWide(call) || (llvm::isTriviallyVectorizable(intrinsic->getIntrinsicID()) && HasWideType(call->getType()));
+    return !IsWide(call) ||
+           (llvm::isTriviallyVectorizable(intrinsic->getIntrinsicID()) && HasWideType(call->getType()));
   }
   if (instruction.mayReadOrWriteMemory() || llvm::isa<llvm::AllocaInst>(instruction)) return false;
   if (!IsWide(&instruction)) return true;
-  const auto is_constant = [&](unsigned operand) { return llvm::isa<llvm::ConstantInt>(instruction.getOperand(operand)); };
+  const auto is_constant = [&](unsigned operand) {
+    return llvm::isa<llvm::ConstantInt>(instruction.getOperand(operand));
+  };
   if (llvm::isa<llvm::ExtractElementInst>(instruction) && !is_constant(1)) return false;
   if (llvm::isa<llvm::InsertElementInst>(instruction) && !is_constant(2)) return false;
   if (const auto* address = llvm::dyn_cast<llvm::GetElementPtrInst>(&instruction)) {
@@ -147,9 +153,11 @@ llvm::Value* LaneCode::EmitWide(llvm::Instruction& instruction, llvm::Value* mas
   const auto operand = [&](unsigned i) { return Wide(instruction.getOperand(i)); };
   if (auto* binary = llvm::dyn_cast<llvm::BinaryOperator>(&instruction)) {
     llvm::Value* left = operand(0);
-    return builder_.CreateBinOp(binary->getOpcode(), left, IsDivision(instruction) ? Divisor(instruction, mask, true) : operand(1));
+    return builder_.CreateBinOp(binary->getOpcode(), left,
+                                IsDivision(instruction) ? Divisor(instruction, mask, true) : operand(1));
   }
-  if (auto* unary = llvm::dyn_cast<llvm::UnaryOperator>(&instruction)) return builder_.CreateUnOp(unary->getOpcode(), operand(0));
+  if (auto* unary = llvm::dyn_cast<llvm::UnaryOperator>(&instruction))
+    return builder_.CreateUnOp(unary->getOpcode(), operand(0));
   if (auto* cast = llvm::dyn_cast<llvm::CastInst>(&instruction)) {
     return builder_.CreateCast(cast->getOpcode(), operand(0), WideType(cast->getType()));
   }
@@ -160,8 +168,9 @@ llvm::Value* LaneCode::EmitWide(llvm::Instruction& instruction, llvm::Value* mas
   if (auto* select = llvm::dyn_cast<llvm::SelectInst>(&instruction)) {
     llvm::Value* condition = select->getCondition();
     const bool one = values_.Of(condition).kind == LaneKind::kUniform && !condition->getType()->isVectorTy();
-    llvm::Value* choice = one ? Scalar(condition)
-                              : condition->getType()->isVectorTy() ? Wide(condition) : MaskFor(Wide(condition), select->getType());
+    llvm::Value* choice = one                                  ? Scalar(condition)
+                          : condition->getType()->isVectorTy() ? Wide(condition)
+                                                               : MaskFor(Wide(condition), select->getType());
     llvm::Value* yes = operand(1);
     return builder_.CreateSelect(choice, yes, operand(2));
   }
@@ -197,7 +206,9 @@ llvm::Value* LaneCode::EmitShuffle(llvm::Instruction& instruction) {
   const auto from = static_cast<int>(ElementsOf(shuffle.getOperand(0)->getType()));
   for (int lane = 0; lane < static_cast<int>(count_); ++lane) {
     for (int element : shuffle.getShuffleMask()) {
-      order.push_back(element < 0 ? -1 : element < from ? lane * from + element : (static_cast<int>(count_) + lane) * from + element - from);
+      order.push_back(element < 0      ? -1
+                      : element < from ? lane * from + element
+                                       : (static_cast<int>(count_) + lane) * from + element - from);
     }
   }
   llvm::Value* first = Wide(shuffle.getOperand(0));
@@ -212,7 +223,8 @@ llvm::Value* LaneCode::EmitCall(llvm::IntrinsicInst& call) {
   for (unsigned i = 0; i < call.arg_size(); ++i) {
     llvm::Value* argument = call.getArgOperand(i);
     arguments.push_back(llvm::isVectorIntrinsicWithScalarOpAtArg(id, i) ? Scalar(argument) : Wide(argument));
-    if (llvm::isVectorIntrinsicWithOverloadTypeAtArg(id, static_cast<int>(i))) overloads.push_back(arguments.back()->getType());
+    if (llvm::isVectorIntrinsicWithOverloadTypeAtArg(id, static_cast<int>(i)))
+      overloads.push_back(arguments.back()->getType());
   }
   return builder_.CreateCall(llvm::Intrinsic::getDeclaration(call.getModule(), id, overloads), arguments);
 }
@@ -239,12 +251,13 @@ llvm::Value* LaneCode::PointerOf(llvm::Value* pointer, unsigned lane) {
   return builder_.CreateGEP(builder_.getInt8Ty(), Scalar(pointer), builder_.getInt64(offset));
 }
 
-// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table or window, also those of lanes
-// that are not there.
+// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table or window, also
+// those of lanes that are not there.
 llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load) {
   llvm::Value* pointer = load.getPointerOperand();
   llvm::Type* type = load.getType();
-  if (const auto flag = flags_.find(pointer); flag != flags_.end()) return builder_.CreateLoad(WideType(type), flag->second);
+  if (const auto flag = flags_.find(pointer); flag != flags_.end())
+    return builder_.CreateLoad(WideType(type), flag->second);
   const llvm::DataLayout& layout = load.getModule()->getDataLayout();
   const auto bytes = static_cast<int64_t>(layout.getTypeStoreSize(type));
   const std::optional<int64_t> stride = StrideOf(pointer);
@@ -254,7 +267,8 @@ llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load) {
   };
   if (stride == bytes) return kept(builder_.CreateAlignedLoad(WideType(type), Scalar(pointer), llvm::Align(1)));
   if (stride == -bytes) {
-    return Reversed(kept(builder_.CreateAlignedLoad(WideType(type), PointerOf(pointer, count_ - 1), llvm::Align(1))), type);
+    return Reversed(kept(builder_.CreateAlignedLoad(WideType(type), PointerOf(pointer, count_ - 1), llvm::Align(1))),
+                    type);
   }
   if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32) {
     return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1)));
@@ -296,7 +310,8 @@ void LaneCode::EmitStore(llvm::StoreInst& store, llvm::Value* mask) {
       KeepScopes(store, builder_.CreateAlignedStore(value, to, llvm::Align(1)));
     } else {
       llvm::Value* which = MaskFor(mask, type);
-      KeepScopes(store, builder_.CreateMaskedStore(value, to, llvm::Align(1), stride == bytes ? which : Reversed(which, type)));
+      KeepScopes(store, builder_.CreateMaskedStore(value, to, llvm::Align(1),
+                                                   stride == bytes ? which : Reversed(which, type)));
     }
     return;
   }

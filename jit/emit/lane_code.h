@@ -1,7 +1,8 @@
-// The instructions of lanes: each instruction of a loop once for all lanes that run an iteration of it. Private to jit/emit.
+// The instructions of lanes: each instruction of a loop once for all lanes that run an iteration of it. Private to
+// jit/emit.
 //
-// What all lanes have in common stays a scalar; an affine value is lane 0's scalar and a stride. A vector of n elements becomes
-// one of n times as many, lane by lane, so that casts between element types mean the same as before.
+// What all lanes have in common stays a scalar; an affine value is lane 0's scalar and a stride. A vector of n elements
+// becomes one of n times as many, lane by lane, so that casts between element types mean the same as before.
 #pragma once
 
 #include <llvm/IR/IRBuilder.h>
@@ -21,8 +22,8 @@ class LaneCode {
   /// Whether every instruction of the lanes' loop has a form for lanes.
   bool CanEmit() const;
 
-  /// Emits `instruction`, no phi or terminator, at the builder's place. Lanes without their bit in `mask` (null: all have it)
-  /// do nothing that can be seen; their values are arbitrary.
+  /// Emits `instruction`, no phi or terminator, at the builder's place. Lanes without their bit in `mask` (null: all
+  /// have it) do nothing that can be seen; their values are arbitrary.
   void Emit(llvm::Instruction& instruction, llvm::Value* mask);
 
   llvm::Value* Scalar(llvm::Value* value) const;  // of a uniform value; of an affine one lane 0's

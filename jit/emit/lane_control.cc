@@ -102,8 +102,8 @@ void LaneControl::AddIncoming(llvm::BasicBlock* block, const llvm::BasicBlock* o
   }
 }
 
-// All lanes go the same way. `from` is the block that the header is entered from, null for the lanes' loop itself, whose
-// header the builder is in.
+// All lanes go the same way. `from` is the block that the header is entered from, null for the lanes' loop itself,
+// whose header the builder is in.
 void LaneControl::EmitAlike(llvm::Loop* loop, llvm::Value* mask, llvm::BasicBlock* from) {
   const std::vector<llvm::BasicBlock*> order = OwnOrder(loop);
   llvm::BasicBlock* header = loop->getHeader();
@@ -198,7 +198,8 @@ void LaneControl::EmitBlockIfAny(llvm::BasicBlock* block, llvm::Value* mask) {
   builder_.CreateBr(after);
   builder_.SetInsertPoint(after);
   for (llvm::Instruction& instruction : *block) {
-    if (llvm::isa<llvm::PHINode>(instruction) || instruction.isTerminator() || instruction.getType()->isVoidTy()) continue;
+    if (llvm::isa<llvm::PHINode>(instruction) || instruction.isTerminator() || instruction.getType()->isVoidTy())
+      continue;
     const bool used = llvm::any_of(instruction.users(), [&](llvm::User* user) {
       const auto* by = llvm::cast<llvm::Instruction>(user);
       return by->getParent() != block || by->isTerminator() || llvm::isa<llvm::PHINode>(by);
@@ -229,7 +230,8 @@ void LaneControl::EndBlockLinear(llvm::BasicBlock* block, llvm::Value* mask) {
   auto* branch = llvm::cast<llvm::BranchInst>(block->getTerminator());
   const llvm::Loop* loop = loops_.getLoopFor(block);
   llvm::Value* condition = nullptr;
-  if (branch->isConditional() && branch->getSuccessor(0) != branch->getSuccessor(1)) condition = code_.Wide(branch->getCondition());
+  if (branch->isConditional() && branch->getSuccessor(0) != branch->getSuccessor(1))
+    condition = code_.Wide(branch->getCondition());
   for (unsigned way = 0; way < (condition ? 2U : 1U); ++way) {
     llvm::BasicBlock* to = branch->getSuccessor(way);
     llvm::Value* lanes = condition ? And(mask, way == 0 ? condition : builder_.CreateNot(condition)) : mask;
@@ -255,7 +257,8 @@ void LaneControl::CollectLeaving(const llvm::BasicBlock* from, llvm::BasicBlock*
   }
 }
 
-// Goes on while any lane is left. Those that left keep what they had then; what they compute afterwards is not looked at.
+// Goes on while any lane is left. Those that left keep what they had then; what they compute afterwards is not looked
+// at.
 void LaneControl::EmitDivergent(llvm::Loop* loop, llvm::Value* mask) {
   llvm::BasicBlock* before = builder_.GetInsertBlock();
   llvm::BasicBlock* header = NewBlock(loop->getHeader()->getName());
@@ -303,7 +306,8 @@ void LaneControl::EmitDivergent(llvm::Loop* loop, llvm::Value* mask) {
   open_.erase(loop);
 }
 
-llvm::Value* LaneControl::SkippedAs(llvm::Value* value, llvm::Value* skipped, llvm::BasicBlock* ran, llvm::BasicBlock* not_ran) {
+llvm::Value* LaneControl::SkippedAs(llvm::Value* value, llvm::Value* skipped, llvm::BasicBlock* ran,
+                                    llvm::BasicBlock* not_ran) {
   llvm::PHINode* phi = builder_.CreatePHI(value->getType(), 2);
   phi->addIncoming(value, ran);
   phi->addIncoming(skipped, not_ran);

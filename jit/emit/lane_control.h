@@ -1,5 +1,5 @@
-// The control flow of lanes. Where all lanes go the same way, the blocks are those of the original. Where they do not, all ways
-// are gone one after another under masks; a loop goes on while any lane is in it. Private to jit/emit.
+// The control flow of lanes. Where all lanes go the same way, the blocks are those of the original. Where they do not,
+// all ways are gone one after another under masks; a loop goes on while any lane is in it. Private to jit/emit.
 #pragma once
 
 #include <map>
@@ -11,17 +11,18 @@ namespace tracelift::jit {
 
 class LaneControl {
  public:
-  LaneControl(llvm::Loop& lanes, llvm::LoopInfo& loops, const LaneValues& values, LaneCode& code, llvm::IRBuilder<>& builder)
+  LaneControl(llvm::Loop& lanes, llvm::LoopInfo& loops, const LaneValues& values, LaneCode& code,
+              llvm::IRBuilder<>& builder)
       : lanes_(lanes), loops_(loops), values_(values), code_(code), builder_(builder) {}
 
-  /// Emits one iteration of the lanes' loop, from the builder's place, its header variables being set already. Afterwards the
-  /// builder is where the iteration ends.
+  /// Emits one iteration of the lanes' loop, from the builder's place, its header variables being set already.
+  /// Afterwards the builder is where the iteration ends.
   void EmitIteration();
 
  private:
   using Edge = std::pair<const llvm::BasicBlock*, const llvm::BasicBlock*>;
-  struct Collected {  // what lanes that have left a loop took with them
-    llvm::PHINode* phi;      // at the header
+  struct Collected {     // what lanes that have left a loop took with them
+    llvm::PHINode* phi;  // at the header
     llvm::Value* latest;
   };
   struct Divergence {  // a loop that lanes leave at different times, while its body is emitted
@@ -60,7 +61,8 @@ class LaneControl {
   LaneCode& code_;
   llvm::IRBuilder<>& builder_;
   std::map<const llvm::BasicBlock*, llvm::BasicBlock*> starts_, ends_;  // of blocks that have copies of their own
-  std::map<Edge, llvm::Value*> edges_;  // lanes that take an edge between linear blocks; null: all that run the loop's pass
+  std::map<Edge, llvm::Value*>
+      edges_;  // lanes that take an edge between linear blocks; null: all that run the loop's pass
   std::set<const llvm::BasicBlock*> joined_;  // their phis have been set by the loop ahead of them
   std::map<const llvm::Loop*, Divergence> open_;
 };

@@ -23,7 +23,8 @@ std::optional<LaneValues> LaneValues::Of(llvm::Loop& lanes, llvm::LoopInfo& loop
         if (before.kind == LaneKind::kVarying || values.IsKept(llvm::dyn_cast<llvm::PHINode>(&instruction))) continue;
         LaneValue now = values.KindOf(instruction);
         if (now == before) continue;
-        if (now.kind < before.kind || (now.kind == before.kind && before.kind == LaneKind::kAffine)) now = {LaneKind::kVarying, 0};
+        if (now.kind < before.kind || (now.kind == before.kind && before.kind == LaneKind::kAffine))
+          now = {LaneKind::kVarying, 0};
         values.values_[&instruction] = now;
         changed = true;
       }
@@ -131,7 +132,8 @@ LaneValue LaneValues::KindOfPhi(llvm::PHINode& phi) const {
   const bool header = loop->getHeader() == phi.getParent();
   if (!header && IsLinear(loop) && phi.getNumIncomingValues() > 1) return kVarying;
   for (llvm::BasicBlock* from : phi.blocks()) {  // values that leave a loop in which lanes went round differently often
-    for (const llvm::Loop* inner = loops_.getLoopFor(from); inner != loop && loop->contains(inner); inner = inner->getParentLoop()) {
+    for (const llvm::Loop* inner = loops_.getLoopFor(from); inner != loop && loop->contains(inner);
+         inner = inner->getParentLoop()) {
       if (IsDivergent(inner)) return kVarying;
     }
   }
@@ -144,7 +146,8 @@ LaneValue LaneValues::KindOfPhi(llvm::PHINode& phi) const {
     const llvm::SCEV* scev = evolution_.getSCEV(&phi);
     const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(scev);
     if (!unknown || unknown->getValue() != &phi) {
-      if (const std::optional<int64_t> stride = StrideOf(scev)) return {*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
+      if (const std::optional<int64_t> stride = StrideOf(scev))
+        return {*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
     }
   }
   return uniform ? LaneValue{} : kVarying;
@@ -169,7 +172,8 @@ LaneValue LaneValues::KindOf(llvm::Instruction& instruction) const {
   if (scalar && !instruction.getType()->isIntegerTy(1) && evolution_.isSCEVable(instruction.getType())) {
     const llvm::SCEV* scev = evolution_.getSCEV(&instruction);
     const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(scev);  // the instruction itself: nothing is known of it
-    if (const std::optional<int64_t> stride = unknown && unknown->getValue() == &instruction ? std::nullopt : StrideOf(scev)) {
+    if (const std::optional<int64_t> stride =
+            unknown && unknown->getValue() == &instruction ? std::nullopt : StrideOf(scev)) {
       return {*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
     }
   }
@@ -196,14 +200,17 @@ bool LaneValues::MarkDivergent(llvm::Loop* loop, bool* changed) {
   return true;
 }
 
-// Branches that lanes take differently. Ways out of the lanes' loop do not count: the first lane that takes one ends the chunk.
+// Branches that lanes take differently. Ways out of the lanes' loop do not count: the first lane that takes one ends
+// the chunk.
 bool LaneValues::FollowBranches(bool* changed) {
   for (llvm::BasicBlock* block : lanes_.blocks()) {
     llvm::Instruction* end = block->getTerminator();
     llvm::Loop* loop = loops_.getLoopFor(block);
     const auto* branch = llvm::dyn_cast<llvm::BranchInst>(end);
     if (!branch) return false;
-    if (branch->isUnconditional() || !lanes_.contains(branch->getSuccessor(0)) || !lanes_.contains(branch->getSuccessor(1))) continue;
+    if (branch->isUnconditional() || !lanes_.contains(branch->getSuccessor(0)) ||
+        !lanes_.contains(branch->getSuccessor(1)))
+      continue;
     if (Of(branch->getCondition()).kind == LaneKind::kUniform) continue;
     if (loop == &lanes_) {
       *changed |= linear_.insert(loop).second;

@@ -1,5 +1,6 @@
-// What the lanes of a vector have in common when each runs one iteration of a loop: which values are the same in all of them,
-// which follow each other at a constant distance, and which loops and branches they take together. Private to jit/emit.
+// What the lanes of a vector have in common when each runs one iteration of a loop: which values are the same in all of
+// them, which follow each other at a constant distance, and which loops and branches they take together. Private to
+// jit/emit.
 #pragma once
 
 #include <llvm/Analysis/LoopInfo.h>
@@ -25,16 +26,16 @@ struct LaneValue {
   bool operator==(const LaneValue&) const = default;
 };
 
-/// The values and the control flow of one loop, the lanes' loop, as seen by neighbouring iterations of it. The function must
-/// be in loop-simplified and LCSSA form.
+/// The values and the control flow of one loop, the lanes' loop, as seen by neighbouring iterations of it. The function
+/// must be in loop-simplified and LCSSA form.
 class LaneValues {
  public:
   /// nullopt when the lanes' control flow has a shape that is not handled.
   static std::optional<LaneValues> Of(llvm::Loop& lanes, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution);
 
   LaneValue Of(const llvm::Value* value) const;
-  /// True when lanes may take different ways through the loop's own blocks: the blocks then run one after another, under masks.
-  /// Inner loops of that kind are divergent as well.
+  /// True when lanes may take different ways through the loop's own blocks: the blocks then run one after another,
+  /// under masks. Inner loops of that kind are divergent as well.
   bool IsLinear(const llvm::Loop* loop) const { return linear_.contains(loop); }
   /// True when lanes may leave the (inner) loop at different times.
   bool IsDivergent(const llvm::Loop* loop) const { return divergent_.contains(loop); }

@@ -19,18 +19,21 @@ llvm::Function* CloneAs(llvm::Function& function, const char* suffix) {
 llvm::Value* WholeGroups(llvm::IRBuilder<>& builder, llvm::Function& function, int size, GroupState state) {
   llvm::Value* passes = function.getArg(kCount);
   if (state == GroupState::kNotLeft) {  // the last pass is a single one where its state is asked for
-    llvm::Value* asked = builder.CreateAnd(builder.CreateIsNotNull(function.getArg(kOut)), builder.CreateIsNotNull(passes));
+    llvm::Value* asked =
+        builder.CreateAnd(builder.CreateIsNotNull(function.getArg(kOut)), builder.CreateIsNotNull(passes));
     passes = builder.CreateSub(passes, builder.CreateZExt(asked, builder.getInt64Ty()));
   }
   return builder.CreateAnd(passes, builder.getInt64(~uint64_t(size - 1)));
 }
 
-void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Function& single, int size, GroupState state) {
+void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Function& single, int size,
+                    GroupState state) {
   function.deleteBody();
   function.setLinkage(llvm::GlobalValue::ExternalLinkage);
   llvm::LLVMContext& context = function.getContext();
   const auto block = [&](const char* name) { return llvm::BasicBlock::Create(context, name, &function); };
-  llvm::BasicBlock *entry = block("entry"), *groups = block("groups"), *rest = block("rest"), *more = block("more"), *end = block("end");
+  llvm::BasicBlock *entry = block("entry"), *groups = block("groups"), *rest = block("rest"), *more = block("more"),
+                   *end = block("end");
   llvm::IRBuilder<> builder(entry);
   llvm::Value* count = function.getArg(kCount);
   llvm::Value* out = function.getArg(kOut);
@@ -41,13 +44,15 @@ void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Fun
   builder.CreateCondBr(builder.CreateICmpNE(whole, builder.getInt64(0)), groups, rest);
   builder.SetInsertPoint(groups);
   llvm::Value* group_out = state == GroupState::kLeft ? builder.CreateSelect(nothing_left, out, no_state) : no_state;
-  builder.CreateCall(&grouped, {function.getArg(kIn), group_out, function.getArg(kFirst), whole, function.getArg(kFlags)});
+  builder.CreateCall(&grouped,
+                     {function.getArg(kIn), group_out, function.getArg(kFirst), whole, function.getArg(kFlags)});
   builder.CreateBr(rest);
   builder.SetInsertPoint(rest);
   // A call for no passes at all asks for the state (Artifact::can_seek).
   builder.CreateCondBr(builder.CreateAnd(nothing_left, builder.CreateICmpNE(count, builder.getInt64(0))), end, more);
   builder.SetInsertPoint(more);
-  builder.CreateCall(&single, {function.getArg(kIn), out, builder.CreateAdd(function.getArg(kFirst), whole), left, function.getArg(kFlags)});
+  builder.CreateCall(&single, {function.getArg(kIn), out, builder.CreateAdd(function.getArg(kFirst), whole), left,
+                               function.getArg(kFlags)});
   builder.CreateBr(end);
   builder.SetInsertPoint(end);
   builder.CreateRet(llvm::Constant::getNullValue(function.getReturnType()));

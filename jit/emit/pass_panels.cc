@@ -29,7 +29,8 @@ constexpr int64_t kFewestPanels = 4;
 
 // The loop ends after `count` iterations, whatever ended it before.
 void CountUpTo(llvm::Loop& loop, int64_t count, llvm::IRBuilder<>& builder) {
-  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch(), *exit = EndOf(loop);
+  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch(),
+                   *exit = EndOf(loop);
   builder.SetInsertPoint(header, header->begin());
   llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
   llvm::Instruction* end = latch->getTerminator();
@@ -42,12 +43,14 @@ void CountUpTo(llvm::Loop& loop, int64_t count, llvm::IRBuilder<>& builder) {
 }
 
 bool StoresToMemory(const llvm::Instruction& instruction) {
-  return llvm::isa<llvm::StoreInst>(instruction) || (llvm::isa<llvm::IntrinsicInst>(instruction) && instruction.mayWriteToMemory());
+  return llvm::isa<llvm::StoreInst>(instruction) ||
+         (llvm::isa<llvm::IntrinsicInst>(instruction) && instruction.mayWriteToMemory());
 }
 
 class Planner {
  public:
-  Planner(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen, int vector_bits)
+  Planner(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
+          int vector_bits)
       : region_(region), loops_(loops), evolution_(evolution), seen_(seen), vector_bits_(vector_bits) {}
 
   // How often a loop runs in every pass, as seen; 0 when that is not one number.
@@ -58,7 +61,8 @@ class Planner {
     return seen_.LengthOf(loop.getHeader());
   }
 
-  // The loops that are cut together with `loop`: all of its length that store something. Empty when some store lies elsewhere.
+  // The loops that are cut together with `loop`: all of its length that store something. Empty when some store lies
+  // elsewhere.
   std::vector<llvm::Loop*> LoopsWith(llvm::Loop& loop, int64_t length) const {
     std::vector<llvm::Loop*> cut{&loop};
     for (llvm::BasicBlock* block : region_.blocks()) {
@@ -85,7 +89,9 @@ class Planner {
       if (!HasOneEnd(*loop, region_) || HandsOnValues(*loop)) return 0;
       const std::optional<LaneValues> values = LaneValues::Of(*loop, loops_, evolution_);
       llvm::IRBuilder<> builder(region_.getHeader()->getContext());
-      if (!values || values->IsLinear(loop) || HasKeptValues(*loop, *values) || !LaneCode(*values, *loop, 1, builder).CanEmit()) return 0;
+      if (!values || values->IsLinear(loop) || HasKeptValues(*loop, *values) ||
+          !LaneCode(*values, *loop, 1, builder).CanEmit())
+        return 0;
       for (llvm::BasicBlock* block : loop->blocks()) {
         for (llvm::Instruction& instruction : *block) {
           const llvm::Value* pointer = llvm::getLoadStorePointerOperand(&instruction);
@@ -112,14 +118,16 @@ class Planner {
     llvm::Value* real = expander.expandCodeFor(taken, taken->getType(), ahead);
     expander.clear();
     llvm::IRBuilder<> builder(ahead);
-    RelyOn(builder.CreateICmpEQ(real, llvm::ConstantInt::get(real->getType(), static_cast<uint64_t>(length - 1))), ahead);
+    RelyOn(builder.CreateICmpEQ(real, llvm::ConstantInt::get(real->getType(), static_cast<uint64_t>(length - 1))),
+           ahead);
     CountUpTo(loop, length, builder);
     evolution_.forgetLoop(&loop);
   }
 
   bool CanFix(llvm::Loop& loop) const {
     llvm::SCEVExpander expander(evolution_, region_.getHeader()->getModule()->getDataLayout(), "length");
-    return expander.isSafeToExpandAt(evolution_.getExitCount(&loop, loop.getLoopLatch()), region_.getLoopPreheader()->getTerminator());
+    return expander.isSafeToExpandAt(evolution_.getExitCount(&loop, loop.getLoopLatch()),
+                                     region_.getLoopPreheader()->getTerminator());
   }
 
  private:
@@ -147,7 +155,8 @@ llvm::Function* CloneWithFrom(llvm::Function& function, const char* suffix, llvm
   std::vector<llvm::Type*> types(function.getFunctionType()->params());
   types.push_back(llvm::Type::getInt64Ty(function.getContext()));
   auto* type = llvm::FunctionType::get(function.getReturnType(), types, false);
-  auto* clone = llvm::Function::Create(type, llvm::GlobalValue::InternalLinkage, function.getName() + suffix, function.getParent());
+  auto* clone = llvm::Function::Create(type, llvm::GlobalValue::InternalLinkage, function.getName() + suffix,
+                                       function.getParent());
   for (llvm::Argument& argument : function.args()) map[&argument] = clone->getArg(argument.getArgNo());
   llvm::SmallVector<llvm::ReturnInst*, 4> returns;
   llvm::CloneFunctionInto(clone, &function, map, llvm::CloneFunctionChangeType::LocalChangesOnly, returns);
@@ -157,7 +166,8 @@ llvm::Function* CloneWithFrom(llvm::Function& function, const char* suffix, llvm
 
 class PanelFunction {
  public:
-  PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix, Analyses& analyses)
+  PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix,
+                Analyses& analyses)
       : analyses_(analyses) {
     llvm::ValueToValueMapTy map;
     clone_ = CloneWithFrom(function, suffix, map);
@@ -174,8 +184,10 @@ class PanelFunction {
       llvm::BasicBlock* entry = llvm::BasicBlock::Create(clone_->getContext(), "panel", clone_);
       preheader->getTerminator()->replaceSuccessorWith(header, entry);
       llvm::IRBuilder<> builder(clone_->getContext());
-      EmitWideLoop(*now.loop, now.loops, *values, width, {entry, preheader, clone_->getArg(kFrom)}, builder.getInt64(width), builder);
-      for (llvm::PHINode& phi : exit->phis()) phi.addIncoming(llvm::PoisonValue::get(phi.getType()), builder.GetInsertBlock());
+      EmitWideLoop(*now.loop, now.loops, *values, width, {entry, preheader, clone_->getArg(kFrom)},
+                   builder.getInt64(width), builder);
+      for (llvm::PHINode& phi : exit->phis())
+        phi.addIncoming(llvm::PoisonValue::get(phi.getType()), builder.GetInsertBlock());
       builder.CreateBr(exit);
       for (llvm::PHINode& phi : header->phis()) {
         phi.setIncomingValueForBlock(preheader, llvm::PoisonValue::get(phi.getType()));
@@ -195,7 +207,8 @@ class PanelFunction {
       llvm::IRBuilder<> builder(preheader->getTerminator());
       for (llvm::PHINode& phi : header->phis()) {
         llvm::Value* start = phi.getIncomingValueForBlock(preheader);
-        phi.setIncomingValueForBlock(preheader, Further(start, values->Of(&phi).stride, clone_->getArg(kFrom), builder));
+        phi.setIncomingValueForBlock(preheader,
+                                     Further(start, values->Of(&phi).stride, clone_->getArg(kFrom), builder));
       }
       CountUpTo(*now.loop, count, builder);
     }
@@ -221,14 +234,16 @@ class PanelFunction {
   std::vector<llvm::BasicBlock*> headers_;
 };
 
-// All passes of the chunk in one panel after the other, then what is no whole group, and the last when its state is asked for.
-void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Function* rest, llvm::Function& single, int group,
-                    int64_t length, int64_t width) {
+// All passes of the chunk in one panel after the other, then what is no whole group, and the last when its state is
+// asked for.
+void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Function* rest, llvm::Function& single,
+                    int group, int64_t length, int64_t width) {
   function.deleteBody();
   function.setLinkage(llvm::GlobalValue::ExternalLinkage);
   llvm::LLVMContext& context = function.getContext();
   const auto block = [&](const char* name) { return llvm::BasicBlock::Create(context, name, &function); };
-  llvm::BasicBlock *entry = block("entry"), *panels = block("panels"), *last = block("last"), *more = block("more"), *end = block("end");
+  llvm::BasicBlock *entry = block("entry"), *panels = block("panels"), *last = block("last"), *more = block("more"),
+                   *end = block("end");
   llvm::IRBuilder<> builder(entry);
   llvm::Value *count = function.getArg(kCount), *out = function.getArg(kOut), *first = function.getArg(kFirst);
   llvm::Value* whole = WholeGroups(builder, function, group, GroupState::kNotLeft);
@@ -238,11 +253,13 @@ void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Funct
   llvm::PHINode* from = builder.CreatePHI(builder.getInt64Ty(), 2);
   from->addIncoming(builder.getInt64(0), entry);
   builder.CreateCall(&panel, {function.getArg(kIn), no_state, first, whole, function.getArg(kFlags), from});
-  llvm::Value* next = builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)), "", /*HasNUW=*/true, /*HasNSW=*/true);
+  llvm::Value* next =
+      builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)), "", /*HasNUW=*/true, /*HasNSW=*/true);
   from->addIncoming(next, panels);
   const int64_t whole_panels = length / width * width;
   llvm::BasicBlock* after = block("after");
-  builder.CreateCondBr(builder.CreateICmpEQ(next, builder.getInt64(static_cast<uint64_t>(whole_panels))), after, panels);
+  builder.CreateCondBr(builder.CreateICmpEQ(next, builder.getInt64(static_cast<uint64_t>(whole_panels))), after,
+                       panels);
   builder.SetInsertPoint(after);
   if (rest) {
     builder.CreateCall(rest, {function.getArg(kIn), no_state, first, whole, function.getArg(kFlags),
@@ -255,7 +272,8 @@ void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Funct
   llvm::Value* nothing = builder.CreateAnd(builder.CreateIsNull(left), builder.CreateIsNotNull(count));
   builder.CreateCondBr(nothing, end, more);
   builder.SetInsertPoint(more);
-  builder.CreateCall(&single, {function.getArg(kIn), out, builder.CreateAdd(first, whole), left, function.getArg(kFlags)});
+  builder.CreateCall(&single,
+                     {function.getArg(kIn), out, builder.CreateAdd(first, whole), left, function.getArg(kFlags)});
   builder.CreateBr(end);
   builder.SetInsertPoint(end);
   builder.CreateRet(llvm::Constant::getNullValue(function.getReturnType()));
@@ -263,8 +281,8 @@ void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Funct
 
 }  // namespace
 
-PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
-                     int vector_bits) {
+PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution,
+                     const SeenFootprint& seen, int vector_bits) {
   // The passes run once for each panel: what they carry must be counters, or matter at their end only.
   for (llvm::PHINode& phi : region.getHeader()->phis()) {
     const llvm::SCEV* scev = evolution.isSCEVable(phi.getType()) ? evolution.getSCEV(&phi) : nullptr;
@@ -278,7 +296,8 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
     const std::vector<llvm::Loop*> cut = planner.LoopsWith(*loop, length);
     const int width = cut.empty() ? 0 : planner.WidthOf(cut);
     // Something must be done over and over to a panel: a loop around a cut one, or inside.
-    const bool reused = llvm::any_of(cut, [&](llvm::Loop* one) { return !one->isInnermost() || one->getParentLoop() != &region; });
+    const bool reused =
+        llvm::any_of(cut, [&](llvm::Loop* one) { return !one->isInnermost() || one->getParentLoop() != &region; });
     if (width == 0 || !reused || length < kFewestPanels * width) continue;
     if (!llvm::all_of(cut, [&](llvm::Loop* one) { return planner.CanFix(*one); })) continue;
     PanelPlan plan{.width = width, .length = length, .headers = {}};
@@ -298,7 +317,8 @@ int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan&
   if (std::distance(loops.begin(), loops.end()) != 1) return 0;
   llvm::Loop& region = **loops.begin();
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
-  llvm::formLCSSARecursively(region, analyses.function.getResult<llvm::DominatorTreeAnalysis>(function), &loops, &evolution);
+  llvm::formLCSSARecursively(region, analyses.function.getResult<llvm::DominatorTreeAnalysis>(function), &loops,
+                             &evolution);
   // The chunk function's flags came in between.
   llvm::IRBuilder<> builder(function.getContext());
   for (llvm::BasicBlock* header : plan.headers) {
@@ -316,7 +336,8 @@ int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan&
   llvm::Function* single = CloneAs(function, ".single");
   panel.Widen(static_cast<unsigned>(plan.width));
   const int group = JamInPlace(panel.function(), analyses) ? kJammedPasses : 1;
-  DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, group, plan.length, plan.width);
+  DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, group, plan.length,
+                 plan.width);
   analyses.function.clear();
   return group;
 }

@@ -1,11 +1,12 @@
-// Panels: of a nest whose passes all read the same large array, a piece of it that fits into the cache is used by all passes of a
-// chunk before the next piece is read. Private to jit/emit.
+// Panels: of a nest whose passes all read the same large array, a piece of it that fits into the cache is used by all
+// passes of a chunk before the next piece is read. Private to jit/emit.
 //
-//   for pass: for j: for k: c[pass][j] += a[pass][k] * b[k][j]       for panel of j: for pass: for j in panel: for k: ...
-//   for pass: for k: for j: c[pass][j] += a[pass][k] * b[k][j]       for panel of j: for pass: for k: for j in panel: ...
+//   for pass: for j: for k: c[pass][j] += a[pass][k] * b[k][j]       for panel of j: for pass: for j in panel: for k:
+//   ... for pass: for k: for j: c[pass][j] += a[pass][k] * b[k][j]       for panel of j: for pass: for k: for j in
+//   panel: ...
 //
-// A panel is as wide as a few vectors, so its results stay in registers while k runs. Each result still gets its terms in
-// their order. That iterations of j are independent within a pass is checked at every entry (Reliance::panels).
+// A panel is as wide as a few vectors, so its results stay in registers while k runs. Each result still gets its terms
+// in their order. That iterations of j are independent within a pass is checked at every entry (Reliance::panels).
 #pragma once
 
 #include <llvm/IR/Function.h>
@@ -23,10 +24,10 @@ struct PanelPlan {
   std::vector<llvm::BasicBlock*> headers;  // of the loops that are cut
 };
 
-/// How the nest may be cut, if it may be and is worth it; before the function becomes a chunk function. Fixes the length of the
-/// loops that are cut to what was seen: the chunk relies on it (jit/emit/entry_facts.h).
-PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
-                     int vector_bits);
+/// How the nest may be cut, if it may be and is worth it; before the function becomes a chunk function. Fixes the
+/// length of the loops that are cut to what was seen: the chunk relies on it (jit/emit/entry_facts.h).
+PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution,
+                     const SeenFootprint& seen, int vector_bits);
 
 /// Cuts a finished chunk function. Returns how many passes run side by side, 0 when it was left as it is.
 int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan);

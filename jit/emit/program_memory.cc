@@ -9,7 +9,8 @@ namespace {
 
 bool IsProgramMemory(const llvm::Value* value) {
   const auto* load = llvm::dyn_cast<llvm::LoadInst>(value);
-  return load && load->isVolatile() && load->getType()->isPointerTy() && llvm::isa<llvm::AllocaInst>(load->getPointerOperand());
+  return load && load->isVolatile() && load->getType()->isPointerTy() &&
+         llvm::isa<llvm::AllocaInst>(load->getPointerOperand());
 }
 
 }  // namespace

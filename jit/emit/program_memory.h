@@ -9,8 +9,8 @@ namespace tracelift::jit {
 /// That pointer.
 llvm::Value* ProgramMemory(llvm::Function& function);
 
-/// The address that `pointer` stands for, an integer; null when it is not known to be an offset from the program's memory: one
-/// of several pointers, or a place of our own.
+/// The address that `pointer` stands for, an integer; null when it is not known to be an offset from the program's
+/// memory: one of several pointers, or a place of our own.
 const llvm::SCEV* AddressOf(llvm::Value* pointer, llvm::ScalarEvolution& evolution);
 
 }  // namespace tracelift::jit

@@ -35,8 +35,9 @@ bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const 
   const bool large = std::ranges::any_of(footprint_->all(), [&](const AccessForm& form) {
     return !form.write && form.access < kSlotBase && form.stride[0] == 0 && form.high - form.low >= kLarge;
   });
-  return large && CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers)}).verdict ==
-                      Independence::kIndependent;
+  return large &&
+         CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers)}).verdict ==
+             Independence::kIndependent;
 }
 
 void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
@@ -51,7 +52,8 @@ bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
   if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
   if (loop == 0) return true;
-  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}}).verdict == Independence::kIndependent;
+  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}})
+             .verdict == Independence::kIndependent;
 }
 
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {

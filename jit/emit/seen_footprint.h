@@ -1,6 +1,6 @@
-// What the footprint of the state that a region was seen in says beyond the independence of its passes: which accesses never
-// meet, which inner loops have independent iterations too. Code may be compiled for that; entries are checked for it
-// (Reliance). Private to jit/emit.
+// What the footprint of the state that a region was seen in says beyond the independence of its passes: which accesses
+// never meet, which inner loops have independent iterations too. Code may be compiled for that; entries are checked for
+// it (Reliance). Private to jit/emit.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,8 @@ namespace tracelift::jit {
 class SeenFootprint {
  public:
   /// `headers` are those of program.loops, by which loops are told later on.
-  SeenFootprint(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers, const MachineState& observed);
+  SeenFootprint(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers,
+                const MachineState& observed);
 
   /// Tells LLVM which accesses do not alias, and relies on it.
   void SeparateMemories(llvm::Function& function, const std::vector<AccessBy>& accesses_by);

@@ -24,7 +24,8 @@ bool IsArithmetic(const llvm::Value* value) {
 class Sinker {
  public:
   explicit Sinker(llvm::Loop& loop) : loop_(loop) {
-    for (llvm::PHINode& phi : loop.getHeader()->phis()) carried_[phi.getIncomingValueForBlock(loop.getLoopLatch())] = &phi;
+    for (llvm::PHINode& phi : loop.getHeader()->phis())
+      carried_[phi.getIncomingValueForBlock(loop.getLoopLatch())] = &phi;
   }
 
   void Run(llvm::PHINode& flag) {
@@ -65,7 +66,8 @@ class Sinker {
       auto* with_tests = llvm::cast<llvm::Instruction>(builder.CreateOr(phi, tests));
       phi->replaceUsesWithIf(with_tests, [&](llvm::Use& use) { return use.getUser() != with_tests; });
     }
-    for (const auto& [link, test] : sunk) link->replaceAllUsesWith(link->getOperand(link->getOperand(0) == test ? 1 : 0));
+    for (const auto& [link, test] : sunk)
+      link->replaceAllUsesWith(link->getOperand(link->getOperand(0) == test ? 1 : 0));
   }
 
  private:
@@ -121,7 +123,8 @@ class Sinker {
     llvm::Value *a = nullptr, *b = nullptr;
     if (match(test, m_Or(m_Value(a), m_Value(b)))) return IsSinkable(a) && IsSinkable(b);
     const auto* reduced = llvm::dyn_cast<llvm::IntrinsicInst>(test);
-    return reduced && reduced->getIntrinsicID() == llvm::Intrinsic::vector_reduce_or && IsSinkable(reduced->getArgOperand(0));
+    return reduced && reduced->getIntrinsicID() == llvm::Intrinsic::vector_reduce_or &&
+           IsSinkable(reduced->getArgOperand(0));
   }
 
   llvm::Value* CopyTo(llvm::BasicBlock* exit, llvm::Value* test, llvm::IRBuilder<>& builder) {

@@ -46,9 +46,10 @@ llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const La
   std::vector<std::pair<llvm::AllocaInst*, llvm::AllocaInst*>> flags;
   for (llvm::Instruction& instruction : function.getEntryBlock()) {
     auto* flag = llvm::dyn_cast<llvm::AllocaInst>(&instruction);
-    const bool used = flag && flag->getAllocatedType()->isIntegerTy(1) && llvm::any_of(flag->users(), [&](llvm::User* user) {
-      return loop.contains(llvm::cast<llvm::Instruction>(user));
-    });
+    const bool used =
+        flag && flag->getAllocatedType()->isIntegerTy(1) && llvm::any_of(flag->users(), [&](llvm::User* user) {
+          return loop.contains(llvm::cast<llvm::Instruction>(user));
+        });
     if (used) flags.emplace_back(flag, nullptr);
   }
   llvm::IRBuilder<> top(&function.getEntryBlock(), function.getEntryBlock().begin());
@@ -85,7 +86,8 @@ llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const La
   }
   LaneControl(loop, loops, values, code, builder).EmitIteration();
   for (const Counter& counter : counters) {
-    counter.copy->addIncoming(Further(counter.copy, counter.stride, builder.getInt64(lanes), builder), builder.GetInsertBlock());
+    counter.copy->addIncoming(Further(counter.copy, counter.stride, builder.getInt64(lanes), builder),
+                              builder.GetInsertBlock());
   }
   llvm::Value* next = builder.CreateAdd(done, builder.getInt64(lanes), "", /*HasNUW=*/true, /*HasNSW=*/true);
   done->addIncoming(next, builder.GetInsertBlock());

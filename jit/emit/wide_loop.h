@@ -27,8 +27,8 @@ struct WideEntry {
   llvm::Value* first = nullptr;  // so many iterations further on
 };
 
-/// The loop with `lanes` iterations side by side: `passes` iterations, a multiple of the lanes. Ends in the block that is
-/// returned, where the builder is, without a terminator.
+/// The loop with `lanes` iterations side by side: `passes` iterations, a multiple of the lanes. Ends in the block that
+/// is returned, where the builder is, without a terminator.
 llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
                                const WideEntry& from, llvm::Value* passes, llvm::IRBuilder<>& builder);
 

@@ -11,11 +11,11 @@
 #include <llvm/Transforms/Utils/LoopUtils.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
+#include <cmath>
+
 #include "jit/emit/lane_code.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/wide_loop.h"
-
-#include <cmath>
 
 namespace tracelift::jit {
 namespace {
@@ -31,13 +31,13 @@ bool IsCounter(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution
 // LLVM vectorises innermost loops with one end and nothing but counters carried.
 bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution) {
   if (!innermost->getExitingBlock()) return false;
-  return llvm::all_of(innermost->getHeader()->phis(), [&](llvm::PHINode& phi) { return IsCounter(phi, innermost, evolution); });
+  return llvm::all_of(innermost->getHeader()->phis(),
+                      [&](llvm::PHINode& phi) { return IsCounter(phi, innermost, evolution); });
 }
 
 bool NeedsLanes(llvm::Loop& loop, llvm::ScalarEvolution& evolution) {
-  return llvm::any_of(loop.getLoopsInPreorder(), [&](llvm::Loop* inner) {
-    return inner->isInnermost() && !IsVectorisedAnyway(inner, evolution);
-  });
+  return llvm::any_of(loop.getLoopsInPreorder(),
+                      [&](llvm::Loop* inner) { return inner->isInnermost() && !IsVectorisedAnyway(inner, evolution); });
 }
 
 struct Candidate {
@@ -67,9 +67,14 @@ std::optional<Weighed> WeighInstruction(llvm::Instruction& instruction, const La
     return Weighed{1, bits < 32 || type->isVectorTy() ? LaneCost::kOneByOne : LaneCost::kGathered, bits};
   }
   llvm::Type* type = instruction.getOperand(0)->getType();  // of a comparison, what is compared
-  if (values.Of(&instruction).kind != LaneKind::kVarying || type->isPtrOrPtrVectorTy()) return Weighed{1, LaneCost::kShared, 0};
+  if (values.Of(&instruction).kind != LaneKind::kVarying || type->isPtrOrPtrVectorTy())
+    return Weighed{1, LaneCost::kShared, 0};
   const bool one_by_one = instruction.isIntDivRem() && type->isIntOrIntVectorTy();
-  return Weighed{1, one_by_one ? LaneCost::kOneByOne : linear ? LaneCost::kMasked : LaneCost::kVector, type->getScalarSizeInBits()};
+  return Weighed{1,
+                 one_by_one ? LaneCost::kOneByOne
+                 : linear   ? LaneCost::kMasked
+                            : LaneCost::kVector,
+                 type->getScalarSizeInBits()};
 }
 
 // What an iteration costs alone and what it costs for all lanes, in instructions.
@@ -105,7 +110,8 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
 }
 
 // The region's own loop, in a function that is called for multiples of `lanes` passes and leaves no state.
-void WidenPasses(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes) {
+void WidenPasses(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values,
+                 unsigned lanes) {
   llvm::BasicBlock *preheader = loop.getLoopPreheader(), *exit = EndOf(loop);
   UsePoisonOutside(loop);
   llvm::IRBuilder<> builder(function.getContext());
@@ -123,10 +129,10 @@ void WidenPasses(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loo
   llvm::removeUnreachableBlocks(function);
 }
 
-// A loop inside the region's: the wide loop goes ahead of it, and leaves to it what is no whole group, or when something is
-// used after the loop, at least one iteration.
-void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
-                llvm::ScalarEvolution& evolution) {
+// A loop inside the region's: the wide loop goes ahead of it, and leaves to it what is no whole group, or when
+// something is used after the loop, at least one iteration.
+void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values,
+                unsigned lanes, llvm::ScalarEvolution& evolution) {
   llvm::BasicBlock *preheader = loop.getLoopPreheader(), *exit = EndOf(loop);
   const bool leaves_values = !exit->phis().empty();
   llvm::SCEVExpander expander(evolution, function.getParent()->getDataLayout(), "lanes");
@@ -183,7 +189,8 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
     if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution) || !may_widen(loop->getHeader())) continue;
     if (inner && llvm::isa<llvm::SCEVCouldNotCompute>(evolution.getExitCount(loop, loop->getLoopLatch()))) continue;
     const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
-    if (!values || (inner && HasKeptValues(*loop, *values)) || !LaneCode(*values, *loop, 1, builder).CanEmit()) continue;
+    if (!values || (inner && HasKeptValues(*loop, *values)) || !LaneCode(*values, *loop, 1, builder).CanEmit())
+      continue;
     const Candidate candidate = Weigh(*loop, *values, loops, vector_bits);
     if (candidate.loop && candidate.gain > best.gain) best = candidate;
   }

@@ -1,8 +1,9 @@
-// Iterations of one loop of the nest in the lanes of vectors, with the loops inside it: where strict math keeps a loop's own
-// iterations in order (sums, recurrences, searches), those of a loop around it need not be. Private to jit/emit.
+// Iterations of one loop of the nest in the lanes of vectors, with the loops inside it: where strict math keeps a
+// loop's own iterations in order (sums, recurrences, searches), those of a loop around it need not be. Private to
+// jit/emit.
 //
-// That the iterations are independent is checked on the real ranges at every entry. Each lane keeps the order of its own
-// operations, so every result keeps its bits.
+// That the iterations are independent is checked on the real ranges at every entry. Each lane keeps the order of its
+// own operations, so every result keeps its bits.
 #pragma once
 
 #include <llvm/IR/Function.h>

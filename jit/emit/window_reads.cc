@@ -45,7 +45,8 @@ void LeaveBehind(llvm::BasicBlock* block, llvm::BasicBlock* end, llvm::AllocaIns
 
 }  // namespace
 
-std::vector<const llvm::SCEV*> FixedTermsOf(llvm::Value* pointer, const llvm::Loop* outer, llvm::ScalarEvolution& evolution) {
+std::vector<const llvm::SCEV*> FixedTermsOf(llvm::Value* pointer, const llvm::Loop* outer,
+                                            llvm::ScalarEvolution& evolution) {
   constexpr size_t kMostValues = 16;
   std::vector<const llvm::SCEV*> all;
   llvm::SmallVector<llvm::Value*, 4> pending{pointer};
@@ -112,7 +113,8 @@ void GuardWindowReads(const std::vector<WindowRead>& reads, llvm::AllocaInst* st
     const auto& [begin, end] = bounds.at(read.window);
     const uint64_t bytes = function.getParent()->getDataLayout().getTypeStoreSize(read.load->getType());
     llvm::IRBuilder<> builder(read.load);
-    KeepInside(read.load, begin, builder.CreateSub(builder.CreateSub(end, begin), builder.getInt64(bytes)), strayed, builder);
+    KeepInside(read.load, begin, builder.CreateSub(builder.CreateSub(end, begin), builder.getInt64(bytes)), strayed,
+               builder);
     // By nobody in this chunk.
     read.load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(function.getContext(), {}));
   }

@@ -1,10 +1,11 @@
-// Reads at addresses that depend on loaded data: x[column[k]]. Where such a read lies is known when it is made, so it cannot be
-// in the footprint; but a window is known at entry in which it may lie, memory around the part of its address that does not
-// change (FootprintProgram::windows), which the slice does not write. The chunk checks each read and reads the window's begin
-// instead of leaving it (kFlagStrayed). Private to jit/emit.
+// Reads at addresses that depend on loaded data: x[column[k]]. Where such a read lies is known when it is made, so it
+// cannot be in the footprint; but a window is known at entry in which it may lie, memory around the part of its address
+// that does not change (FootprintProgram::windows), which the slice does not write. The chunk checks each read and
+// reads the window's begin instead of leaving it (kFlagStrayed). Private to jit/emit.
 //
-// From the first read that strays on, a chunk computes with data that the program never has. What it writes is undone and done
-// again by the original; but it must come to an end, so inner loops whose length depends on data end when a read has strayed.
+// From the first read that strays on, a chunk computes with data that the program never has. What it writes is undone
+// and done again by the original; but it must come to an end, so inner loops whose length depends on data end when a
+// read has strayed.
 #pragma once
 
 #include <llvm/Analysis/LoopInfo.h>
@@ -22,9 +23,10 @@ struct WindowRead {
   int window = 0;  // in FootprintProgram::windows
 };
 
-/// The terms of the sum that an address is which are the same in all passes and iterations of `outer`; where it is one of
-/// several addresses, if they are the same for all.
-std::vector<const llvm::SCEV*> FixedTermsOf(llvm::Value* pointer, const llvm::Loop* outer, llvm::ScalarEvolution& evolution);
+/// The terms of the sum that an address is which are the same in all passes and iterations of `outer`; where it is one
+/// of several addresses, if they are the same for all.
+std::vector<const llvm::SCEV*> FixedTermsOf(llvm::Value* pointer, const llvm::Loop* outer,
+                                            llvm::ScalarEvolution& evolution);
 
 /// An inner loop that ends on the program's data, and maybe not on others.
 struct DataBound {

@@ -14,8 +14,8 @@ inline bool RangesMeet(const AccessForm& a, const AccessForm& b) { return a.low 
 
 // Some byte of one access in one iteration of a loop is some byte of another in another iteration. The accesses step by
 // `step_a` and `step_b` from iteration to iteration, `rest` is all that other loops add; `same` when it is one access.
-inline Solvable MeetAcrossIterations(int64_t step_a, int64_t step_b, int64_t passes, const ByteEquation& rest, bool same,
-                                     int* budget) {
+inline Solvable MeetAcrossIterations(int64_t step_a, int64_t step_b, int64_t passes, const ByteEquation& rest,
+                                     bool same, int* budget) {
   if (passes < 2) return Solvable::kNo;
   if (step_a == 0 || step_b == 0) {
     ByteEquation anywhere = rest;

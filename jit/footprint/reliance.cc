@@ -1,4 +1,5 @@
-// What compiled code relies on beside independent passes: memories that are apart, inner loops with independent iterations.
+// What compiled code relies on beside independent passes: memories that are apart, inner loops with independent
+// iterations.
 #include <algorithm>
 #include <numeric>
 
@@ -58,7 +59,8 @@ int PanelLoopOf(const AccessForm& form, const FootprintProgram& program, const s
 }
 
 // Within one pass, what one iteration of a panel loop writes no other iteration of one touches, nor code around them.
-IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint& footprint, const std::vector<bool>& panels) {
+IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint& footprint,
+                               const std::vector<bool>& panels) {
   int budget = kSearchBudget;
   const std::span<const AccessForm> forms = footprint.all();
   for (const AccessForm& write : forms) {
@@ -70,7 +72,8 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
       const int others = PanelLoopOf(other, program, panels);
       ByteEquation rest(write, other);
       int64_t difference = 0;
-      if (__builtin_sub_overflow(write.stride[0], other.stride[0], &difference)) return {Independence::kUnknown, write.access, other.access};
+      if (__builtin_sub_overflow(write.stride[0], other.stride[0], &difference))
+        return {Independence::kUnknown, write.access, other.access};
       if (difference != 0) rest.AddTerm(difference, 0, footprint.trip[0] - 1);
       for (int k = 1; k < footprint.loop_count; ++k) {
         const auto at = static_cast<size_t>(k);
@@ -80,7 +83,8 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
         if (other.stride[at] != 0 && k != others) rest.AddTerm(-other.stride[at], 0, last);
       }
       const Solvable meet = others < 0 ? rest.Solve(&budget)
-                                       : MeetAcrossIterations(write.stride[static_cast<size_t>(own)], other.stride[static_cast<size_t>(others)],
+                                       : MeetAcrossIterations(write.stride[static_cast<size_t>(own)],
+                                                              other.stride[static_cast<size_t>(others)],
                                                               footprint.trip[own], rest, &write == &other, &budget);
       if (meet != Solvable::kNo) return {Independence::kUnknown, write.access, other.access};
     }
@@ -102,13 +106,15 @@ IndependenceResult CheckMemories(const Footprint& footprint, const std::vector<u
 
 }  // namespace
 
-IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance) {
+IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint,
+                                 const Reliance& reliance) {
   IndependenceResult result{Independence::kIndependent, 0, 0};
   if (!reliance.memory.empty()) result = CheckMemories(footprint, reliance.memory);
   for (size_t loop = 0; loop < reliance.widened.size() && result.verdict == Independence::kIndependent; ++loop) {
     if (reliance.widened[loop]) result = CheckWidened(program, footprint, static_cast<int>(loop));
   }
-  if (!reliance.panels.empty() && result.verdict == Independence::kIndependent) result = CheckPanels(program, footprint, reliance.panels);
+  if (!reliance.panels.empty() && result.verdict == Independence::kIndependent)
+    result = CheckPanels(program, footprint, reliance.panels);
   return result;
 }
 

@@ -8,13 +8,15 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
-#define ALL(X)                                                                                                          \
-  X(row_sums) X(column_sums) X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out) \
-  X(conditions) X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) X(tables)     \
-  X(least) X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float) X(product_feeds_itself) X(uneven)
-#define DECLARE(name)                                            \
-  void lanes_##name##_O0(double*, const double*, int, int);      \
-  void lanes_##name##_O2(double*, const double*, int, int);      \
+#define ALL(X)                                                                                                  \
+  X(row_sums)                                                                                                   \
+  X(column_sums) X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out)   \
+      X(conditions) X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) \
+          X(tables) X(least) X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added)        \
+              X(product_float) X(product_feeds_itself) X(uneven)
+#define DECLARE(name)                                       \
+  void lanes_##name##_O0(double*, const double*, int, int); \
+  void lanes_##name##_O2(double*, const double*, int, int); \
   void lanes_##name##_O3(double*, const double*, int, int);
 extern "C" {
 ALL(DECLARE)
@@ -47,7 +49,8 @@ void Check(Kernel kernel, Wide wide, std::vector<double> data, int rows, int n) 
   }
   if (first.region == nullptr) return;
   ASSERT_TRUE(PutBack(first));
-  ExpectSame<double>(reinterpret_cast<const void*>(kernel), data, run, wide == Wide::kYes || wide == Wide::kPanels ? Becomes::kAccelerated : Becomes::kAny);
+  ExpectSame<double>(reinterpret_cast<const void*>(kernel), data, run,
+                     wide == Wide::kYes || wide == Wide::kPanels ? Becomes::kAccelerated : Becomes::kAny);
 }
 
 std::vector<double> Data(size_t results, size_t inputs) {
@@ -64,9 +67,9 @@ std::vector<double> FloatData(size_t results, size_t inputs) {
   return data;
 }
 
-#define AT_LEVELS(NAME, KERNEL, WIDE0, WIDE2, WIDE3, ROWS, N, SIZE)                                        \
-  TEST(Lanes, NAME##O0) { Check(&lanes_##KERNEL##_O0, Wide::WIDE0, Data(SIZE, SIZE), ROWS, N); }          \
-  TEST(Lanes, NAME##O2) { Check(&lanes_##KERNEL##_O2, Wide::WIDE2, Data(SIZE, SIZE), ROWS, N); }          \
+#define AT_LEVELS(NAME, KERNEL, WIDE0, WIDE2, WIDE3, ROWS, N, SIZE)                              \
+  TEST(Lanes, NAME##O0) { Check(&lanes_##KERNEL##_O0, Wide::WIDE0, Data(SIZE, SIZE), ROWS, N); } \
+  TEST(Lanes, NAME##O2) { Check(&lanes_##KERNEL##_O2, Wide::WIDE2, Data(SIZE, SIZE), ROWS, N); } \
   TEST(Lanes, NAME##O3) { Check(&lanes_##KERNEL##_O3, Wide::WIDE3, Data(SIZE, SIZE), ROWS, N); }
 
 AT_LEVELS(RowSums, row_sums, kAny, kAny, kAny, 333, 301, 110'000)
@@ -111,15 +114,18 @@ TEST(Lanes, NaNsInPanelsAreRedone) {
   data[160'000 + 200 * n + 5] = std::numeric_limits<double>::quiet_NaN();
   data[40 * rows + 11] = -std::numeric_limits<double>::quiet_NaN();
   for (Kernel kernel : {&lanes_product_O2, &lanes_product_by_rows_O2, &lanes_product_added_O2}) {
-    ExpectSame<double>(reinterpret_cast<const void*>(kernel), data,
-                       [=](std::vector<double>& v) { kernel(v.data(), v.data() + 160'000, rows, n); }, Becomes::kAny);
+    ExpectSame<double>(
+        reinterpret_cast<const void*>(kernel), data,
+        [=](std::vector<double>& v) { kernel(v.data(), v.data() + 160'000, rows, n); }, Becomes::kAny);
   }
 }
 
 // Compiled for one length; another one is noticed.
 TEST(Lanes, PanelsOfAnotherLength) {
   std::vector<double> data = Data(160'000, 160'000);
-  const auto run = [](std::vector<double>& v, int rows) { lanes_product_by_rows_O2(v.data(), v.data() + 160'000, rows, 150); };
+  const auto run = [](std::vector<double>& v, int rows) {
+    lanes_product_by_rows_O2(v.data(), v.data() + 160'000, rows, 150);
+  };
   const TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&lanes_product_by_rows_O2), [&] {
     std::vector<double> copy = data;
     run(copy, 331);
@@ -133,11 +139,13 @@ TEST(Lanes, PanelsOfAnotherLength) {
     for (int i = 0; i < rows; i++) {
       for (int j = 0; j < rows; j++) {
         double sum = 0;
-        for (int k = 0; k < 150; k++) sum += data[160'000 + i * 150 + k] * 1.5 * data[160'000 + rows * 150 + k * rows + j];
+        for (int k = 0; k < 150; k++)
+          sum += data[160'000 + i * 150 + k] * 1.5 * data[160'000 + rows * 150 + k * rows + j];
         native[static_cast<size_t>(i * rows + j)] = sum;
       }
     }
-    EXPECT_EQ(std::memcmp(native.data(), traced.data(), traced.size() * sizeof(double)), 0) << rows << ": " << Explain(taken);
+    EXPECT_EQ(std::memcmp(native.data(), traced.data(), traced.size() * sizeof(double)), 0)
+        << rows << ": " << Explain(taken);
   }
   ASSERT_TRUE(PutBack(taken));
 }
@@ -147,10 +155,12 @@ TEST(Lanes, NaNsAreRedone) {
   std::vector<double> data = Data(5'000, 5'000);
   data[5'000 + 700] = std::numeric_limits<double>::infinity();
   data[5'000 + 1900] = -std::numeric_limits<double>::quiet_NaN();
-  ExpectSame<double>(reinterpret_cast<const void*>(&lanes_structs_O2), data,
-                     [](std::vector<double>& v) { lanes_structs_O2(v.data(), v.data() + 5'000, 900, 177); }, Becomes::kAny);
-  ExpectSame<double>(reinterpret_cast<const void*>(&lanes_column_sums_O2), data,
-                     [](std::vector<double>& v) { lanes_column_sums_O2(v.data(), v.data() + 5'000, 331, 11); }, Becomes::kAny);
+  ExpectSame<double>(
+      reinterpret_cast<const void*>(&lanes_structs_O2), data,
+      [](std::vector<double>& v) { lanes_structs_O2(v.data(), v.data() + 5'000, 900, 177); }, Becomes::kAny);
+  ExpectSame<double>(
+      reinterpret_cast<const void*>(&lanes_column_sums_O2), data,
+      [](std::vector<double>& v) { lanes_column_sums_O2(v.data(), v.data() + 5'000, 331, 11); }, Becomes::kAny);
 }
 
 // An inner loop's iterations stop being independent: that entry stays at home.
