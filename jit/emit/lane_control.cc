@@ -21,10 +21,14 @@ class AtEndOf {
   llvm::IRBuilder<>::InsertPointGuard guard_;
 };
 
-// Longer than what it takes to see that no lane is there.
-bool IsLong(const llvm::BasicBlock& block) {
+// What only some lanes come by, and none may. Memory is mapped where some pass touches it: one more round of a loop
+// than any lane makes would read behind it. And a long block costs more than to see that no lane is there.
+bool MustBeSkippedByNone(const llvm::BasicBlock& block) {
   constexpr size_t kShort = 8;
-  return block.size() > kShort;
+  return block.size() > kShort || llvm::any_of(block, [](const llvm::Instruction& instruction) {
+           const llvm::Value* pointer = llvm::getLoadStorePointerOperand(&instruction);
+           return pointer && !llvm::isa<llvm::AllocaInst>(pointer);
+         });
 }
 
 }  // namespace
@@ -179,7 +183,7 @@ void LaneControl::EmitLinear(llvm::Loop* loop, llvm::Value* mask) {
       }
       if (!joined_.contains(block)) BlendPhis(block);
     }
-    if (here != mask && IsLong(*block)) {
+    if (here != mask && MustBeSkippedByNone(*block)) {
       EmitBlockIfAny(block, here);
     } else {
       EmitBlock(block, here);
@@ -188,7 +192,7 @@ void LaneControl::EmitLinear(llvm::Loop* loop, llvm::Value* mask) {
   }
 }
 
-// A long block that no lane comes by is passed over.
+// A block that is passed over when no lane comes by it.
 void LaneControl::EmitBlockIfAny(llvm::BasicBlock* block, llvm::Value* mask) {
   llvm::BasicBlock *before = builder_.GetInsertBlock(), *run = NewBlock(block->getName()), *after = NewBlock("after");
   builder_.CreateCondBr(code_.AnyOf(mask), run, after);

@@ -39,7 +39,7 @@ SHAPES = {
     "in_place": home("CarriedValue", "DependentIterations"),
     "reduction": home("CarriedValue"),
     "row_reductions": ACCELERATED,
-    "indirect_read": home("IndirectAddress"),
+    "indirect_read": ANY,  # every read is looked at first, which may not pay
     "indirect_write": home("IndirectAddress"),
     "steps_vary": ANY,  # compiled without the step as a constant, or put back when that does not pay
     "entered_once": ACCELERATED,

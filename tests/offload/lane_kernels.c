@@ -343,3 +343,16 @@ KERNEL(lanes_uneven) {
     out[i] = sum;
   }
 }
+
+/* Tested at the top; how often it is passed is the lane's own affair. */
+KERNEL(lanes_up_to_the_end) {
+  for (int i = 0; i < rows; i++) {
+    double sum = in[i];
+    int k = 0;
+    while (k < n && sum < 40) {
+      sum += in[k];
+      k++;
+    }
+    out[i] = sum + k;
+  }
+}

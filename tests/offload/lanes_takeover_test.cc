@@ -1,6 +1,7 @@
 // Loops of which several iterations run side by side in vectors: the same bytes as natively, and really side by side.
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cmath>
 #include <limits>
@@ -8,12 +9,13 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
-#define ALL(X)                                                                                                  \
-  X(row_sums)                                                                                                   \
-  X(column_sums) X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out)   \
-      X(conditions) X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) \
-          X(tables) X(least) X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added)        \
-              X(product_float) X(product_feeds_itself) X(uneven)
+#define ALL(X)                                                                                                       \
+  X(row_sums)                                                                                                        \
+  X(column_sums)                                                                                                     \
+  X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out) X(conditions)         \
+      X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) X(tables) X(least) \
+          X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float)               \
+              X(product_feeds_itself) X(uneven) X(up_to_the_end)
 #define DECLARE(name)                                       \
   void lanes_##name##_O0(double*, const double*, int, int); \
   void lanes_##name##_O2(double*, const double*, int, int); \
@@ -118,6 +120,24 @@ TEST(Lanes, NaNsInPanelsAreRedone) {
         reinterpret_cast<const void*>(kernel), data,
         [=](std::vector<double>& v) { kernel(v.data(), v.data() + 160'000, rows, n); }, Becomes::kAny);
   }
+}
+
+// Nothing may be read behind the data, where no memory is.
+TEST(Lanes, DataMayEndWithTheirPage) {
+  constexpr size_t kPage = 4096, kPages = 3;
+  constexpr int n = kPages * kPage / sizeof(double), rows = 1200;
+  auto* memory = static_cast<std::byte*>(
+      mmap(nullptr, (kPages + 1) * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  ASSERT_EQ(mprotect(memory + kPages * kPage, kPage, PROT_NONE), 0);
+  auto* in = reinterpret_cast<double*>(memory);
+  for (int i = 0; i < n; ++i) in[i] = i % 64 == 0 ? 0.01 * (i % 7) : -0.001 * (i % 5);
+  for (Kernel kernel : {&lanes_up_to_the_end_O0, &lanes_up_to_the_end_O2, &lanes_up_to_the_end_O3}) {
+    ExpectSame<double>(
+        reinterpret_cast<const void*>(kernel), std::vector<double>(rows),
+        [=](std::vector<double>& v) { kernel(v.data(), in, rows, n); }, Becomes::kAny);
+  }
+  munmap(memory, (kPages + 1) * kPage);
 }
 
 // Compiled for one length; another one is noticed.
