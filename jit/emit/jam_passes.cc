@@ -7,7 +7,6 @@
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
-#include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <array>
@@ -287,12 +286,9 @@ class Jammer {
 
 // The region's loop, when its passes can be jammed.
 std::optional<Jammer> JammerOf(llvm::Function& function, Analyses& analyses) {
-  analyses.function.clear();
-  llvm::ADCEPass().run(function, analyses.function);  // the exit tests and counters that were replaced
-  analyses.function.clear();
-  llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
-  if (std::distance(loops.begin(), loops.end()) != 1) return std::nullopt;
-  Jammer jammer(function, *loops.begin(), analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
+  llvm::Loop* region = RegionLoopOf(function, analyses);
+  if (!region) return std::nullopt;
+  Jammer jammer(function, region, analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function));
   return jammer.CanJam() ? std::optional(std::move(jammer)) : std::nullopt;
 }
 

@@ -23,7 +23,7 @@ class AtEndOf {
 
 // What only some lanes come by, and none may. Memory is mapped where some pass touches it: one more round of a loop
 // than any lane makes would read behind it. And a long block costs more than to see that no lane is there.
-bool MustBeSkippedByNone(const llvm::BasicBlock& block) {
+bool NeedsALane(const llvm::BasicBlock& block) {
   constexpr size_t kShort = 8;
   return block.size() > kShort || llvm::any_of(block, [](const llvm::Instruction& instruction) {
            const llvm::Value* pointer = llvm::getLoadStorePointerOperand(&instruction);
@@ -43,16 +43,6 @@ std::vector<llvm::BasicBlock*> LaneControl::OwnOrder(llvm::Loop* loop) const {
     if (in == loop || (in->getParentLoop() == loop && in->getHeader() == block)) own.push_back(block);
   }
   return own;
-}
-
-std::vector<llvm::BasicBlock*> LaneControl::ExitsInside(llvm::Loop* loop) const {
-  llvm::SmallVector<llvm::BasicBlock*, 4> all;
-  loop->getUniqueExitBlocks(all);
-  std::vector<llvm::BasicBlock*> inside;
-  for (llvm::BasicBlock* exit : all) {
-    if (lanes_.contains(exit)) inside.push_back(exit);
-  }
-  return inside;
 }
 
 llvm::BasicBlock* LaneControl::NewBlock(const llvm::Twine& name) {
@@ -120,7 +110,7 @@ void LaneControl::EmitAlike(llvm::Loop* loop, llvm::Value* mask, llvm::BasicBloc
     builder_.SetInsertPoint(starts_.at(block));
     if (inner != loop && values_.IsDivergent(inner)) {
       EmitDivergent(inner, mask);
-      builder_.CreateBr(starts_.at(ExitsInside(inner).front()));
+      builder_.CreateBr(starts_.at(ExitsInside(*inner, lanes_).front()));
     } else if (inner != loop) {
       EmitAlike(inner, mask, ends_.at(inner->getLoopPreheader()));
     } else {
@@ -183,7 +173,7 @@ void LaneControl::EmitLinear(llvm::Loop* loop, llvm::Value* mask) {
       }
       if (!joined_.contains(block)) BlendPhis(block);
     }
-    if (here != mask && MustBeSkippedByNone(*block)) {
+    if (here != mask && NeedsALane(*block)) {
       EmitBlockIfAny(block, here);
     } else {
       EmitBlock(block, here);
@@ -276,7 +266,7 @@ void LaneControl::EmitDivergent(llvm::Loop* loop, llvm::Value* mask) {
   AddIncoming(loop->getHeader(), loop->getLoopPreheader(), before);
 
   Divergence& divergence = open_[loop];
-  const std::vector<llvm::BasicBlock*> exits = ExitsInside(loop);
+  const std::vector<llvm::BasicBlock*> exits = ExitsInside(*loop, lanes_);
   const auto collect = [&](llvm::Type* type, llvm::Value* start) {
     llvm::PHINode* phi = builder_.CreatePHI(type, 2, "left");
     phi->addIncoming(start, before);
@@ -324,7 +314,7 @@ void LaneControl::EmitLoopUnderMask(llvm::Loop* loop) {
   llvm::BasicBlock *before = builder_.GetInsertBlock(), *run = NewBlock("enter"), *after = NewBlock("after");
   builder_.CreateCondBr(mask ? code_.AnyOf(mask) : builder_.getTrue(), run, after);
   builder_.SetInsertPoint(run);
-  const std::vector<llvm::BasicBlock*> exits = ExitsInside(loop);
+  const std::vector<llvm::BasicBlock*> exits = ExitsInside(*loop, lanes_);
   if (values_.IsDivergent(loop)) {
     EmitDivergent(loop, mask);
   } else {

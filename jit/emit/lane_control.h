@@ -31,7 +31,6 @@ class LaneControl {
   };
 
   std::vector<llvm::BasicBlock*> OwnOrder(llvm::Loop* loop) const;
-  std::vector<llvm::BasicBlock*> ExitsInside(llvm::Loop* loop) const;
   llvm::BasicBlock* NewBlock(const llvm::Twine& name);
   void EmitAlike(llvm::Loop* loop, llvm::Value* mask, llvm::BasicBlock* from);
   void EmitLinear(llvm::Loop* loop, llvm::Value* mask);

@@ -8,6 +8,14 @@
 
 namespace tracelift::jit {
 
+std::vector<llvm::BasicBlock*> ExitsInside(const llvm::Loop& loop, const llvm::Loop& lanes) {
+  llvm::SmallVector<llvm::BasicBlock*, 4> all;
+  loop.getUniqueExitBlocks(all);
+  std::vector<llvm::BasicBlock*> inside;
+  llvm::copy_if(all, std::back_inserter(inside), [&](const llvm::BasicBlock* exit) { return lanes.contains(exit); });
+  return inside;
+}
+
 std::optional<LaneValues> LaneValues::Of(llvm::Loop& lanes, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution) {
   LaneValues values(lanes, loops, evolution);
   if (!values.FindHeaderValues()) return std::nullopt;
@@ -126,6 +134,17 @@ std::optional<int64_t> LaneValues::StrideOf(const llvm::SCEV* scev) const {
   }
 }
 
+// nullopt when scalar evolution knows no stride, or nothing of the instruction at all.
+std::optional<LaneValue> LaneValues::KindByEvolution(llvm::Instruction& instruction) const {
+  if (!evolution_.isSCEVable(instruction.getType())) return std::nullopt;
+  const llvm::SCEV* scev = evolution_.getSCEV(&instruction);
+  const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(scev);
+  if (unknown && unknown->getValue() == &instruction) return std::nullopt;
+  const std::optional<int64_t> stride = StrideOf(scev);
+  if (!stride) return std::nullopt;
+  return LaneValue{*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
+}
+
 LaneValue LaneValues::KindOfPhi(llvm::PHINode& phi) const {
   constexpr LaneValue kVarying{LaneKind::kVarying, 0};
   const llvm::Loop* loop = loops_.getLoopFor(phi.getParent());
@@ -142,14 +161,7 @@ LaneValue LaneValues::KindOfPhi(llvm::PHINode& phi) const {
     if (Of(value).kind == LaneKind::kVarying) return kVarying;
     uniform &= Of(value).kind == LaneKind::kUniform;
   }
-  if (evolution_.isSCEVable(phi.getType())) {
-    const llvm::SCEV* scev = evolution_.getSCEV(&phi);
-    const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(scev);
-    if (!unknown || unknown->getValue() != &phi) {
-      if (const std::optional<int64_t> stride = StrideOf(scev))
-        return {*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
-    }
-  }
+  if (const std::optional<LaneValue> kind = KindByEvolution(phi)) return *kind;
   return uniform ? LaneValue{} : kVarying;
 }
 
@@ -169,15 +181,13 @@ LaneValue LaneValues::KindOf(llvm::Instruction& instruction) const {
     scalar &= kind != LaneKind::kVarying;
   }
   if (uniform) return {};
-  if (scalar && !instruction.getType()->isIntegerTy(1) && evolution_.isSCEVable(instruction.getType())) {
-    const llvm::SCEV* scev = evolution_.getSCEV(&instruction);
-    const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(scev);  // the instruction itself: nothing is known of it
-    if (const std::optional<int64_t> stride =
-            unknown && unknown->getValue() == &instruction ? std::nullopt : StrideOf(scev)) {
-      return {*stride == 0 ? LaneKind::kUniform : LaneKind::kAffine, *stride};
-    }
-  }
-  return kVarying;
+  if (!scalar || instruction.getType()->isIntegerTy(1)) return kVarying;
+  return KindByEvolution(instruction).value_or(kVarying);
+}
+
+bool LaneValues::LeadToParent(const std::vector<llvm::BasicBlock*>& exits, const llvm::Loop& loop) const {
+  return llvm::all_of(exits,
+                      [&](const llvm::BasicBlock* exit) { return loops_.getLoopFor(exit) == loop.getParentLoop(); });
 }
 
 // Lanes leave `loop` at different times, or go different ways in it, and are counted out in the same manner.
@@ -185,16 +195,10 @@ bool LaneValues::MarkDivergent(llvm::Loop* loop, bool* changed) {
   if (!divergent_.insert(loop).second) return true;
   *changed = true;
   linear_.insert(loop);
-  llvm::SmallVector<llvm::BasicBlock*, 4> exits;
-  loop->getUniqueExitBlocks(exits);
-  int inside = 0;
-  for (llvm::BasicBlock* exit : exits) {
-    if (!lanes_.contains(exit)) continue;
-    ++inside;
-    if (loops_.getLoopFor(exit) != loop->getParentLoop()) return false;
-  }
+  const std::vector<llvm::BasicBlock*> exits = ExitsInside(*loop, lanes_);
+  if (!LeadToParent(exits, *loop)) return false;
   llvm::Loop* parent = loop->getParentLoop();
-  if (inside < 2) return true;
+  if (exits.size() < 2) return true;
   if (parent != &lanes_) return MarkDivergent(parent, changed);
   linear_.insert(parent);
   return true;
@@ -221,15 +225,9 @@ bool LaneValues::FollowBranches(bool* changed) {
   // Under masks a loop that all lanes pass together must have one place to go on from.
   for (llvm::Loop* loop : lanes_.getLoopsInPreorder()) {
     if (loop == &lanes_ || IsDivergent(loop) || !IsLinear(loop->getParentLoop())) continue;
-    llvm::SmallVector<llvm::BasicBlock*, 4> exits;
-    loop->getUniqueExitBlocks(exits);
-    int inside = 0;
-    for (llvm::BasicBlock* exit : exits) {
-      if (!lanes_.contains(exit)) continue;
-      ++inside;
-      if (loops_.getLoopFor(exit) != loop->getParentLoop()) return false;
-    }
-    if (inside > 1 && !MarkDivergent(loop, changed)) return false;
+    const std::vector<llvm::BasicBlock*> exits = ExitsInside(*loop, lanes_);
+    if (!LeadToParent(exits, *loop)) return false;
+    if (exits.size() > 1 && !MarkDivergent(loop, changed)) return false;
   }
   return true;
 }

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <vector>
 
 namespace tracelift::jit {
 
@@ -25,6 +26,9 @@ struct LaneValue {
   int64_t stride = 0;
   bool operator==(const LaneValue&) const = default;
 };
+
+/// The blocks behind `loop` that still belong to the lanes' loop.
+std::vector<llvm::BasicBlock*> ExitsInside(const llvm::Loop& loop, const llvm::Loop& lanes);
 
 /// The values and the control flow of one loop, the lanes' loop, as seen by neighbouring iterations of it. The function
 /// must be in loop-simplified and LCSSA form.
@@ -48,8 +52,10 @@ class LaneValues {
   bool FindHeaderValues();
   LaneValue KindOf(llvm::Instruction& instruction) const;
   LaneValue KindOfPhi(llvm::PHINode& phi) const;
+  std::optional<LaneValue> KindByEvolution(llvm::Instruction& instruction) const;
   std::optional<int64_t> StrideOf(const llvm::SCEV* scev) const;
   bool FollowBranches(bool* changed);
+  bool LeadToParent(const std::vector<llvm::BasicBlock*>& exits, const llvm::Loop& loop) const;
   bool MarkDivergent(llvm::Loop* loop, bool* changed);
 
   llvm::Loop& lanes_;

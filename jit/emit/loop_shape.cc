@@ -63,12 +63,6 @@ bool IsCopy(const llvm::Instruction* user, const llvm::Value* value) {
   return select && select->getCondition() != value;
 }
 
-bool IsRecurrence(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution& evolution) {
-  if (!evolution.isSCEVable(phi.getType())) return false;
-  const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
-  return recurrence && recurrence->getLoop() == loop;
-}
-
 // A value that follows an induction variable one pass behind (`before = row; row += width;`) is one itself, provided
 // that it was one step behind at entry too. Makes it one and relies on that.
 void FollowRecurrences(LoopShape& shape, llvm::ScalarEvolution& evolution) {
@@ -107,6 +101,12 @@ std::string CarriedDetail(const llvm::PHINode* phi, uint64_t address, const Deco
 }
 
 }  // namespace
+
+bool IsRecurrence(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution& evolution) {
+  if (!evolution.isSCEVable(phi.getType())) return false;
+  const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
+  return recurrence && recurrence->getLoop() == loop;
+}
 
 std::optional<KeptValue> KeptValueOf(llvm::PHINode* phi, const llvm::Loop* loop) {
   KeptValue kept{phi, {phi}};

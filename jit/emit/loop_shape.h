@@ -43,6 +43,9 @@ struct ExitCount {
 };
 ExitCount CountOf(const llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolution& evolution);
 
+/// The header variable is an add-recurrence of the loop.
+bool IsRecurrence(llvm::PHINode& phi, const llvm::Loop* loop, llvm::ScalarEvolution& evolution);
+
 /// A value that a pass may set, and that no pass reads: `if (x > limit) last = x;`, or a register that an inner loop
 /// leaves something in when it runs at all. It only matters at the end, and then only if a pass of the chunk set it.
 /// `copies` are the instructions of the loop that pass it on (phis, selects, changes of width), `phi` itself first.

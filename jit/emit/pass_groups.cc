@@ -1,21 +1,15 @@
 #include "jit/emit/pass_groups.h"
 
+#include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 
 namespace tracelift::jit {
 
 namespace {
+
 enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
-}
 
-llvm::Function* CloneAs(llvm::Function& function, const char* suffix) {
-  llvm::ValueToValueMapTy map;
-  llvm::Function* clone = llvm::CloneFunction(&function, map);
-  clone->setName(function.getName() + suffix);
-  clone->setLinkage(llvm::GlobalValue::InternalLinkage);
-  return clone;
-}
-
+// How many of the passes asked for run in whole groups.
 llvm::Value* WholeGroups(llvm::IRBuilder<>& builder, llvm::Function& function, int size, GroupState state) {
   llvm::Value* passes = function.getArg(kCount);
   if (state == GroupState::kNotLeft) {  // the last pass is a single one where its state is asked for
@@ -26,8 +20,18 @@ llvm::Value* WholeGroups(llvm::IRBuilder<>& builder, llvm::Function& function, i
   return builder.CreateAnd(passes, builder.getInt64(~uint64_t(size - 1)));
 }
 
-void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Function& single, int size,
-                    GroupState state) {
+}  // namespace
+
+llvm::Function* CloneAs(llvm::Function& function, const char* suffix) {
+  llvm::ValueToValueMapTy map;
+  llvm::Function* clone = llvm::CloneFunction(&function, map);
+  clone->setName(function.getName() + suffix);
+  clone->setLinkage(llvm::GlobalValue::InternalLinkage);
+  return clone;
+}
+
+void DispatchGroups(llvm::Function& function, llvm::Function& single, int size, GroupState state,
+                    RunGroups run_groups) {
   function.deleteBody();
   function.setLinkage(llvm::GlobalValue::ExternalLinkage);
   llvm::LLVMContext& context = function.getContext();
@@ -44,8 +48,7 @@ void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Fun
   builder.CreateCondBr(builder.CreateICmpNE(whole, builder.getInt64(0)), groups, rest);
   builder.SetInsertPoint(groups);
   llvm::Value* group_out = state == GroupState::kLeft ? builder.CreateSelect(nothing_left, out, no_state) : no_state;
-  builder.CreateCall(&grouped,
-                     {function.getArg(kIn), group_out, function.getArg(kFirst), whole, function.getArg(kFlags)});
+  run_groups(builder, whole, group_out);
   builder.CreateBr(rest);
   builder.SetInsertPoint(rest);
   // A call for no passes at all asks for the state (Artifact::can_seek).
@@ -56,6 +59,21 @@ void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Fun
   builder.CreateBr(end);
   builder.SetInsertPoint(end);
   builder.CreateRet(llvm::Constant::getNullValue(function.getReturnType()));
+}
+
+void DispatchGroups(llvm::Function& function, llvm::Function& grouped, llvm::Function& single, int size,
+                    GroupState state) {
+  DispatchGroups(function, single, size, state, [&](llvm::IRBuilder<>& builder, llvm::Value* passes, llvm::Value* out) {
+    builder.CreateCall(&grouped, {function.getArg(kIn), out, function.getArg(kFirst), passes, function.getArg(kFlags)});
+  });
+}
+
+llvm::Loop* RegionLoopOf(llvm::Function& function, Analyses& analyses) {
+  analyses.function.clear();
+  llvm::ADCEPass().run(function, analyses.function);  // the exit tests and counters that were replaced
+  analyses.function.clear();
+  llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
+  return std::distance(loops.begin(), loops.end()) == 1 ? *loops.begin() : nullptr;
 }
 
 }  // namespace tracelift::jit

@@ -5,10 +5,8 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
-#include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/LCSSA.h>
-#include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/LoopUtils.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
@@ -179,21 +177,9 @@ class PanelFunction {
     for (llvm::BasicBlock* header : headers_) {
       const Analysed now = Analyse(header);
       const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-      llvm::BasicBlock *preheader = now.loop->getLoopPreheader(), *exit = EndOf(*now.loop);
-      UsePoisonOutside(*now.loop);
-      llvm::BasicBlock* entry = llvm::BasicBlock::Create(clone_->getContext(), "panel", clone_);
-      preheader->getTerminator()->replaceSuccessorWith(header, entry);
-      llvm::IRBuilder<> builder(clone_->getContext());
-      EmitWideLoop(*now.loop, now.loops, *values, width, {entry, preheader, clone_->getArg(kFrom)},
-                   builder.getInt64(width), builder);
-      for (llvm::PHINode& phi : exit->phis())
-        phi.addIncoming(llvm::PoisonValue::get(phi.getType()), builder.GetInsertBlock());
-      builder.CreateBr(exit);
-      for (llvm::PHINode& phi : header->phis()) {
-        phi.setIncomingValueForBlock(preheader, llvm::PoisonValue::get(phi.getType()));
-      }
-      header->removePredecessor(preheader, /*KeepOneInputPHIs=*/true);
-      llvm::removeUnreachableBlocks(*clone_);
+      llvm::Type* count = llvm::Type::getInt64Ty(clone_->getContext());
+      ReplaceByWideLoop(*now.loop, now.loops, *values, width, clone_->getArg(kFrom),
+                        llvm::ConstantInt::get(count, width));
     }
     analyses_.function.clear();
   }
@@ -234,49 +220,31 @@ class PanelFunction {
   std::vector<llvm::BasicBlock*> headers_;
 };
 
-// All passes of the chunk in one panel after the other, then what is no whole group, and the last when its state is
-// asked for.
+// All passes of the chunk in one panel after the other; `rest` does what is no whole panel, if anything.
 void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Function* rest, llvm::Function& single,
                     int group, int64_t length, int64_t width) {
-  function.deleteBody();
-  function.setLinkage(llvm::GlobalValue::ExternalLinkage);
-  llvm::LLVMContext& context = function.getContext();
-  const auto block = [&](const char* name) { return llvm::BasicBlock::Create(context, name, &function); };
-  llvm::BasicBlock *entry = block("entry"), *panels = block("panels"), *last = block("last"), *more = block("more"),
-                   *end = block("end");
-  llvm::IRBuilder<> builder(entry);
-  llvm::Value *count = function.getArg(kCount), *out = function.getArg(kOut), *first = function.getArg(kFirst);
-  llvm::Value* whole = WholeGroups(builder, function, group, GroupState::kNotLeft);
-  builder.CreateCondBr(builder.CreateIsNull(whole), last, panels);
-  builder.SetInsertPoint(panels);
-  llvm::Value* no_state = llvm::ConstantPointerNull::get(builder.getPtrTy());
-  llvm::PHINode* from = builder.CreatePHI(builder.getInt64Ty(), 2);
-  from->addIncoming(builder.getInt64(0), entry);
-  builder.CreateCall(&panel, {function.getArg(kIn), no_state, first, whole, function.getArg(kFlags), from});
-  llvm::Value* next =
-      builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)), "", /*HasNUW=*/true, /*HasNSW=*/true);
-  from->addIncoming(next, panels);
-  const int64_t whole_panels = length / width * width;
-  llvm::BasicBlock* after = block("after");
-  builder.CreateCondBr(builder.CreateICmpEQ(next, builder.getInt64(static_cast<uint64_t>(whole_panels))), after,
-                       panels);
-  builder.SetInsertPoint(after);
-  if (rest) {
-    builder.CreateCall(rest, {function.getArg(kIn), no_state, first, whole, function.getArg(kFlags),
-                              builder.getInt64(static_cast<uint64_t>(whole_panels))});
-  }
-  builder.CreateBr(last);
-  builder.SetInsertPoint(last);
-  llvm::Value* left = builder.CreateSub(count, whole);
-  // A call for no passes at all asks for the state (Artifact::can_seek).
-  llvm::Value* nothing = builder.CreateAnd(builder.CreateIsNull(left), builder.CreateIsNotNull(count));
-  builder.CreateCondBr(nothing, end, more);
-  builder.SetInsertPoint(more);
-  builder.CreateCall(&single,
-                     {function.getArg(kIn), out, builder.CreateAdd(first, whole), left, function.getArg(kFlags)});
-  builder.CreateBr(end);
-  builder.SetInsertPoint(end);
-  builder.CreateRet(llvm::Constant::getNullValue(function.getReturnType()));
+  const auto run = [&](llvm::IRBuilder<>& builder, llvm::Value* passes, llvm::Value* out) {
+    const auto call = [&](llvm::Function& code, llvm::Value* from) {
+      builder.CreateCall(&code,
+                         {function.getArg(kIn), out, function.getArg(kFirst), passes, function.getArg(kFlags), from});
+    };
+    llvm::BasicBlock* before = builder.GetInsertBlock();
+    llvm::BasicBlock* panels = llvm::BasicBlock::Create(function.getContext(), "panels", &function);
+    llvm::BasicBlock* after = llvm::BasicBlock::Create(function.getContext(), "after", &function);
+    builder.CreateBr(panels);
+    builder.SetInsertPoint(panels);
+    llvm::PHINode* from = builder.CreatePHI(builder.getInt64Ty(), 2);
+    from->addIncoming(builder.getInt64(0), before);
+    call(panel, from);
+    llvm::Value* step = builder.getInt64(static_cast<uint64_t>(width));
+    llvm::Value* next = builder.CreateAdd(from, step, "", /*HasNUW=*/true, /*HasNSW=*/true);
+    from->addIncoming(next, panels);
+    llvm::Value* whole = builder.getInt64(static_cast<uint64_t>(length / width * width));
+    builder.CreateCondBr(builder.CreateICmpEQ(next, whole), after, panels);
+    builder.SetInsertPoint(after);
+    if (rest) call(*rest, whole);
+  };
+  DispatchGroups(function, single, group, GroupState::kNotLeft, run);
 }
 
 }  // namespace
@@ -285,9 +253,7 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
                      const SeenFootprint& seen, int vector_bits) {
   // The passes run once for each panel: what they carry must be counters, or matter at their end only.
   for (llvm::PHINode& phi : region.getHeader()->phis()) {
-    const llvm::SCEV* scev = evolution.isSCEVable(phi.getType()) ? evolution.getSCEV(&phi) : nullptr;
-    const auto* recurrence = scev ? llvm::dyn_cast<llvm::SCEVAddRecExpr>(scev) : nullptr;
-    if ((!recurrence || recurrence->getLoop() != &region) && !KeptValueOf(&phi, &region)) return {};
+    if (!IsRecurrence(phi, &region, evolution) && !KeptValueOf(&phi, &region)) return {};
   }
   Planner planner(region, loops, evolution, seen, vector_bits);
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
@@ -310,12 +276,10 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
 }
 
 int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan) {
-  analyses.function.clear();
-  llvm::ADCEPass().run(function, analyses.function);
-  analyses.function.clear();
+  llvm::Loop* outermost = RegionLoopOf(function, analyses);
+  if (!outermost) return 0;
+  llvm::Loop& region = *outermost;
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
-  if (std::distance(loops.begin(), loops.end()) != 1) return 0;
-  llvm::Loop& region = **loops.begin();
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
   llvm::formLCSSARecursively(region, analyses.function.getResult<llvm::DominatorTreeAnalysis>(function), &loops,
                              &evolution);

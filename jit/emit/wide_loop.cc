@@ -1,12 +1,26 @@
 #include "jit/emit/wide_loop.h"
 
+#include <llvm/Transforms/Utils/Local.h>
+
 #include <vector>
 
 #include "jit/emit/lane_control.h"
 
 namespace tracelift::jit {
+namespace {
 
-// Left through its latch, and else only for good: out of the chunk, with nothing to hand on.
+void UsePoisonOutside(llvm::Loop& loop) {
+  for (llvm::BasicBlock* block : loop.blocks()) {
+    for (llvm::Instruction& instruction : *block) {
+      instruction.replaceUsesWithIf(llvm::PoisonValue::get(instruction.getType()), [&](llvm::Use& use) {
+        return !loop.contains(llvm::cast<llvm::Instruction>(use.getUser()));
+      });
+    }
+  }
+}
+
+}  // namespace
+
 bool HasOneEnd(const llvm::Loop& loop, const llvm::Loop& region) {
   if (!loop.getLoopPreheader() || !loop.getLoopLatch() || !loop.isLoopExiting(loop.getLoopLatch())) return false;
   llvm::SmallVector<llvm::Loop::Edge, 8> exits;
@@ -19,16 +33,6 @@ bool HasOneEnd(const llvm::Loop& loop, const llvm::Loop& region) {
 
 bool HasKeptValues(llvm::Loop& loop, const LaneValues& values) {
   return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi); });
-}
-
-void UsePoisonOutside(llvm::Loop& loop) {
-  for (llvm::BasicBlock* block : loop.blocks()) {
-    for (llvm::Instruction& instruction : *block) {
-      instruction.replaceUsesWithIf(llvm::PoisonValue::get(instruction.getType()), [&](llvm::Use& use) {
-        return !loop.contains(llvm::cast<llvm::Instruction>(use.getUser()));
-      });
-    }
-  }
 }
 
 llvm::Value* Further(llvm::Value* counter, int64_t stride, llvm::Value* iterations, llvm::IRBuilder<>& builder) {
@@ -104,6 +108,21 @@ llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const La
 llvm::BasicBlock* EndOf(const llvm::Loop& loop) {
   auto* branch = llvm::cast<llvm::BranchInst>(loop.getLoopLatch()->getTerminator());
   return branch->getSuccessor(loop.contains(branch->getSuccessor(0)) ? 1 : 0);
+}
+
+void ReplaceByWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
+                       llvm::Value* first, llvm::Value* passes) {
+  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *exit = EndOf(loop);
+  llvm::Function& function = *header->getParent();
+  UsePoisonOutside(loop);
+  llvm::BasicBlock* entry = llvm::BasicBlock::Create(function.getContext(), "lanes.entry", &function);
+  preheader->getTerminator()->replaceSuccessorWith(header, entry);
+  llvm::IRBuilder<> builder(function.getContext());
+  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader, first}, passes, builder);
+  for (llvm::PHINode& phi : exit->phis()) phi.addIncoming(llvm::PoisonValue::get(phi.getType()), end);
+  builder.CreateBr(exit);
+  header->removePredecessor(preheader, /*KeepOneInputPHIs=*/true);
+  llvm::removeUnreachableBlocks(function);
 }
 
 }  // namespace tracelift::jit

@@ -15,9 +15,6 @@ llvm::BasicBlock* EndOf(const llvm::Loop& loop);
 
 bool HasKeptValues(llvm::Loop& loop, const LaneValues& values);
 
-/// Nothing that the loop computes is asked for afterwards.
-void UsePoisonOutside(llvm::Loop& loop);
-
 /// What a header variable with that stride is so many iterations (64 bits) later.
 llvm::Value* Further(llvm::Value* counter, int64_t stride, llvm::Value* iterations, llvm::IRBuilder<>& builder);
 
@@ -31,5 +28,10 @@ struct WideEntry {
 /// is returned, where the builder is, without a terminator.
 llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
                                const WideEntry& from, llvm::Value* passes, llvm::IRBuilder<>& builder);
+
+/// Puts `passes` iterations, a multiple of the lanes, from iteration `first` on (null: from the start) in the place of
+/// the loop, where nothing that it computes is asked for afterwards.
+void ReplaceByWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
+                       llvm::Value* first, llvm::Value* passes);
 
 }  // namespace tracelift::jit

@@ -164,7 +164,7 @@ TEST_P(Reductions, ChunksWithNaNAreForgotten) {
   const auto kernel = GetParam().halve_and_count;
   constexpr int count = 4'000'000;
   std::vector<float> data = RandomFloats(count);
-  for (size_t i = 300'000; i < data.size(); i += 900'001) {
+  for (const size_t i : {300'000u, 700'001u, 1'100'002u}) {  // long slices find passes without NaN behind them
     const uint32_t signalling = 0x7f800001 + static_cast<uint32_t>(i);
     std::memcpy(&data[i], &signalling, 4);
   }

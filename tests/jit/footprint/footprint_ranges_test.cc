@@ -13,7 +13,8 @@ struct Piece {
   bool write;
 };
 
-std::vector<ByteRange> Collected(const std::vector<Piece>& pieces, size_t room = 64) {
+// Until the next call.
+const Footprint& FootprintOf(const std::vector<Piece>& pieces) {
   static Footprint footprint;
   footprint.form_count = 0;
   for (const Piece& piece : pieces) {
@@ -23,6 +24,11 @@ std::vector<ByteRange> Collected(const std::vector<Piece>& pieces, size_t room =
     form.high = piece.high;
     form.write = piece.write;
   }
+  return footprint;
+}
+
+std::vector<ByteRange> Collected(const std::vector<Piece>& pieces, size_t room = 64) {
+  const Footprint& footprint = FootprintOf(pieces);
   std::vector<ByteRange> out(room);
   out.resize(CollectRanges(footprint, out));
   return out;
@@ -89,15 +95,7 @@ TEST(Ranges, CoverEveryByteWithItsKind) {
 }
 
 std::string WindowAround(uint64_t base, ReadWindow readable, const std::vector<Piece>& pieces) {
-  static Footprint footprint;
-  footprint.form_count = 0;
-  for (const Piece& piece : pieces) {
-    AccessForm& form = footprint.forms[footprint.form_count++];
-    form = {};
-    form.low = piece.low;
-    form.high = piece.high;
-    form.write = piece.write;
-  }
+  const Footprint& footprint = FootprintOf(pieces);
   const ReadWindow window = UnwrittenAround(base, readable, footprint);
   return std::to_string(window.begin) + "-" + std::to_string(window.end);
 }
