@@ -152,8 +152,11 @@ struct Reliance {
   /// By loop: loops of the same length that contain all writes; within one pass, no iteration of one of them touches what
   /// another writes, and nothing outside them does. Empty: not relied on.
   std::vector<bool> panels;
+  /// Passes run in order, not side by side: what holds for panels within a pass holds across passes too.
+  bool ordered = false;
 };
-/// Slots are not looked at: what carries one from iteration to iteration is visible in the loop's code.
+/// What carries a slot from iteration to iteration is visible in the loop's code; only for ordered passes, which are not
+/// checked for independence, it is made sure that nothing else touches the slots.
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance);
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.

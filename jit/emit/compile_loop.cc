@@ -243,8 +243,12 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   const int vector_bits = WidestVectorBits(machine);
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
-    seen.RelyOnPanels(plan.headers);
+    seen.RelyOnPanels(plan.headers, plan.ordered);
     artifact->lanes = artifact->panel = plan.width;
+    if (plan.ordered) {
+      artifact->parts = static_cast<int>(plan.length / plan.width);
+      return;
+    }
     artifact->group = jammed;
     artifact->batch = jammed * seen.GroupsPerChunk(jammed);
     return;

@@ -10,7 +10,7 @@ namespace tracelift::jit {
 
 SeenFootprint::SeenFootprint(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers,
                              const MachineState& observed)
-    : program_(program), headers_(headers), footprint_(std::make_unique<Footprint>()) {
+    : program_(program), headers_(headers), observed_(observed), footprint_(std::make_unique<Footprint>()) {
   const auto trip = EvaluateTripCount(program, observed);
   known_ = trip && *trip > 0 && Evaluate(program, observed, *trip, footprint_.get());
 }
@@ -27,6 +27,26 @@ std::vector<bool> SeenFootprint::Loops(const Headers& headers) const {
   return loops;
 }
 
+bool SeenFootprint::PassesMeet() const {
+  constexpr int64_t kNeighbours = 4;
+  if (!known_ || footprint_->trip[0] < 2) return false;
+  const auto first = std::make_unique<Footprint>();
+  return Evaluate(program_, observed_, std::min(kNeighbours, footprint_->trip[0]), first.get()) &&
+         CheckIndependent(*first).verdict != Independence::kIndependent;
+}
+
+bool SeenFootprint::Holds(const Reliance& reliance) const {
+  return CheckReliance(program_, *footprint_, reliance).verdict == Independence::kIndependent;
+}
+
+bool SeenFootprint::MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const {
+  if (!known_ || std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;
+  Reliance reliance;
+  reliance.panels = Loops(headers);
+  reliance.ordered = true;
+  return Holds(reliance);
+}
+
 bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const {
   constexpr uint64_t kLarge = 128 << 10;  // more than the nearest cache keeps from pass to pass
   constexpr int64_t kFewestPasses = 16;
@@ -35,12 +55,15 @@ bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const 
   const bool large = std::ranges::any_of(footprint_->all(), [&](const AccessForm& form) {
     return !form.write && form.access < kSlotBase && form.stride[0] == 0 && form.high - form.low >= kLarge;
   });
-  return large &&
-         CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers)}).verdict ==
-             Independence::kIndependent;
+  Reliance reliance;
+  reliance.panels = Loops(headers);
+  return large && Holds(reliance);
 }
 
-void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
+void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered) {
+  reliance_.panels = Loops(headers);
+  reliance_.ordered = ordered;
+}
 
 int64_t SeenFootprint::LengthOf(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
@@ -52,8 +75,9 @@ bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
   if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
   if (loop == 0) return true;
-  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}})
-             .verdict == Independence::kIndependent;
+  Reliance reliance;
+  reliance.widened = Loops(std::array{header});
+  return Holds(reliance);
 }
 
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {

@@ -28,7 +28,11 @@ class SeenFootprint {
 
   /// Whether the loops may be cut into panels (Reliance::panels), and passes read something large alike.
   bool MayCut(const std::vector<llvm::BasicBlock*>& headers) const;
-  void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers);
+  /// Whether each pass needs what the ones just before it do.
+  bool PassesMeet() const;
+  /// Whether panels of the loops are independent of each other even where the passes are not.
+  bool MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const;
+  void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered);
 
   /// How many groups of passes should go through a panel before the next one is read.
   int GroupsPerChunk(int group) const;
@@ -37,11 +41,13 @@ class SeenFootprint {
 
  private:
   int LoopOf(const llvm::BasicBlock* header) const;
+  bool Holds(const Reliance& reliance) const;
   template <typename Headers>
   std::vector<bool> Loops(const Headers& headers) const;
 
   const FootprintProgram& program_;
   const std::vector<const llvm::BasicBlock*>& headers_;
+  const MachineState& observed_;
   std::unique_ptr<Footprint> footprint_;
   bool known_ = false;
   Reliance reliance_;

@@ -52,6 +52,7 @@ class Entry {
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
   void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
   bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
+  uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
   int64_t SlicePasses(double target_ns, int64_t left, int64_t batch) const;
