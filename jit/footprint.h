@@ -154,6 +154,8 @@ struct Reliance {
   std::vector<bool> panels;
   /// Passes run in order, not side by side: what holds for panels within a pass holds across passes too.
   bool ordered = false;
+  /// What passes need of each other they read before it is written: no pass touches what an earlier one has written.
+  bool reads_first = false;
 };
 /// What carries a slot from iteration to iteration is visible in the loop's code; only for ordered passes, which are not
 /// checked for independence, it is made sure that nothing else touches the slots.

@@ -24,6 +24,7 @@
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/pass_groups.h"
 #include "jit/emit/pass_panels.h"
 #include "jit/emit/rare_stores.h"
 #include "jit/emit/seen_footprint.h"
@@ -237,9 +238,25 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   return result;  // or the reason against the loop as it is written
 }
 
+// LLVM takes the loop's iterations for independent where it makes vectors of it.
+void MarkParallel(llvm::Loop& loop) {
+  llvm::LLVMContext& context = loop.getHeader()->getContext();
+  llvm::MDNode* group = llvm::MDNode::getDistinct(context, {});
+  for (llvm::BasicBlock* block : loop.blocks()) {
+    for (llvm::Instruction& instruction : *block) {
+      if (instruction.mayReadOrWriteMemory()) instruction.setMetadata(llvm::LLVMContext::MD_access_group, group);
+    }
+  }
+  llvm::Metadata* parallel[] = {llvm::MDString::get(context, "llvm.loop.parallel_accesses"), group};
+  llvm::Metadata* properties[] = {nullptr, llvm::MDNode::get(context, parallel)};
+  llvm::MDNode* id = llvm::MDNode::getDistinct(context, properties);
+  id->replaceOperandWith(0, id);
+  loop.setLoopID(id);
+}
+
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 SeenFootprint& seen, Artifact* artifact) {
+                 bool reads_first, SeenFootprint& seen, Artifact* artifact) {
   const int vector_bits = WidestVectorBits(machine);
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
@@ -251,6 +268,14 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     }
     artifact->group = jammed;
     artifact->batch = jammed * seen.GroupsPerChunk(jammed);
+    return;
+  }
+  if (reads_first) {
+    llvm::Loop* region = RegionLoopOf(chunk, analyses);
+    if (!region) return;
+    MarkParallel(*region);
+    seen.RelyOnReadsFirst();
+    artifact->parts = 1;
     return;
   }
   const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
@@ -334,12 +359,13 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
       plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
                         WidestVectorBits(**machine));
     }
+    const bool reads_first = seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
                                                   analysed->footprint.window_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, seen, &artifact);
+    Restructure(chunk, analyses, **machine, plan, reads_first, seen, &artifact);
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

@@ -1,5 +1,7 @@
 #include "jit/emit/seen_footprint.h"
 
+#include <llvm/ADT/PostOrderIterator.h>
+#include <llvm/IR/CFG.h>
 #include <llvm/IR/MDBuilder.h>
 
 #include <algorithm>
@@ -38,6 +40,35 @@ bool SeenFootprint::PassesMeet() const {
 bool SeenFootprint::Holds(const Reliance& reliance) const {
   return CheckReliance(program_, *footprint_, reliance).verdict == Independence::kIndependent;
 }
+
+bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<AccessBy>& accesses_by) const {
+  constexpr int64_t kMany = 1 << 16;  // so many independent passes had better go to all cores
+  if (!known_ || !region.isInnermost()) return false;
+  const auto first = std::make_unique<Footprint>();
+  const int64_t many = std::min(kMany, footprint_->trip[0]);
+  if (many < 2 || !Evaluate(program_, observed_, many, first.get())) return false;
+  if (CheckIndependent(*first).verdict == Independence::kIndependent) return false;
+  Reliance reliance;
+  reliance.ordered = reliance.reads_first = true;
+  if (!Holds(reliance)) return false;
+
+  std::map<const llvm::Instruction*, size_t> position;
+  for (const llvm::BasicBlock* block : llvm::ReversePostOrderTraversal<const llvm::BasicBlock*>(region.getHeader())) {
+    if (!region.contains(block)) continue;
+    for (const llvm::Instruction& instruction : *block) position.emplace(&instruction, position.size());
+  }
+  const std::vector<uint8_t> memory = MemoriesOf(program_, *footprint_);
+  return std::ranges::all_of(accesses_by, [&](const AccessBy& write) {
+    const auto written = static_cast<size_t>(write.access);
+    return !program_.accesses[written].write || std::ranges::all_of(accesses_by, [&](const AccessBy& read) {
+      const auto at = static_cast<size_t>(read.access);
+      return program_.accesses[at].write || memory[at] != memory[written] ||
+             position[read.instruction] < position[write.instruction];
+    });
+  });
+}
+
+void SeenFootprint::RelyOnReadsFirst() { reliance_.ordered = reliance_.reads_first = true; }
 
 bool SeenFootprint::MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const {
   if (!known_ || std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;

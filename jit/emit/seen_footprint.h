@@ -32,6 +32,10 @@ class SeenFootprint {
   bool PassesMeet() const;
   /// Whether panels of the loops are independent of each other even where the passes are not.
   bool MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const;
+  /// Whether passes that go on side by side in vectors, instruction by instruction, do what they do one after the other, though
+  /// they need each other. The loop must be an innermost one.
+  bool ReadsComeFirst(const llvm::Loop& region, const std::vector<AccessBy>& accesses_by) const;
+  void RelyOnReadsFirst();
   void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered);
 
   /// How many groups of passes should go through a panel before the next one is read.

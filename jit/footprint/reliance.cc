@@ -93,6 +93,29 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
   return {Independence::kIndependent, 0, 0};
 }
 
+// No pass touches what an earlier one has written. Two writes of one byte by passes p < q meet as such a pair, too.
+IndependenceResult CheckReadsFirst(const Footprint& footprint) {
+  int budget = kSearchBudget;
+  const std::span<const AccessForm> forms = footprint.all();
+  for (const AccessForm& write : forms) {
+    if (!write.write || IsSlot(write)) continue;
+    for (const AccessForm& other : forms) {
+      if (IsSlot(other) || !RangesMeet(write, other)) continue;
+      ByteEquation rest(write, other);
+      for (int k = 1; k < footprint.loop_count; ++k) {
+        const auto at = static_cast<size_t>(k);
+        const int64_t last = footprint.trip[k] - 1;
+        if (last == 0) continue;
+        if (write.stride[at] != 0) rest.AddTerm(write.stride[at], 0, last);
+        if (other.stride[at] != 0) rest.AddTerm(-other.stride[at], 0, last);
+      }
+      if (MeetLater(write.stride[0], other.stride[0], footprint.trip[0], rest, &budget) != Solvable::kNo)
+        return {Independence::kUnknown, write.access, other.access};
+    }
+  }
+  return {Independence::kIndependent, 0, 0};
+}
+
 // Slots are kept in registers: no access may meet one that is written, no write any.
 IndependenceResult CheckSlots(const Footprint& footprint) {
   const std::span<const AccessForm> forms = footprint.all();
@@ -130,6 +153,7 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
   }
   if (!reliance.panels.empty() && result.verdict == Independence::kIndependent)
     result = CheckPanels(program, footprint, reliance.panels, reliance.ordered);
+  if (reliance.reads_first && result.verdict == Independence::kIndependent) result = CheckReadsFirst(footprint);
   return result;
 }
 

@@ -92,11 +92,12 @@ static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Reliance> auto& value) {
-  auto& [memory, widened, panels, ordered] = value;
+  auto& [memory, widened, panels, ordered, reads_first] = value;
   archive(memory);
   archive(widened);
   archive(panels);
   archive(ordered);
+  archive(reads_first);
 }
 
 template <typename Archive>

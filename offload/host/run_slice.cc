@@ -169,7 +169,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   const bool seeks = variant.artifact.can_seek;
   CopyState(state_, &region_.after);
   // Where chunks share each pass, none can tell the state at the end: the last pass comes behind them.
-  const bool shared = variant.artifact.parts > 0;
+  const bool shared = variant.artifact.parts > 1;
   const int64_t last = shared && !seeks ? 1 : 0;
   WorkerPool::Job job{variant.function, &state_, seeks || shared ? nullptr : &region_.after, passes - last, chunk_passes_,
                       state_.mxcsr, variant.artifact.reductions, variant.artifact.parts};

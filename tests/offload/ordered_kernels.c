@@ -82,3 +82,40 @@ KERNEL(ordered_pivot_column) {
   for (int i = 1; i < rows; i++)
     for (int j = 0; j < n; j++) X(i, j) += X(i - 1, j) * X(i - 1, 5);
 }
+
+/* What follows needs what comes later in the array, as it was. */
+
+KERNEL(ordered_shift) {
+  (void)in;
+  for (long i = 0; i < (long)rows * n - 1; i++) out[i] = out[i] * 0.75 + out[i + 1] * 0.5;
+}
+
+KERNEL(ordered_knapsack) {
+  (void)in;
+  int *best = (int *)out;
+  const int weight = 1000 + n % 7;
+  for (int c = rows * n - 1; c >= weight; c--) {
+    int with = best[c - weight] + 5;
+    if (with > best[c]) best[c] = with;
+  }
+}
+
+KERNEL(ordered_far_and_near) {
+  (void)in;
+  float *values = (float *)out;
+  for (int i = 0; i < rows * n; i++) values[i] = values[i + 1] - values[i + 40] * 0.5f + values[i + 4000];
+}
+
+/* Each element is written before the one behind it is read. */
+KERNEL(ordered_written_first) {
+  double *copy = out + (long)rows * n / 2;
+  for (int i = 0; i < rows * n / 2 - 1; i++) {
+    out[i] = in[i % 64];
+    copy[i] = out[i + 1] * 2;
+  }
+}
+
+KERNEL(ordered_recurrence) {
+  (void)in;
+  for (long i = 3; i < (long)rows * n; i++) out[i] += out[i - 3] * 0.5;
+}
