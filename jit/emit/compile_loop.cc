@@ -25,6 +25,7 @@
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_panels.h"
+#include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
 #include "jit/emit/seen_footprint.h"
 #include "jit/emit/strict_bounds.h"
@@ -239,7 +240,13 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 SeenFootprint& seen, Artifact* artifact) {
+                 const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
+  if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
+    seen.RelyOnWavefront(wavefront);
+    artifact->ordered = true;
+    artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
+    return;
+  }
   const int vector_bits = WidestVectorBits(machine);
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
@@ -330,12 +337,14 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
       plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
                         WidestVectorBits(**machine));
     }
+    const Wavefront wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
+                                              WidestVectorBits(**machine));
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
                                                   analysed->footprint.window_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, seen, &artifact);
+    Restructure(chunk, analyses, **machine, plan, wavefront, seen, &artifact);
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

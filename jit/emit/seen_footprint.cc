@@ -36,7 +36,7 @@ bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const 
     return !form.write && form.access < kSlotBase && form.stride[0] == 0 && form.high - form.low >= kLarge;
   });
   return large &&
-         CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers)}).verdict ==
+         CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers), .wavefront = {}}).verdict ==
              Independence::kIndependent;
 }
 
@@ -52,13 +52,36 @@ bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
   if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
   if (loop == 0) return true;
-  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}})
+  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}, .wavefront = {}})
              .verdict == Independence::kIndependent;
 }
 
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
   const int loop = LoopOf(header);
   if (loop > 0) reliance_.widened = Loops(std::array{header});
+}
+
+bool SeenFootprint::NeedsPassBefore() const {
+  if (!known_) return false;
+  // Accesses of the same stride meet in each two passes or in none; two passes stand for all.
+  Footprint two = *footprint_;
+  two.trip[0] = std::min<int64_t>(two.trip[0], 2);
+  two.form_count = 0;
+  for (const AccessForm& write : footprint_->all()) {
+    const auto meets_in_step = [&](const AccessForm& form) {
+      return form.stride[0] == write.stride[0] && form.low < write.high && write.low < form.high;
+    };
+    if (!write.write || write.access >= kSlotBase || two.form_count > 0) continue;
+    for (const AccessForm& form : footprint_->all()) {
+      if (form.access < kSlotBase && meets_in_step(form)) two.forms[two.form_count++] = form;
+    }
+    if (CheckIndependent(two).verdict == Independence::kIndependent) two.form_count = 0;
+  }
+  return two.form_count > 0;
+}
+
+bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
+  return known_ && CheckWavefront(program_, *footprint_, wavefront).verdict == Independence::kIndependent;
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {

@@ -30,6 +30,14 @@ class SeenFootprint {
   bool MayCut(const std::vector<llvm::BasicBlock*>& headers) const;
   void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers);
 
+  /// Whether each pass meets what the one before it touched.
+  bool NeedsPassBefore() const;
+  /// Whether the wavefront keeps the order of all accesses that meet.
+  bool KeepsOrder(const Wavefront& wavefront) const;
+  void RelyOnWavefront(const Wavefront& wavefront) { reliance_.wavefront = wavefront; }
+
+  size_t accesses() const { return program_.accesses.size(); }
+
   /// How many groups of passes should go through a panel before the next one is read.
   int GroupsPerChunk(int group) const;
 

@@ -115,6 +115,8 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
   }
   if (!reliance.panels.empty() && result.verdict == Independence::kIndependent)
     result = CheckPanels(program, footprint, reliance.panels);
+  if (reliance.wavefront.lanes > 0 && result.verdict == Independence::kIndependent)
+    result = CheckWavefront(program, footprint, reliance.wavefront);
   return result;
 }
 

@@ -91,11 +91,21 @@ static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<Wavefront> auto& value) {
+  auto& [lanes, skew, loop, places] = value;
+  archive(lanes);
+  archive(skew);
+  archive(loop);
+  archive(places);
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<Reliance> auto& value) {
-  auto& [memory, widened, panels] = value;
+  auto& [memory, widened, panels, wavefront] = value;
   archive(memory);
   archive(widened);
   archive(panels);
+  archive(wavefront);
 }
 
 template <typename Archive>
@@ -119,7 +129,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, lanes, panel, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, lanes, panel, ordered, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -134,6 +144,7 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(batch);
   archive(lanes);
   archive(panel);
+  archive(ordered);
   archive(reliance);
   archive(may_flag);
   archive(can_seek);
@@ -156,7 +167,9 @@ bool IsWhole(const Artifact& artifact) {
   const auto accesses = static_cast<int>(program.accesses.size());
   const auto is_by = [](const auto& list, size_t count) { return list.empty() || list.size() == count; };
   const Reliance& reliance = artifact.reliance;
-  return is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
+  const Wavefront& wavefront = reliance.wavefront;
+  const bool has_places = wavefront.lanes == 0 || wavefront.places.size() == program.accesses.size();
+  return has_places && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
          is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&
          std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&

@@ -115,7 +115,11 @@ bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   const int64_t asked = std::exchange(*passes, 0);
   if (!DescribeSlice(variant, asked)) return false;
   const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
-  if (independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
+  in_order_ = independence.verdict != jit::Independence::kIndependent && variant.artifact.ordered;
+  if (in_order_ && jit::CheckSlots(region_.footprint).verdict != jit::Independence::kIndependent) {
+    return Decline(RejectionReason::kDependentIterations, asked);
+  }
+  if (in_order_ || independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
   region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
@@ -138,13 +142,13 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
-  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, passes);
+  chunk_passes_ = in_order_ ? passes : region_.pool->ChunkPasses(passes, artifact.batch, passes);
   // A read that strays brings anything, and whether something is written may depend on it; or it faults in the original, before
   // what later passes write.
   const bool may_stray = (artifact.may_flag & jit::kFlagStrayed) != 0;
   if (!verify && (artifact.may_flag == 0 || (!may_stray && !jit::ReadsWhatItWrites(region_.footprint)))) return true;
   constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
-  const bool by_chunk = !verify && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
+  const bool by_chunk = !verify && !in_order_ && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
   WritePlan& writes = region_.writes;
   if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
     const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
