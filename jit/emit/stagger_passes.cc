@@ -6,6 +6,7 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
+#include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
@@ -164,43 +165,98 @@ class Stagger {
     return llvm::BasicBlock::Create(function_.getContext(), name, &function_);
   }
 
-  void Rewire(unsigned lanes, unsigned skew) {
-    llvm::BasicBlock *body = inner_.getHeader(), *behind = EndOf(inner_), *latch = region_.getLoopLatch();
-    llvm::BasicBlock* end = EndOf(region_);
-    llvm::Instruction* enter = inner_.getLoopPreheader()->getTerminator();
-    llvm::Instruction* again = inner_.getLoopLatch()->getTerminator();
-    llvm::Instruction* next_pass = latch->getTerminator();
-    llvm::BasicBlock *step = NewBlock("step"), *within = NewBlock("step.within"), *after = NewBlock("step.after"),
-                     *done = NewBlock("step.done"), *pass_done = NewBlock("pass.done");
+  // A copy of what a pass does, still wired as it was.
+  struct Copy {
+    llvm::BasicBlock *ahead, *body, *behind;
+    llvm::BasicBlock *ahead_end, *body_end, *behind_end;  // where each of them ends
+  };
 
-    header_->getTerminator()->replaceSuccessorWith(ahead_, step);
-    builder_.SetInsertPoint(header_->getTerminator());
-    for (llvm::AllocaInst* place : kept_) builder_.CreateStore(llvm::PoisonValue::get(place->getAllocatedType()), place);
+  Copy Original() {
+    return {ahead_, inner_.getHeader(), EndOf(inner_), inner_.getLoopPreheader(), inner_.getLoopLatch(),
+            region_.getLoopLatch()};
+  }
+
+  Copy Clone(llvm::ArrayRef<llvm::BasicBlock*> blocks) {
+    llvm::ValueToValueMapTy map;
+    llvm::SmallVector<llvm::BasicBlock*, 16> clones;
+    for (llvm::BasicBlock* block : blocks) {
+      clones.push_back(llvm::CloneBasicBlock(block, map, ".copy", &function_));
+      map[block] = clones.back();
+    }
+    llvm::remapInstructionsInBlocks(clones, map);
+    const auto copy_of = [&](llvm::BasicBlock* block) {
+      return map.count(block) ? llvm::cast<llvm::BasicBlock>(map[block]) : nullptr;
+    };
+    const Copy from = Original();
+    return {copy_of(from.ahead),     copy_of(from.body),     copy_of(from.behind),
+            copy_of(from.ahead_end), copy_of(from.body_end), copy_of(from.behind_end)};
+  }
+
+  static void EndWith(llvm::BasicBlock* block, llvm::BasicBlock* next) {
+    llvm::Instruction* end = block->getTerminator();
+    llvm::BranchInst::Create(next, end->getIterator());
+    end->eraseFromParent();
+  }
+
+  // The steps [first, last) of a pass, at least one, from the builder's place on, where they end again. What a pass does
+  // in a step depends on how far it is; in the steady ones all passes are in their inner loops.
+  void EmitSteps(const Copy& copy, llvm::Value* first, llvm::Value* last, unsigned skew, bool steady) {
+    llvm::BasicBlock *before = builder_.GetInsertBlock(), *step = NewBlock("step"), *done = NewBlock("step.done"),
+                     *next = NewBlock("steps.done");
+    builder_.CreateBr(step);
     builder_.SetInsertPoint(step);
     llvm::PHINode* steps = builder_.CreatePHI(builder_.getInt64Ty(), 2, "steps");
-    steps->addIncoming(builder_.getInt64(0), header_);
-    llvm::Value* behind_by = builder_.CreateMul(pass_, builder_.getInt64(skew));
-    llvm::Value* iteration = builder_.CreateSub(steps, behind_by, "iteration");
+    steps->addIncoming(first, before);
+    llvm::Value* iteration = builder_.CreateSub(steps, builder_.CreateMul(pass_, builder_.getInt64(skew)), "iteration");
     builder_.CreateStore(iteration, iteration_);
-    builder_.CreateCondBr(builder_.CreateIsNull(iteration), ahead_, within);
-    enter->replaceSuccessorWith(body, within);
-    builder_.SetInsertPoint(within);
-    builder_.CreateCondBr(builder_.CreateICmpULE(iteration, last_), body, after);
-    builder_.SetInsertPoint(again);
-    builder_.CreateBr(after);
-    again->eraseFromParent();
-    builder_.SetInsertPoint(after);
-    builder_.CreateCondBr(builder_.CreateICmpEQ(iteration, last_), behind, done);
-
-    builder_.SetInsertPoint(next_pass);
-    builder_.CreateBr(done);
-    next_pass->eraseFromParent();
+    if (steady) {
+      builder_.CreateBr(copy.body);
+      EndWith(copy.body_end, done);
+    } else {
+      llvm::BasicBlock *within = NewBlock("step.within"), *after = NewBlock("step.after");
+      builder_.CreateCondBr(builder_.CreateIsNull(iteration), copy.ahead, within);
+      EndWith(copy.ahead_end, within);
+      builder_.SetInsertPoint(within);
+      builder_.CreateCondBr(builder_.CreateICmpULE(iteration, last_), copy.body, after);
+      EndWith(copy.body_end, after);
+      builder_.SetInsertPoint(after);
+      builder_.CreateCondBr(builder_.CreateICmpEQ(iteration, last_), copy.behind, done);
+      EndWith(copy.behind_end, done);
+    }
     builder_.SetInsertPoint(done);
-    llvm::Value* next = builder_.CreateAdd(steps, builder_.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
-    steps->addIncoming(next, done);
-    llvm::Value* last_step = builder_.CreateAdd(last_, builder_.getInt64(uint64_t{lanes - 1} * skew));
-    builder_.CreateCondBr(builder_.CreateICmpEQ(steps, last_step), pass_done, step);
-    builder_.SetInsertPoint(pass_done);
+    llvm::Value* one_more = builder_.CreateAdd(steps, builder_.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
+    steps->addIncoming(one_more, done);
+    builder_.CreateCondBr(builder_.CreateICmpEQ(one_more, last), next, step);
+    builder_.SetInsertPoint(next);
+  }
+
+  // Until all passes are in their inner loops, while they are, and until the last one is done.
+  void Rewire(unsigned lanes, unsigned skew) {
+    llvm::BasicBlock *latch = region_.getLoopLatch(), *end = EndOf(region_);
+    llvm::SmallVector<llvm::BasicBlock*, 16> pass_blocks;
+    for (llvm::BasicBlock* block : region_.blocks()) {
+      if (block != header_) pass_blocks.push_back(block);
+    }
+    const Copy starting = Original(), running = Clone(inner_.getBlocks()), ending = Clone(pass_blocks);
+    const uint64_t ramp = uint64_t{lanes - 1} * skew;
+
+    builder_.SetInsertPoint(header_->getTerminator());
+    for (llvm::AllocaInst* place : kept_)
+      builder_.CreateStore(llvm::PoisonValue::get(place->getAllocatedType()), place);
+    llvm::Value* started = builder_.getInt64(ramp + 1);
+    llvm::Value* runs = builder_.CreateICmpULT(started, last_);
+    llvm::Value* first_ends = builder_.CreateSelect(runs, last_, started);
+    llvm::Value* all = builder_.CreateAdd(last_, started, "", /*HasNUW=*/true, /*HasNSW=*/true);
+    header_->getTerminator()->eraseFromParent();
+    builder_.SetInsertPoint(header_);
+    EmitSteps(starting, builder_.getInt64(0), started, skew, /*steady=*/false);
+    llvm::BasicBlock *run = NewBlock("running"), *finish = NewBlock("ending");
+    builder_.CreateCondBr(runs, run, finish);
+    builder_.SetInsertPoint(run);
+    EmitSteps(running, started, last_, skew, /*steady=*/true);
+    builder_.CreateBr(finish);
+    builder_.SetInsertPoint(finish);
+    EmitSteps(ending, first_ends, all, skew, /*steady=*/false);
     EndPass(latch, end);
   }
 
