@@ -13,6 +13,7 @@
 
 #include <vector>
 
+#include "jit/emit/carry_loads.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/wide_loop.h"
@@ -313,6 +314,7 @@ bool StaggerPasses(llvm::Function& function, Analyses& analyses, unsigned lanes,
   auto& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
   llvm::Loop* inner = InnerLoopOf(*region, evolution);
   if (!inner || !HasOneEnd(*inner, *region)) return false;
+  CarryLoads(*inner, evolution);
   const bool staggered = Stagger(function, *region, *inner, evolution).Run(lanes, skew);
   // What is empty now goes, and what led there.
   RegionLoopOf(function, analyses);
