@@ -137,6 +137,8 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
   } else if (artifact.lanes > 0) {
     const bool inner = !artifact.reliance.widened.empty();
     parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));
+    const int skew = artifact.reliance.wavefront.skew;
+    if (skew > 0) parts.push_back(fmt::format("each {} iteration{} behind the one before it", skew, skew > 1 ? "s" : ""));
   }
   const bool jammed = artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
   if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));
