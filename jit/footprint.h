@@ -143,6 +143,17 @@ struct IndependenceResult {
 /// counter), but does with any access that overlaps it.
 IndependenceResult CheckIndependent(const Footprint& footprint);
 
+/// Where in its pass an access is made, beside the one inner loop.
+enum AccessPlace : uint8_t { kAheadOfInner = 1, kWithinInner = 2, kBehindInner = 4 };
+
+/// Groups of passes run side by side, each pass so many iterations of the inner loop behind the one before it.
+struct Wavefront {
+  int lanes = 0;                // passes in a group; 0: no wavefront
+  int skew = 0;                 // iterations
+  int loop = -1;                // the inner loop
+  std::vector<uint8_t> places;  // by access: AccessPlace, or several of them
+};
+
 /// What compiled code relies on beside independent passes; checked for every slice.
 struct Reliance {
   /// By access: accesses in different memories share no byte that either of them writes. Empty: not relied on.
@@ -156,10 +167,17 @@ struct Reliance {
   bool ordered = false;
   /// What passes need of each other they read before it is written: no pass touches what an earlier one has written.
   bool reads_first = false;
+  /// Accesses that meet, of passes in one group, are made in the order in which passes one by one would make them.
+  Wavefront wavefront;
 };
-/// What carries a slot from iteration to iteration is visible in the loop's code; only for ordered passes, which are not
-/// checked for independence, it is made sure that nothing else touches the slots.
+/// Slots are not looked at: what carries one from iteration to iteration is visible in the loop's code.
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance);
+
+/// The wavefront's part of it.
+IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
+
+/// Whether no access meets a slot that is written, and no write a slot: what passes that run in order must keep to, too.
+IndependenceResult CheckSlots(const Footprint& footprint);
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);

@@ -26,6 +26,7 @@
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/pass_panels.h"
+#include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
 #include "jit/emit/seen_footprint.h"
 #include "jit/emit/strict_bounds.h"
@@ -256,7 +257,13 @@ void MarkParallel(llvm::Loop& loop) {
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 bool reads_first, SeenFootprint& seen, Artifact* artifact) {
+                 bool reads_first, const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
+  if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
+    seen.RelyOnWavefront(wavefront);
+    artifact->parts = 1;
+    artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
+    return;
+  }
   const int vector_bits = WidestVectorBits(machine);
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
@@ -360,12 +367,17 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
                         WidestVectorBits(**machine));
     }
     const bool reads_first = seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
+    Wavefront wavefront;
+    if (plan.width == 0) {
+      wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
+                                WidestVectorBits(**machine));
+    }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
                                                   analysed->footprint.window_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, reads_first, seen, &artifact);
+    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, seen, &artifact);
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

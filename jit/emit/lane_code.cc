@@ -148,7 +148,7 @@ void LaneCode::Emit(llvm::Instruction& instruction, llvm::Value* mask) {
 }
 
 llvm::Value* LaneCode::EmitWide(llvm::Instruction& instruction, llvm::Value* mask) {
-  if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) return EmitLoad(*load);
+  if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) return EmitLoad(*load, mask);
   if (auto* call = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction)) return EmitCall(*call);
   const auto operand = [&](unsigned i) { return Wide(instruction.getOperand(i)); };
   if (auto* binary = llvm::dyn_cast<llvm::BinaryOperator>(&instruction)) {
@@ -251,9 +251,17 @@ llvm::Value* LaneCode::PointerOf(llvm::Value* pointer, unsigned lane) {
   return builder_.CreateGEP(builder_.getInt8Ty(), Scalar(pointer), builder_.getInt64(offset));
 }
 
-// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table or window, also
-// those of lanes that are not there.
-llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load) {
+// For a lane that is not there, memory of our own.
+llvm::Value* LaneCode::ReadablePointerOf(llvm::LoadInst& load, unsigned lane, llvm::Value* mask) {
+  llvm::Value* pointer = PointerOf(load.getPointerOperand(), lane);
+  if (!mask) return pointer;
+  llvm::IRBuilder<> top(&load.getFunction()->getEntryBlock(), load.getFunction()->getEntryBlock().begin());
+  llvm::Value* own = top.CreateAlloca(load.getType(), nullptr, "absent");
+  return builder_.CreateSelect(builder_.CreateExtractElement(mask, lane), pointer, own);
+}
+
+llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load, llvm::Value* mask) {
+  if (reads_ == Reads::kOfAllLanes) mask = nullptr;
   llvm::Value* pointer = load.getPointerOperand();
   llvm::Type* type = load.getType();
   if (const auto flag = flags_.find(pointer); flag != flags_.end())
@@ -265,18 +273,23 @@ llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load) {
     KeepScopes(load, copy);
     return copy;
   };
-  if (stride == bytes) return kept(builder_.CreateAlignedLoad(WideType(type), Scalar(pointer), llvm::Align(1)));
+  const auto in_a_row = [&](llvm::Value* from, llvm::Value* there) {
+    if (!mask) return kept(builder_.CreateAlignedLoad(WideType(type), from, llvm::Align(1)));
+    return kept(builder_.CreateMaskedLoad(WideType(type), from, llvm::Align(1), there));
+  };
+  llvm::Value* there = mask ? MaskFor(mask, type) : nullptr;
+  if (stride == bytes) return in_a_row(Scalar(pointer), there);
   if (stride == -bytes) {
-    return Reversed(kept(builder_.CreateAlignedLoad(WideType(type), PointerOf(pointer, count_ - 1), llvm::Align(1))),
-                    type);
+    if (mask) there = Reversed(there, type);
+    return Reversed(in_a_row(PointerOf(pointer, count_ - 1), there), type);
   }
   if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32) {
-    return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1)));
+    return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1), mask));
   }
   llvm::Value* all = llvm::PoisonValue::get(WideType(type));
   const unsigned elements = ElementsOf(type);
   for (unsigned lane = 0; lane < count_; ++lane) {
-    llvm::Value* part = kept(builder_.CreateAlignedLoad(type, PointerOf(pointer, lane), llvm::Align(1)));
+    llvm::Value* part = kept(builder_.CreateAlignedLoad(type, ReadablePointerOf(load, lane, mask), llvm::Align(1)));
     if (!type->isVectorTy()) {
       all = builder_.CreateInsertElement(all, part, lane);
       continue;

@@ -14,10 +14,16 @@
 
 namespace tracelift::jit {
 
+/// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table or window: where
+/// lanes are in the same iteration of every loop, also those of lanes that are not there. Lanes that run ahead of each
+/// other compute addresses that no pass would.
+enum class Reads : bool { kOfAllLanes, kOfLanesThere };
+
 class LaneCode {
  public:
-  LaneCode(const LaneValues& values, const llvm::Loop& lanes, unsigned count, llvm::IRBuilder<>& builder)
-      : values_(values), lanes_(lanes), count_(count), builder_(builder) {}
+  LaneCode(const LaneValues& values, const llvm::Loop& lanes, unsigned count, llvm::IRBuilder<>& builder,
+           Reads reads = Reads::kOfAllLanes)
+      : values_(values), lanes_(lanes), count_(count), builder_(builder), reads_(reads) {}
 
   /// Whether every instruction of the lanes' loop has a form for lanes.
   bool CanEmit() const;
@@ -45,18 +51,20 @@ class LaneCode {
   llvm::Value* Divisor(llvm::Instruction& instruction, llvm::Value* mask, bool wide);
   llvm::Value* EmitWide(llvm::Instruction& instruction, llvm::Value* mask);
   static void KeepScopes(const llvm::Instruction& from, llvm::Value* to);
-  llvm::Value* EmitLoad(llvm::LoadInst& load);
+  llvm::Value* EmitLoad(llvm::LoadInst& load, llvm::Value* mask);
   void EmitStore(llvm::StoreInst& store, llvm::Value* mask);
   llvm::Value* EmitCall(llvm::IntrinsicInst& call);
   llvm::Value* EmitShuffle(llvm::Instruction& instruction);
   llvm::Value* LaneOf(llvm::Value* wide, unsigned lane, llvm::Type* type);
   llvm::Value* Reversed(llvm::Value* wide, llvm::Type* type);
   llvm::Value* PointerOf(llvm::Value* pointer, unsigned lane);
+  llvm::Value* ReadablePointerOf(llvm::LoadInst& load, unsigned lane, llvm::Value* mask);
 
   const LaneValues& values_;
   const llvm::Loop& lanes_;
   unsigned count_;
   llvm::IRBuilder<>& builder_;
+  Reads reads_;
   std::map<const llvm::Value*, llvm::Value*> scalars_, wides_;
   std::map<const llvm::Value*, llvm::AllocaInst*> flags_;
 };

@@ -49,7 +49,7 @@ bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<A
   if (many < 2 || !Evaluate(program_, observed_, many, first.get())) return false;
   if (CheckIndependent(*first).verdict == Independence::kIndependent) return false;
   Reliance reliance;
-  reliance.ordered = reliance.reads_first = true;
+  reliance.reads_first = true;
   if (!Holds(reliance)) return false;
 
   std::map<const llvm::Instruction*, size_t> position;
@@ -68,7 +68,7 @@ bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<A
   });
 }
 
-void SeenFootprint::RelyOnReadsFirst() { reliance_.ordered = reliance_.reads_first = true; }
+void SeenFootprint::RelyOnReadsFirst() { reliance_.reads_first = true; }
 
 bool SeenFootprint::MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const {
   if (!known_ || std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;
@@ -114,6 +114,29 @@ bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
   const int loop = LoopOf(header);
   if (loop > 0) reliance_.widened = Loops(std::array{header});
+}
+
+bool SeenFootprint::NeedsPassBefore() const {
+  if (!known_) return false;
+  // Accesses of the same stride meet in each two passes or in none; two passes stand for all.
+  Footprint two = *footprint_;
+  two.trip[0] = std::min<int64_t>(two.trip[0], 2);
+  two.form_count = 0;
+  for (const AccessForm& write : footprint_->all()) {
+    const auto meets_in_step = [&](const AccessForm& form) {
+      return form.stride[0] == write.stride[0] && form.low < write.high && write.low < form.high;
+    };
+    if (!write.write || write.access >= kSlotBase || two.form_count > 0) continue;
+    for (const AccessForm& form : footprint_->all()) {
+      if (form.access < kSlotBase && meets_in_step(form)) two.forms[two.form_count++] = form;
+    }
+    if (CheckIndependent(two).verdict == Independence::kIndependent) two.form_count = 0;
+  }
+  return two.form_count > 0;
+}
+
+bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
+  return known_ && CheckWavefront(program_, *footprint_, wavefront).verdict == Independence::kIndependent;
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {

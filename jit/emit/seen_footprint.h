@@ -38,6 +38,14 @@ class SeenFootprint {
   void RelyOnReadsFirst();
   void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered);
 
+  /// Whether each pass meets what the one before it touched.
+  bool NeedsPassBefore() const;
+  /// Whether the wavefront keeps the order of all accesses that meet.
+  bool KeepsOrder(const Wavefront& wavefront) const;
+  void RelyOnWavefront(const Wavefront& wavefront) { reliance_.wavefront = wavefront; }
+
+  size_t accesses() const { return program_.accesses.size(); }
+
   /// How many groups of passes should go through a panel before the next one is read.
   int GroupsPerChunk(int group) const;
 

@@ -7,7 +7,6 @@
 #include "jit/emit/lane_control.h"
 
 namespace tracelift::jit {
-namespace {
 
 void UsePoisonOutside(llvm::Loop& loop) {
   for (llvm::BasicBlock* block : loop.blocks()) {
@@ -18,8 +17,6 @@ void UsePoisonOutside(llvm::Loop& loop) {
     }
   }
 }
-
-}  // namespace
 
 bool HasOneEnd(const llvm::Loop& loop, const llvm::Loop& region) {
   if (!loop.getLoopPreheader() || !loop.getLoopLatch() || !loop.isLoopExiting(loop.getLoopLatch())) return false;
@@ -42,10 +39,10 @@ llvm::Value* Further(llvm::Value* counter, int64_t stride, llvm::Value* iteratio
 }
 
 llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
-                               const WideEntry& from, llvm::Value* passes, llvm::IRBuilder<>& builder) {
+                               const WideEntry& from, llvm::Value* passes, Reads reads, llvm::IRBuilder<>& builder) {
   llvm::BasicBlock* entry = from.block;
   llvm::Function& function = *entry->getParent();
-  LaneCode code(values, loop, lanes, builder);
+  LaneCode code(values, loop, lanes, builder, reads);
   llvm::Type* bits = llvm::FixedVectorType::get(builder.getInt1Ty(), lanes);
   std::vector<std::pair<llvm::AllocaInst*, llvm::AllocaInst*>> flags;
   for (llvm::Instruction& instruction : function.getEntryBlock()) {
@@ -111,14 +108,14 @@ llvm::BasicBlock* EndOf(const llvm::Loop& loop) {
 }
 
 void ReplaceByWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
-                       llvm::Value* first, llvm::Value* passes) {
+                       llvm::Value* first, llvm::Value* passes, Reads reads) {
   llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *exit = EndOf(loop);
   llvm::Function& function = *header->getParent();
   UsePoisonOutside(loop);
   llvm::BasicBlock* entry = llvm::BasicBlock::Create(function.getContext(), "lanes.entry", &function);
   preheader->getTerminator()->replaceSuccessorWith(header, entry);
   llvm::IRBuilder<> builder(function.getContext());
-  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader, first}, passes, builder);
+  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader, first}, passes, reads, builder);
   for (llvm::PHINode& phi : exit->phis()) phi.addIncoming(llvm::PoisonValue::get(phi.getType()), end);
   builder.CreateBr(exit);
   header->removePredecessor(preheader, /*KeepOneInputPHIs=*/true);

@@ -3,7 +3,7 @@
 
 #include <llvm/IR/IRBuilder.h>
 
-#include "jit/emit/lane_values.h"
+#include "jit/emit/lane_code.h"
 
 namespace tracelift::jit {
 
@@ -27,11 +27,14 @@ struct WideEntry {
 /// The loop with `lanes` iterations side by side: `passes` iterations, a multiple of the lanes. Ends in the block that
 /// is returned, where the builder is, without a terminator.
 llvm::BasicBlock* EmitWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
-                               const WideEntry& from, llvm::Value* passes, llvm::IRBuilder<>& builder);
+                               const WideEntry& from, llvm::Value* passes, Reads reads, llvm::IRBuilder<>& builder);
 
 /// Puts `passes` iterations, a multiple of the lanes, from iteration `first` on (null: from the start) in the place of
 /// the loop, where nothing that it computes is asked for afterwards.
 void ReplaceByWideLoop(llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values, unsigned lanes,
-                       llvm::Value* first, llvm::Value* passes);
+                       llvm::Value* first, llvm::Value* passes, Reads reads = Reads::kOfAllLanes);
+
+/// For loops of which nothing is asked afterwards.
+void UsePoisonOutside(llvm::Loop& loop);
 
 }  // namespace tracelift::jit

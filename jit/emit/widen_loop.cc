@@ -117,7 +117,7 @@ void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loop
   llvm::Instruction* old = preheader->getTerminator();
   builder.CreateCondBr(builder.CreateIsNull(whole), rest, entry);
   old->eraseFromParent();
-  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader}, whole, builder);
+  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader}, whole, Reads::kOfAllLanes, builder);
   if (leaves_values) {
     builder.CreateBr(rest);
   } else {

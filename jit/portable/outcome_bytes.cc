@@ -91,13 +91,23 @@ static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<Wavefront> auto& value) {
+  auto& [lanes, skew, loop, places] = value;
+  archive(lanes);
+  archive(skew);
+  archive(loop);
+  archive(places);
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<Reliance> auto& value) {
-  auto& [memory, widened, panels, ordered, reads_first] = value;
+  auto& [memory, widened, panels, ordered, reads_first, wavefront] = value;
   archive(memory);
   archive(widened);
   archive(panels);
   archive(ordered);
   archive(reads_first);
+  archive(wavefront);
 }
 
 template <typename Archive>
@@ -159,7 +169,9 @@ bool IsWhole(const Artifact& artifact) {
   const auto accesses = static_cast<int>(program.accesses.size());
   const auto is_by = [](const auto& list, size_t count) { return list.empty() || list.size() == count; };
   const Reliance& reliance = artifact.reliance;
-  return is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
+  const Wavefront& wavefront = reliance.wavefront;
+  const bool has_places = wavefront.lanes == 0 || wavefront.places.size() == program.accesses.size();
+  return has_places && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
          is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions &&
          artifact.parts >= 0 && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&

@@ -67,6 +67,7 @@ class Entry {
   enum class Undo : uint8_t { kNothing, kChunk, kSlice };
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
+  bool in_order_ = false;        // passes of the slice meet each other: one chunk
   int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers

@@ -134,13 +134,15 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
   std::vector<std::string> parts;
   if (artifact.parts > 0 && artifact.panel > 0) {
     parts.push_back(fmt::format("passes in order, panels of {} iterations side by side", artifact.panel));
-  } else if (artifact.parts > 0) {
+  } else if (artifact.reliance.reads_first) {
     parts.push_back("passes in order, in vectors");
   } else if (artifact.panel > 0) {
     parts.push_back(fmt::format("panels of {} iterations for {} passes each", artifact.panel, artifact.batch));
   } else if (artifact.lanes > 0) {
     const bool inner = !artifact.reliance.widened.empty();
     parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));
+    const int skew = artifact.reliance.wavefront.skew;
+    if (skew > 0) parts.push_back(fmt::format("each {} iteration{} behind the one before it", skew, skew > 1 ? "s" : ""));
   }
   const bool jammed = artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
   if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));

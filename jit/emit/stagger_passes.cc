@@ -1,0 +1,326 @@
+#include "jit/emit/stagger_passes.h"
+
+#include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/Analysis/ValueTracking.h>
+#include <llvm/IR/Dominators.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Module.h>
+#include <llvm/Transforms/Utils/BasicBlockUtils.h>
+#include <llvm/Transforms/Utils/Cloning.h>
+#include <llvm/Transforms/Utils/Local.h>
+#include <llvm/Transforms/Utils/PromoteMemToReg.h>
+#include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
+
+#include <vector>
+
+#include "jit/emit/carry_loads.h"
+#include "jit/emit/loop_shape.h"
+#include "jit/emit/pass_groups.h"
+#include "jit/emit/wide_loop.h"
+
+namespace tracelift::jit {
+namespace {
+
+// How often the inner loop goes round again; null when that is not the same in all passes.
+const llvm::SCEV* CountOfInner(llvm::Loop& inner, llvm::Loop& region, llvm::ScalarEvolution& evolution) {
+  const llvm::SCEV* taken = evolution.getExitCount(&inner, inner.getLoopLatch());
+  return llvm::isa<llvm::SCEVCouldNotCompute>(taken) || !evolution.isLoopInvariant(taken, &region) ? nullptr : taken;
+}
+
+class Stagger {
+ public:
+  Stagger(llvm::Function& function, llvm::Loop& region, llvm::Loop& inner, llvm::ScalarEvolution& evolution)
+      : function_(function),
+        region_(region),
+        inner_(inner),
+        evolution_(evolution),
+        header_(region.getHeader()),
+        ahead_(llvm::cast<llvm::BranchInst>(header_->getTerminator())->getSuccessor(0)),
+        builder_(function.getContext()) {}
+
+  bool Run(unsigned lanes, unsigned skew) {
+    if (!FindCounters() || !ExpandCount()) return false;
+    AddressByPass();
+    HoistArithmetic();
+    KeepInMemory();
+    Rewire(lanes, skew);
+    llvm::DominatorTree dominators(function_);
+    llvm::PromoteMemToReg(kept_, dominators);
+    return true;
+  }
+
+ private:
+  // What the region's header has is a counter with a constant step, or a value that matters at the end only, of which
+  // nothing is asked.
+  bool FindCounters() {
+    for (llvm::PHINode& phi : header_->phis()) {
+      const auto* recurrence = evolution_.isSCEVable(phi.getType())
+                                   ? llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution_.getSCEV(&phi))
+                                   : nullptr;
+      if (!recurrence || recurrence->getLoop() != &region_) {
+        if (!KeptValueOf(&phi, &region_)) return false;
+        kept_values_.push_back(&phi);
+        continue;
+      }
+      const auto* step = llvm::dyn_cast<llvm::SCEVConstant>(recurrence->getStepRecurrence(evolution_));
+      if (!step || !recurrence->isAffine()) return false;
+      counters_.emplace_back(&phi, step->getAPInt().getSExtValue());
+      const bool from_zero = recurrence->getStart()->isZero() && step->isOne() && phi.getType()->isIntegerTy(64);
+      if (from_zero && !pass_) pass_ = &phi;
+    }
+    return pass_ != nullptr;
+  }
+
+  bool ExpandCount() {
+    llvm::SCEVExpander expander(evolution_, function_.getParent()->getDataLayout(), "wavefront");
+    const llvm::SCEV* taken = CountOfInner(inner_, region_, evolution_);
+    llvm::Instruction* place = region_.getLoopPreheader()->getTerminator();
+    if (!taken || !expander.isSafeToExpandAt(taken, place)) return false;
+    llvm::Value* again = expander.expandCodeFor(taken, taken->getType(), place);
+    builder_.SetInsertPoint(place);
+    last_ = builder_.CreateZExt(again, builder_.getInt64Ty());
+    return true;
+  }
+
+  // Addresses and counters as functions of what a pass starts with and of the iteration: so lanes need no vectors of
+  // them.
+  void AddressByPass() {
+    iteration_ = new llvm::AllocaInst(llvm::Type::getInt64Ty(function_.getContext()), 0, "iteration",
+                                      function_.getEntryBlock().begin());
+    kept_.push_back(iteration_);
+    llvm::BasicBlock* body = inner_.getHeader();
+    builder_.SetInsertPoint(body, body->getFirstInsertionPt());
+    llvm::Value* iteration = builder_.CreateLoad(builder_.getInt64Ty(), iteration_);
+    llvm::Instruction* place = llvm::cast<llvm::Instruction>(iteration)->getNextNode();
+    std::vector<llvm::Instruction*> moving;
+    for (llvm::BasicBlock* block : inner_.blocks()) {
+      for (llvm::Instruction& instruction : *block) {
+        auto* pointer = llvm::dyn_cast_if_present<llvm::Instruction>(llvm::getLoadStorePointerOperand(&instruction));
+        if (pointer && inner_.contains(pointer)) moving.push_back(pointer);
+      }
+    }
+    for (llvm::PHINode& phi : body->phis()) moving.push_back(&phi);
+    llvm::SCEVExpander expander(evolution_, function_.getParent()->getDataLayout(), "wavefront");
+    for (llvm::Instruction* value : moving) {
+      if (value->use_empty() || !evolution_.isSCEVable(value->getType())) continue;
+      const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution_.getSCEV(value));
+      if (!recurrence || recurrence->getLoop() != &inner_ || !recurrence->isAffine()) continue;
+      const auto* step = llvm::dyn_cast<llvm::SCEVConstant>(recurrence->getStepRecurrence(evolution_));
+      llvm::Instruction* at_start = header_->getTerminator();
+      if (!step || !expander.isSafeToExpandAt(recurrence->getStart(), at_start)) continue;
+      llvm::Value* start = expander.expandCodeFor(recurrence->getStart(), value->getType(), at_start);
+      builder_.SetInsertPoint(place);
+      llvm::Value* now = Further(start, step->getAPInt().getSExtValue(), iteration, builder_);
+      value->replaceAllUsesWith(now);
+    }
+    expander.clear();
+  }
+
+  // What is computed of counters and of what does not change is the same wherever in the pass that happens.
+  void HoistArithmetic() {
+    const auto is_early = [&](const llvm::Value* value) {
+      const auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
+      return !instruction || !region_.contains(instruction) || instruction->getParent() == header_;
+    };
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (llvm::BasicBlock* block : region_.blocks()) {
+        if (block == header_) continue;
+        for (llvm::Instruction& instruction : llvm::make_early_inc_range(*block)) {
+          const bool number = instruction.getType()->isIntegerTy() || instruction.getType()->isPointerTy();
+          const bool computes = llvm::isa<llvm::BinaryOperator, llvm::CastInst, llvm::GetElementPtrInst>(instruction);
+          if (!number || !computes || !llvm::all_of(instruction.operands(), is_early) ||
+              !llvm::isSafeToSpeculativelyExecute(&instruction))
+            continue;
+          instruction.moveBefore(header_->getTerminator());
+          changed = true;
+        }
+      }
+    }
+  }
+
+  // What one block of a pass hands to another goes through a place of its own, so that blocks can be arranged anew.
+  void KeepInMemory() {
+    std::vector<llvm::Instruction*> handed_on;
+    std::vector<llvm::PHINode*> phis;
+    for (llvm::BasicBlock* block : region_.blocks()) {
+      if (block == header_) continue;
+      for (llvm::Instruction& instruction : *block) {
+        if (auto* phi = llvm::dyn_cast<llvm::PHINode>(&instruction)) {
+          phis.push_back(phi);
+          continue;
+        }
+        const bool elsewhere = llvm::any_of(instruction.users(), [&](const llvm::User* user) {
+          return llvm::cast<llvm::Instruction>(user)->getParent() != block || llvm::isa<llvm::PHINode>(user);
+        });
+        if (elsewhere) handed_on.push_back(&instruction);
+      }
+    }
+    for (llvm::Instruction* value : handed_on) kept_.push_back(llvm::DemoteRegToStack(*value));
+    for (llvm::PHINode* phi : phis) {
+      if (llvm::AllocaInst* place = llvm::DemotePHIToStack(phi)) kept_.push_back(place);
+    }
+  }
+
+  llvm::BasicBlock* NewBlock(const char* name) {
+    return llvm::BasicBlock::Create(function_.getContext(), name, &function_);
+  }
+
+  // A copy of what a pass does, still wired as it was.
+  struct Copy {
+    llvm::BasicBlock *ahead, *body, *behind;
+    llvm::BasicBlock *ahead_end, *body_end, *behind_end;  // where each of them ends
+  };
+
+  Copy Original() {
+    return {ahead_, inner_.getHeader(), EndOf(inner_), inner_.getLoopPreheader(), inner_.getLoopLatch(),
+            region_.getLoopLatch()};
+  }
+
+  Copy Clone(llvm::ArrayRef<llvm::BasicBlock*> blocks) {
+    llvm::ValueToValueMapTy map;
+    llvm::SmallVector<llvm::BasicBlock*, 16> clones;
+    for (llvm::BasicBlock* block : blocks) {
+      clones.push_back(llvm::CloneBasicBlock(block, map, ".copy", &function_));
+      map[block] = clones.back();
+    }
+    llvm::remapInstructionsInBlocks(clones, map);
+    const auto copy_of = [&](llvm::BasicBlock* block) {
+      return map.count(block) ? llvm::cast<llvm::BasicBlock>(map[block]) : nullptr;
+    };
+    const Copy from = Original();
+    return {copy_of(from.ahead),     copy_of(from.body),     copy_of(from.behind),
+            copy_of(from.ahead_end), copy_of(from.body_end), copy_of(from.behind_end)};
+  }
+
+  static void EndWith(llvm::BasicBlock* block, llvm::BasicBlock* next) {
+    llvm::Instruction* end = block->getTerminator();
+    llvm::BranchInst::Create(next, end->getIterator());
+    end->eraseFromParent();
+  }
+
+  // The steps [first, last) of a pass, at least one, from the builder's place on, where they end again. What a pass does
+  // in a step depends on how far it is; in the steady ones all passes are in their inner loops.
+  void EmitSteps(const Copy& copy, llvm::Value* first, llvm::Value* last, unsigned skew, bool steady) {
+    llvm::BasicBlock *before = builder_.GetInsertBlock(), *step = NewBlock("step"), *done = NewBlock("step.done"),
+                     *next = NewBlock("steps.done");
+    builder_.CreateBr(step);
+    builder_.SetInsertPoint(step);
+    llvm::PHINode* steps = builder_.CreatePHI(builder_.getInt64Ty(), 2, "steps");
+    steps->addIncoming(first, before);
+    llvm::Value* iteration = builder_.CreateSub(steps, builder_.CreateMul(pass_, builder_.getInt64(skew)), "iteration");
+    builder_.CreateStore(iteration, iteration_);
+    if (steady) {
+      builder_.CreateBr(copy.body);
+      EndWith(copy.body_end, done);
+    } else {
+      llvm::BasicBlock *within = NewBlock("step.within"), *after = NewBlock("step.after");
+      builder_.CreateCondBr(builder_.CreateIsNull(iteration), copy.ahead, within);
+      EndWith(copy.ahead_end, within);
+      builder_.SetInsertPoint(within);
+      builder_.CreateCondBr(builder_.CreateICmpULE(iteration, last_), copy.body, after);
+      EndWith(copy.body_end, after);
+      builder_.SetInsertPoint(after);
+      builder_.CreateCondBr(builder_.CreateICmpEQ(iteration, last_), copy.behind, done);
+      EndWith(copy.behind_end, done);
+    }
+    builder_.SetInsertPoint(done);
+    llvm::Value* one_more = builder_.CreateAdd(steps, builder_.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
+    steps->addIncoming(one_more, done);
+    builder_.CreateCondBr(builder_.CreateICmpEQ(one_more, last), next, step);
+    builder_.SetInsertPoint(next);
+  }
+
+  // Until all passes are in their inner loops, while they are, and until the last one is done.
+  void Rewire(unsigned lanes, unsigned skew) {
+    llvm::BasicBlock *latch = region_.getLoopLatch(), *end = EndOf(region_);
+    llvm::SmallVector<llvm::BasicBlock*, 16> pass_blocks;
+    for (llvm::BasicBlock* block : region_.blocks()) {
+      if (block != header_) pass_blocks.push_back(block);
+    }
+    const Copy starting = Original(), running = Clone(inner_.getBlocks()), ending = Clone(pass_blocks);
+    const uint64_t ramp = uint64_t{lanes - 1} * skew;
+
+    builder_.SetInsertPoint(header_->getTerminator());
+    for (llvm::AllocaInst* place : kept_)
+      builder_.CreateStore(llvm::PoisonValue::get(place->getAllocatedType()), place);
+    llvm::Value* started = builder_.getInt64(ramp + 1);
+    llvm::Value* runs = builder_.CreateICmpULT(started, last_);
+    llvm::Value* first_ends = builder_.CreateSelect(runs, last_, started);
+    llvm::Value* all = builder_.CreateAdd(last_, started, "", /*HasNUW=*/true, /*HasNSW=*/true);
+    header_->getTerminator()->eraseFromParent();
+    builder_.SetInsertPoint(header_);
+    EmitSteps(starting, builder_.getInt64(0), started, skew, /*steady=*/false);
+    llvm::BasicBlock *run = NewBlock("running"), *finish = NewBlock("ending");
+    builder_.CreateCondBr(runs, run, finish);
+    builder_.SetInsertPoint(run);
+    EmitSteps(running, started, last_, skew, /*steady=*/true);
+    builder_.CreateBr(finish);
+    builder_.SetInsertPoint(finish);
+    EmitSteps(ending, first_ends, all, skew, /*steady=*/false);
+    EndPass(latch, end);
+  }
+
+  // The builder is in the region's new latch.
+  void EndPass(llvm::BasicBlock* old_latch, llvm::BasicBlock* end) {
+    llvm::BasicBlock* latch = builder_.GetInsertBlock();
+    llvm::Value* next_pass = nullptr;
+    for (const auto& [phi, step] : counters_) {
+      llvm::Value* next = Further(phi, step, builder_.getInt64(1), builder_);
+      if (phi == pass_) next_pass = next;
+      phi->setIncomingValueForBlock(old_latch, next);
+    }
+    for (llvm::PHINode* phi : kept_values_)
+      phi->setIncomingValueForBlock(old_latch, llvm::PoisonValue::get(phi->getType()));
+    for (llvm::PHINode& phi : header_->phis()) phi.replaceIncomingBlockWith(old_latch, latch);
+    for (llvm::PHINode& phi : end->phis()) phi.replaceIncomingBlockWith(old_latch, latch);
+    constexpr unsigned kCount = 3;  // the chunk function's argument
+    builder_.CreateCondBr(builder_.CreateICmpEQ(next_pass, function_.getArg(kCount)), end, header_);
+  }
+
+  llvm::Function& function_;
+  llvm::Loop& region_;
+  llvm::Loop& inner_;
+  llvm::ScalarEvolution& evolution_;
+  llvm::BasicBlock *header_, *ahead_;
+  llvm::IRBuilder<> builder_;
+  std::vector<std::pair<llvm::PHINode*, int64_t>> counters_;  // of the region's header, with their steps
+  std::vector<llvm::PHINode*> kept_values_;
+  llvm::PHINode* pass_ = nullptr;
+  llvm::Value* last_ = nullptr;  // iteration of the inner loop
+  llvm::AllocaInst* iteration_ = nullptr;
+  std::vector<llvm::AllocaInst*> kept_;  // values that blocks hand on
+};
+
+}  // namespace
+
+llvm::Loop* InnerLoopOf(llvm::Loop& region, llvm::ScalarEvolution& evolution) {
+  if (region.getSubLoops().size() != 1) return nullptr;
+  llvm::Loop& inner = *region.getSubLoops().front();
+  if (!inner.isInnermost() || !inner.getLoopPreheader() || !inner.getLoopLatch()) return nullptr;
+  if (!inner.isLoopExiting(inner.getLoopLatch()) || !CountOfInner(inner, region, evolution)) return nullptr;
+  llvm::DominatorTree dominators(*region.getHeader()->getParent());
+  return dominators.dominates(inner.getHeader(), region.getLoopLatch()) ? &inner : nullptr;
+}
+
+bool StaggerPasses(llvm::Function& function, Analyses& analyses, unsigned lanes, unsigned skew) {
+  llvm::Loop* region = RegionLoopOf(function, analyses);
+  if (!region || !HasOneEnd(*region, *region)) return false;
+  UsePoisonOutside(*region);
+  // The header is left with its variables.
+  llvm::SplitBlock(region->getHeader(), region->getHeader()->getFirstNonPHIIt());
+  region = RegionLoopOf(function, analyses);
+  if (!region) return false;
+  auto& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
+  llvm::Loop* inner = InnerLoopOf(*region, evolution);
+  if (!inner || !HasOneEnd(*inner, *region)) return false;
+  CarryLoads(*inner, evolution);
+  const bool staggered = Stagger(function, *region, *inner, evolution).Run(lanes, skew);
+  // What is empty now goes, and what led there.
+  RegionLoopOf(function, analyses);
+  llvm::removeUnreachableBlocks(function);
+  analyses.function.clear();
+  return staggered;
+}
+
+}  // namespace tracelift::jit

@@ -1,0 +1,158 @@
+/* Tables of `rows` rows of `n` elements, filled in place from the rows and the elements before. */
+#include <stdint.h>
+
+#define PASTE2(a, b) a##_##b
+#define PASTE(a, b) PASTE2(a, b)
+#define NAME(n) PASTE(n, LEVEL)
+#define KERNEL(name) void NAME(name)(double *t, const double *in, int rows, int n)
+
+KERNEL(wave_nine_points) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows - 1; i++)
+    for (int j = 1; j < n - 1; j++)
+      a[i][j] = (a[i - 1][j - 1] + a[i - 1][j] + a[i - 1][j + 1] + a[i][j - 1] + a[i][j] + a[i][j + 1] +
+                 a[i + 1][j - 1] + a[i + 1][j] + a[i + 1][j + 1]) /
+                9.0;
+}
+
+KERNEL(wave_five_points) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows - 1; i++)
+    for (int j = 1; j < n - 1; j++)
+      a[i][j] = 0.25 * (a[i - 1][j] + a[i][j - 1] + a[i][j + 1] + a[i + 1][j]) - 0.125 * in[i * n + j];
+}
+
+KERNEL(wave_floats) {
+  float(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n; j++) a[i][j] = (a[i - 1][j] * 0.5f + a[i][j - 1]) * 0.75f + a[i - 1][j - 1] * a[i][j];
+}
+
+/* What is read of the row above lies ahead, just not too far. */
+KERNEL(wave_ahead) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n - 3; j++) a[i][j] = a[i][j - 1] * 0.5 - a[i - 1][j + 3] * 0.25 + a[i][j];
+}
+
+KERNEL(wave_far_ahead) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n - 9; j++) a[i][j] = a[i][j - 1] * 0.5 - a[i - 1][j + 9] * 0.25 + a[i][j];
+}
+
+KERNEL(wave_two_above) {
+  double(*a)[n] = (void *)t;
+  for (int i = 2; i < rows; i++)
+    for (int j = 1; j < n - 4; j++)
+      a[i][j] = a[i][j - 1] * 0.5 - a[i - 2][j + 4] * 0.25 + a[i - 1][j] * 0.125 + a[i][j];
+}
+
+/* Old values from below, which must be read before they are written. */
+KERNEL(wave_below) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows - 1; i++)
+    for (int j = 3; j < n; j++) a[i][j] = a[i][j - 1] * 0.5 + a[i - 1][j] * 0.25 - a[i + 1][j - 3] * 0.125;
+}
+
+KERNEL(wave_backwards) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++)
+    for (int j = n - 2; j >= 1; j--) a[i][j] = a[i][j + 1] * 0.5 + a[i - 1][j - 1] * 0.25 + a[i][j];
+}
+
+KERNEL(wave_upwards) {
+  double(*a)[n] = (void *)t;
+  for (int i = rows - 2; i >= 0; i--)
+    for (int j = 1; j < n - 1; j++) a[i][j] = a[i][j - 1] * 0.5 + a[i + 1][j + 1] * 0.25 + a[i][j];
+}
+
+KERNEL(wave_columns) {
+  double(*a)[n] = (void *)t;
+  for (int j = 1; j < n; j++)
+    for (int i = 1; i < rows; i++) a[i][j] = a[i - 1][j] * 0.5 + a[i][j - 1] * 0.25 + a[i][j];
+}
+
+/* What a row does ahead of its loop and behind it. */
+KERNEL(wave_borders) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++) {
+    double sum = a[i][0] = in[i] + a[i - 1][1];
+    for (int j = 1; j < n - 1; j++) {
+      a[i][j] = a[i - 1][j] * 0.5 + a[i][j - 1] * 0.25;
+      sum += a[i][j];
+    }
+    a[i][n - 1] = sum * 0.01 + a[i - 1][n - 1];
+  }
+}
+
+/* The end of the row above is needed at the start of the next: no wavefront. */
+KERNEL(wave_snake) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++) {
+    a[i][0] = a[i - 1][n - 1];
+    for (int j = 1; j < n; j++) a[i][j] = a[i - 1][j] * 0.5 + a[i][j - 1] * 0.25;
+  }
+}
+
+/* Rows that overlap: each begins seven elements behind the one before. */
+KERNEL(wave_overlapping) {
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n; j++) t[i * 7 + j] = t[i * 7 + j - 1] * 0.5 + t[(i - 1) * 7 + j] * 0.25;
+}
+
+KERNEL(wave_distance) {
+  int(*d)[n] = (void *)t;
+  const char *a = (const char *)in, *b = a + rows;
+  for (int i = 1; i < rows; i++) {
+    d[i][0] = i;
+    for (int j = 1; j < n; j++) {
+      int least = d[i - 1][j - 1] + (a[i] % 8 != b[j] % 8);
+      if (d[i - 1][j] + 1 < least) least = d[i - 1][j] + 1;
+      if (d[i][j - 1] + 1 < least) least = d[i][j - 1] + 1;
+      d[i][j] = least;
+    }
+  }
+}
+
+KERNEL(wave_alignment) {
+  int(*d)[n] = (void *)t;
+  const char *a = (const char *)in, *b = a + rows;
+  for (int i = 1; i < rows; i++) {
+    d[i][0] = 0;
+    for (int j = 1; j < n; j++) {
+      int value = d[i - 1][j - 1] + (a[i] % 4 == b[j] % 4 ? 5 : -4);
+      int gap = d[i - 1][j] > d[i][j - 1] ? d[i - 1][j] - 6 : d[i][j - 1] - 6;
+      if (gap > value) value = gap;
+      d[i][j] = value < 0 ? 0 : value;
+    }
+  }
+}
+
+KERNEL(wave_sometimes) {
+  double(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++) {
+    double last = a[i][0];
+    for (int j = 1; j < n; j++) {
+      if (a[i - 1][j] < in[j]) {
+        last = last * 0.5 + a[i - 1][j];
+        a[i][j] = last;
+      } else if (a[i][j] > 0.5) {
+        last -= in[i] * a[i - 1][j - 1];
+      }
+    }
+  }
+}
+
+KERNEL(wave_divisions) {
+  int32_t(*a)[n] = (void *)t;
+  const int32_t *by = (const int32_t *)in;
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n; j++) a[i][j] = (a[i - 1][j] + a[i][j - 1] + i) / ((by[j] & 7) + 1) + a[i][j] % 1000;
+}
+
+KERNEL(wave_bytes) {
+  uint8_t(*a)[n] = (void *)t;
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n; j++) a[i][j] = (uint8_t)(a[i - 1][j] + a[i][j - 1] * 3 + a[i][j]);
+}
