@@ -48,10 +48,11 @@ class FixedParts {
       if (seen_.contains(choice) || IsNull(choice)) continue;
       const bool was_around = std::exchange(comes_around_, false);
       std::optional<Terms> terms = OfValue(choice);
-      const bool adds_to_itself = std::exchange(comes_around_, was_around);
-      if (!terms || (common && !adds_to_itself && *terms != *common)) return std::nullopt;
-      if (!adds_to_itself) common = std::move(terms);
+      const bool tells_nothing = std::exchange(comes_around_, was_around);
+      if (!terms || (common && !tells_nothing && *terms != *common)) return std::nullopt;
+      if (!tells_nothing) common = std::move(terms);
     }
+    comes_around_ |= !common;
     return common ? common : std::optional(Terms());
   }
 
@@ -84,7 +85,7 @@ class FixedParts {
   const llvm::Loop* outer_;
   llvm::ScalarEvolution& evolution_;
   llvm::SmallPtrSet<llvm::Value*, 8> seen_;  // choices under way or done
-  bool comes_around_ = false;                // a choice is something added to another one
+  bool comes_around_ = false;                // what was looked at is only other choices, or made from one
 };
 
 bool DependsOnData(const llvm::SCEV* count, const llvm::Loop* outer) {

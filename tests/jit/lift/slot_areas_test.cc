@@ -77,14 +77,6 @@ TEST(SlotAreas, CarryNothingThroughBytesThatArePassedOn) {
   EXPECT_EQ(shape.phis, "rcx:i64:affine");
 }
 
-// A spill slot that holds a float first and two of them later.
-TEST(SlotAreas, CarryNothingThroughBytesThatAFloatAndLaterTwoAreKeptIn) {
-  const LoopShapeText shape = ShapeOf("movss xmm0, [rsi+rcx*8]; movss [rsp+16], xmm0; mulss xmm0, xmm0; addss xmm0, [rsp+16]; "
-                                      "unpcklps xmm0, xmm0; movlps [rsp+16], xmm0; mov rax, [rsp+16]; mov [rdi+rcx*8], rax; "
-                                      "add rcx, 1; cmp rcx, 1000; jb @L");
-  EXPECT_EQ(shape.phis, "rcx:i64:affine");
-}
-
 TEST(SlotAreas, KeepTheBytesThatNobodyWrites) {
   const LoopRun run = RunLoop({.text = "mov rax, [rsp+8]; add dword ptr [rsp+12], 1; dec rcx; jnz @L",
                                .gpr = {{kRcx, 9}}, .slots = {0x1122334455667788}, .passes = 2});
