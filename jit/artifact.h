@@ -37,6 +37,8 @@ inline constexpr size_t kMaxReductions = 128;
 struct ChunkResult {
   uint32_t flags = 0;                              // kFlag*
   uint32_t part = 0, parts = 1;                    // Artifact::parts
+  std::byte* scratch = nullptr;                    // memory that it may use meanwhile, for 64-byte vectors,
+  uint64_t scratch_bytes = 0;                      // of so many bytes; it may be none
   std::array<uint64_t, kMaxReductions> partial{};  // by index of Artifact::reductions
 };
 static_assert(offsetof(ChunkResult, flags) == 0);
@@ -72,6 +74,7 @@ struct Artifact {
   int batch = 1;                      // and is fastest for multiples of so many
   int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
   int panel = 0;                      // iterations of inner loops that a batch does before it goes on to the next; 0: all
+  int packed = 0;                     // reads that a batch makes from a copy of what it reads over and over
   // 0: passes must be independent; 1: passes that are not run in order, in one chunk; more: so many chunks share each pass
   int parts = 0;
   Reliance reliance;                  // entries where it does not hold must not use it

@@ -265,16 +265,17 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     return;
   }
   const int vector_bits = WidestVectorBits(machine);
-  const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
-  if (jammed > 0) {
+  const Panels panels = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : Panels{};
+  if (panels.group > 0) {
     seen.RelyOnPanels(plan.headers, plan.ordered);
     artifact->lanes = artifact->panel = plan.width;
     if (plan.ordered) {
       artifact->parts = static_cast<int>(plan.length / plan.width);
       return;
     }
-    artifact->group = jammed;
-    artifact->batch = jammed * seen.GroupsPerChunk(jammed);
+    artifact->group = panels.group;
+    artifact->batch = panels.group * seen.GroupsPerChunk(panels.group);
+    artifact->packed = panels.packed;
     return;
   }
   if (reads_first) {

@@ -20,6 +20,7 @@
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/packed_reads.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/wide_loop.h"
 
@@ -402,12 +403,12 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
   return {};
 }
 
-int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan) {
-  if (!RegionLoopOf(function, analyses)) return 0;
+Panels CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan) {
+  if (!RegionLoopOf(function, analyses)) return {};
   PanelFunction panel(function, plan.headers, ".panel", analyses);
   if (!panel.CanWiden()) {
     panel.function().eraseFromParent();
-    return 0;
+    return {};
   }
   std::optional<PanelFunction> rest;
   if (plan.length % plan.width != 0) {
@@ -419,13 +420,14 @@ int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan&
   if (plan.ordered) {
     DispatchParts(function, panel.function(), rest ? &rest->function() : nullptr, *single, plan);
     analyses.function.clear();
-    return 1;
+    return {.group = 1};
   }
   const int group = JamInPlace(panel.function(), analyses) ? kJammedPasses : 1;
+  const int packed = PackReads(panel.function(), analyses);
   DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, group, plan.length,
                  plan.width);
   analyses.function.clear();
-  return group;
+  return {.group = group, .packed = packed};
 }
 
 }  // namespace tracelift::jit

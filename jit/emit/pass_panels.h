@@ -36,7 +36,12 @@ struct PanelPlan {
 PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution,
                      const SeenFootprint& seen, int vector_bits);
 
-/// Cuts a finished chunk function. Returns how many passes run side by side, 0 when it was left as it is.
-int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan);
+struct Panels {
+  int group = 0;   // passes that run side by side; 0: the function was left as it is
+  int packed = 0;  // reads that go to a copy of what they read (jit/emit/packed_reads.h)
+};
+
+/// Cuts a finished chunk function.
+Panels CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan);
 
 }  // namespace tracelift::jit

@@ -7,6 +7,7 @@
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,6 +47,14 @@ WorkerPool::WorkerPool(int threads)
 
 WorkerPool* WorkerPool::CreateForever(int threads) {
   auto* pool = new WorkerPool(threads);
+  // Pages come with use.
+  const uint64_t bytes = static_cast<uint64_t>(pool->threads_) * kScratchBytes;
+  void* scratch = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  for (int i = 0; i < pool->threads_ && scratch != MAP_FAILED; ++i) {
+    jit::ChunkResult& result = pool->results_[static_cast<size_t>(i)].result;
+    result.scratch = static_cast<std::byte*>(scratch) + static_cast<uint64_t>(i) * kScratchBytes;
+    result.scratch_bytes = kScratchBytes;
+  }
   if (pool->threads_ == 1) return pool;
   pthread_t thread;
   pthread_attr_t attributes;

@@ -29,6 +29,7 @@ class WorkerPool {
   int threads() const { return threads_; }
 
   static constexpr int64_t kMostChunks = 4096;
+  static constexpr uint64_t kScratchBytes = 1 << 20;  // of each thread: what fits into its own cache
 
   /// How many passes a chunk should have: a multiple of `group`, and not more than `most` unless that makes too many.
   int64_t ChunkPasses(int64_t passes, int64_t group, int64_t most) const;

@@ -138,6 +138,7 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
     parts.push_back("passes in order, in vectors");
   } else if (artifact.panel > 0) {
     parts.push_back(fmt::format("panels of {} iterations for {} passes each", artifact.panel, artifact.batch));
+    if (artifact.packed > 0) parts.push_back("of which the operand they share is copied side by side");
   } else if (artifact.lanes > 0) {
     const bool inner = !artifact.reliance.widened.empty();
     parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));

@@ -48,6 +48,7 @@ void Check(Kernel kernel, Wide wide, std::vector<double> data, int rows, int n) 
     ASSERT_NE(first.region, nullptr) << first.why;
     EXPECT_GT(first.variant->artifact.lanes, 1);
     EXPECT_EQ(first.variant->artifact.panel > 0, wide == Wide::kPanels);
+    EXPECT_EQ(first.variant->artifact.packed > 0, wide == Wide::kPanels);
   }
   if (first.region == nullptr) return;
   ASSERT_TRUE(PutBack(first));
