@@ -33,9 +33,10 @@ struct CompileTimes {
 
 inline constexpr size_t kMaxReductions = 128;
 
-/// What chunks tell beside the state and what they write.
+/// What chunks tell beside the state and what they write; and which share of each pass they are to do.
 struct ChunkResult {
   uint32_t flags = 0;                              // kFlag*
+  uint32_t part = 0, parts = 1;                    // Artifact::parts
   std::array<uint64_t, kMaxReductions> partial{};  // by index of Artifact::reductions
 };
 static_assert(offsetof(ChunkResult, flags) == 0);
@@ -44,7 +45,8 @@ static_assert(offsetof(ChunkResult, flags) == 0);
 /// `in`; never leaves the loop. Writes the state at the header after them to `out` unless null, without what depends on
 /// reductions; combines what its passes reduce with result->partial. Ors kFlag* into result->flags. Many threads may run it
 /// at once with the same `in`. A call with count 0 only writes to `out`: what depends on reductions, from `in` and from
-/// what all chunks before `first` left in result->partial, and all other state if Artifact::can_seek.
+/// what all chunks before `first` left in result->partial, and all other state if Artifact::can_seek. Of an artifact with
+/// parts, it does the share result->part of result->parts of its passes' work.
 using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_t first, int64_t count,
                                ChunkResult* result);
 inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code
@@ -70,7 +72,7 @@ struct Artifact {
   int batch = 1;                      // and is fastest for multiples of so many
   int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
   int panel = 0;                      // iterations of inner loops that a batch does before it goes on to the next; 0: all
-  bool ordered = false;               // passes that depend on each other may run, one after the other, in one chunk
+  int parts = 0;                      // 0: passes are independent; else they run in order, and up to so many chunks share each
   Reliance reliance;                  // entries where it does not hold must not use it
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`

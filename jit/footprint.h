@@ -163,17 +163,19 @@ struct Reliance {
   /// By loop: loops of the same length that contain all writes; within one pass, no iteration of one of them touches what
   /// another writes, and nothing outside them does. Empty: not relied on.
   std::vector<bool> panels;
+  /// Passes run in order, not side by side: what holds for panels within a pass holds across passes too.
+  bool ordered = false;
+  /// What passes need of each other they read before it is written: no pass touches what an earlier one has written.
+  bool reads_first = false;
   /// Accesses that meet, of passes in one group, are made in the order in which passes one by one would make them.
   Wavefront wavefront;
 };
-/// Slots are not looked at: what carries one from iteration to iteration is visible in the loop's code.
+/// What carries a slot from iteration to iteration is visible in the loop's code; only for ordered passes, which are not
+/// checked for independence, it is made sure that nothing else touches the slots.
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance);
 
 /// The wavefront's part of it.
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
-
-/// Whether no access meets a slot that is written, and no write a slot: what passes that run in order must keep to, too.
-IndependenceResult CheckSlots(const Footprint& footprint);
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);

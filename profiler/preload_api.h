@@ -24,7 +24,7 @@ struct TlConfig {
   int summary;           /* TRACELIFT_SUMMARY=1 */
   int follow_children;   /* TRACELIFT_CHILDREN: 1 follow (default), 0 leave */
   int sample_hz;         /* TRACELIFT_SAMPLE_HZ, default 1000 */
-  int hot_ms;            /* TRACELIFT_HOT_MS, CPU time before anything is loaded, default 50 */
+  int hot_ms;            /* TRACELIFT_HOT_MS, CPU time before anything is loaded, default 30 */
   int log;               /* TRACELIFT_LOG: 0 silent (default), 1 notes on stderr, 2 debug */
   int root_pid;          /* TRACELIFT_ROOT_PID: the process `tracelift run` became; 0 when unknown */
 };

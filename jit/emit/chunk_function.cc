@@ -258,12 +258,16 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
   llvm::IRBuilder<> builder(marker);
   llvm::Value* wanted = builder.CreateIsNotNull(function.getArg(kOut));
   llvm::Instruction* then = llvm::SplitBlockAndInsertIfThen(wanted, marker->getIterator(), false);
-  for (llvm::Instruction* store : stores) {
-    // The address computation may follow the branch's condition; it only depends on the argument.
-    if (auto* address = llvm::dyn_cast<llvm::GetElementPtrInst>(store->getOperand(1))) {
-      if (address->hasOneUse()) address->moveBefore(then);
-    }
-    store->moveBefore(then);
+  for (llvm::Instruction* store : stores) store->moveBefore(then);
+  // What only they need goes with them: where no state is asked for these values may be undefined (wide_loop.cc).
+  llvm::BasicBlock* there = then->getParent();
+  for (llvm::Instruction& instruction : llvm::make_early_inc_range(llvm::reverse(*pause))) {
+    const bool computes = !llvm::isa<llvm::PHINode>(instruction) && !instruction.isTerminator() &&
+                          !instruction.mayReadOrWriteMemory() && !instruction.use_empty();
+    const bool for_them = llvm::all_of(instruction.users(), [&](const llvm::User* user) {
+      return llvm::cast<llvm::Instruction>(user)->getParent() == there;
+    });
+    if (computes && for_them) instruction.moveBefore(&there->front());
   }
   if (!must_be_set.empty()) {
     builder.SetInsertPoint(then);
@@ -309,6 +313,7 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   for (const ReductionWeb& web : shape.reductions) traits.reductions.push_back(web.reduction);
   CountPasses(function, shape);
   RemoveNaturalExits(shape);
+  GuardStateStores(function, must_be_set);  // first, as a NaN in the state is one only where the state is asked for
   may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);
   GuardTableReads(table_reads, strayed);
   GuardWindowReads(window_reads, strayed);
@@ -317,7 +322,6 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   may_flag(may_stray, kFlagStrayed);
   may_flag(FlagMarkers(function, kDetourMarker, kFlagDetour), kFlagDetour);
   may_flag(FlagMarkers(function, kLeftMarker, kFlagLeft), kFlagLeft);
-  GuardStateStores(function, must_be_set);
   may_flag(CheckFacts(function, shape.loop->getLoopPreheader()->getTerminator()), kFlagUnlike);
   for (llvm::BasicBlock& block : function) {
     auto* ret = llvm::dyn_cast<llvm::ReturnInst>(block.getTerminator());

@@ -24,6 +24,7 @@
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/loop_shape.h"
+#include "jit/emit/pass_groups.h"
 #include "jit/emit/pass_panels.h"
 #include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
@@ -238,22 +239,50 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   return result;  // or the reason against the loop as it is written
 }
 
+// LLVM takes the loop's iterations for independent where it makes vectors of it.
+void MarkParallel(llvm::Loop& loop) {
+  llvm::LLVMContext& context = loop.getHeader()->getContext();
+  llvm::MDNode* group = llvm::MDNode::getDistinct(context, {});
+  for (llvm::BasicBlock* block : loop.blocks()) {
+    for (llvm::Instruction& instruction : *block) {
+      if (instruction.mayReadOrWriteMemory()) instruction.setMetadata(llvm::LLVMContext::MD_access_group, group);
+    }
+  }
+  llvm::Metadata* parallel[] = {llvm::MDString::get(context, "llvm.loop.parallel_accesses"), group};
+  llvm::Metadata* properties[] = {nullptr, llvm::MDNode::get(context, parallel)};
+  llvm::MDNode* id = llvm::MDNode::getDistinct(context, properties);
+  id->replaceOperandWith(0, id);
+  loop.setLoopID(id);
+}
+
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
-  if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
-    seen.RelyOnWavefront(wavefront);
-    artifact->ordered = true;
-    artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
-    return;
-  }
+                 bool reads_first, const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
   const int vector_bits = WidestVectorBits(machine);
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
-    seen.RelyOnPanels(plan.headers);
+    seen.RelyOnPanels(plan.headers, plan.ordered);
     artifact->lanes = artifact->panel = plan.width;
+    if (plan.ordered) {
+      artifact->parts = static_cast<int>(plan.length / plan.width);
+      return;
+    }
     artifact->group = jammed;
     artifact->batch = jammed * seen.GroupsPerChunk(jammed);
+    return;
+  }
+  if (reads_first) {
+    llvm::Loop* region = RegionLoopOf(chunk, analyses);
+    if (!region) return;
+    MarkParallel(*region);
+    seen.RelyOnReadsFirst();
+    artifact->parts = 1;
+    return;
+  }
+  if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
+    seen.RelyOnWavefront(wavefront);
+    artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
+    artifact->parts = 1;
     return;
   }
   const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
@@ -337,14 +366,18 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
       plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
                         WidestVectorBits(**machine));
     }
-    const Wavefront wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
-                                              WidestVectorBits(**machine));
+    const bool reads_first = seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
+    Wavefront wavefront;
+    if (plan.width == 0 && !reads_first) {
+      wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
+                                WidestVectorBits(**machine));
+    }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
                                                   analysed->footprint.window_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, wavefront, seen, &artifact);
+    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, seen, &artifact);
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

@@ -5,13 +5,17 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
+#include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 #include <llvm/Transforms/Utils/LCSSA.h>
+#include <llvm/Transforms/Utils/Local.h>
 #include <llvm/Transforms/Utils/LoopUtils.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <algorithm>
+#include <set>
 
+#include "jit/artifact.h"
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
@@ -21,6 +25,7 @@
 
 namespace tracelift::jit {
 namespace {
+
 
 enum : unsigned { kIn, kOut, kFirst, kCount, kFlags, kFrom };
 constexpr int64_t kFewestPanels = 4;
@@ -45,11 +50,33 @@ bool StoresToMemory(const llvm::Instruction& instruction) {
          (llvm::isa<llvm::IntrinsicInst>(instruction) && instruction.mayWriteToMemory());
 }
 
+// What the passes write depends on; all else only matters to the state at the end, which single passes leave.
+std::set<const llvm::Instruction*> NeededIn(const llvm::Loop& region) {
+  std::set<const llvm::Instruction*> needed;
+  std::vector<const llvm::Instruction*> work;
+  const auto need = [&](const llvm::Instruction& instruction) {
+    if (region.contains(&instruction) && needed.insert(&instruction).second) work.push_back(&instruction);
+  };
+  for (const llvm::BasicBlock* block : region.blocks()) {
+    for (const llvm::Instruction& instruction : *block) {
+      if (instruction.isTerminator() || instruction.mayHaveSideEffects()) need(instruction);
+    }
+  }
+  while (!work.empty()) {
+    const llvm::Instruction* instruction = work.back();
+    work.pop_back();
+    for (const llvm::Value* operand : instruction->operands()) {
+      if (const auto* by = llvm::dyn_cast<llvm::Instruction>(operand)) need(*by);
+    }
+  }
+  return needed;
+}
+
 class Planner {
  public:
   Planner(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
           int vector_bits)
-      : region_(region), loops_(loops), evolution_(evolution), seen_(seen), vector_bits_(vector_bits) {}
+      : region_(region), loops_(loops), evolution_(evolution), seen_(seen), vector_bits_(vector_bits), needed_(NeededIn(region)) {}
 
   // How often a loop runs in every pass, as seen; 0 when that is not one number.
   int64_t LengthOf(llvm::Loop& loop) const {
@@ -80,14 +107,14 @@ class Planner {
     return cut;
   }
 
-  // Iterations side by side, so that two vectors of each result fill the arithmetic units; 0 when a loop cannot be cut.
-  int WidthOf(const std::vector<llvm::Loop*>& cut) const {
+  // How many elements a vector has; 0 when a loop cannot be cut.
+  int VectorLength(const std::vector<llvm::Loop*>& cut) const {
     unsigned widest = 0;
     for (llvm::Loop* loop : cut) {
       if (!HasOneEnd(*loop, region_) || HandsOnValues(*loop)) return 0;
       const std::optional<LaneValues> values = LaneValues::Of(*loop, loops_, evolution_);
       llvm::IRBuilder<> builder(region_.getHeader()->getContext());
-      if (!values || values->IsLinear(loop) || HasKeptValues(*loop, *values) ||
+      if (!values || values->IsLinear(loop) || KeepsValues(*loop, *values) ||
           !LaneCode(*values, *loop, 1, builder).CanEmit())
         return 0;
       for (llvm::BasicBlock* block : loop->blocks()) {
@@ -104,7 +131,7 @@ class Planner {
         }
       }
     }
-    return widest == 0 ? 0 : 2 * vector_bits_ / static_cast<int>(widest);
+    return widest == 0 ? 0 : vector_bits_ / static_cast<int>(widest);
   }
 
   // Counts the loop's iterations up to `length`, relying on that being its length.
@@ -129,16 +156,20 @@ class Planner {
   }
 
  private:
-  // To the rest of a pass; what only the state at the end gets is left to single passes.
+  // To the rest of a pass.
   bool HandsOnValues(const llvm::Loop& loop) const {
     return llvm::any_of(loop.blocks(), [&](const llvm::BasicBlock* block) {
-      return llvm::any_of(*block, [&](const llvm::Instruction& instruction) {
-        return llvm::any_of(instruction.users(), [&](const llvm::User* user) {
+      return llvm::any_of(*block, [&](const llvm::Instruction& value) {
+        return llvm::any_of(value.users(), [&](const llvm::User* user) {
           const auto* by = llvm::cast<llvm::Instruction>(user);
-          return region_.contains(by) && !loop.contains(by);
+          return needed_.contains(by) && !loop.contains(by);
         });
       });
     });
+  }
+
+  bool KeepsValues(const llvm::Loop& loop, const LaneValues& values) const {
+    return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi) && needed_.contains(&phi); });
   }
 
   llvm::Loop& region_;
@@ -146,6 +177,7 @@ class Planner {
   llvm::ScalarEvolution& evolution_;
   const SeenFootprint& seen_;
   int vector_bits_;
+  std::set<const llvm::Instruction*> needed_;
 };
 
 // A copy of `function` with one more argument, the first iteration of the panel.
@@ -170,6 +202,19 @@ class PanelFunction {
     llvm::ValueToValueMapTy map;
     clone_ = CloneWithFrom(function, suffix, map);
     for (llvm::BasicBlock* header : headers) headers_.push_back(llvm::cast<llvm::BasicBlock>(map[header]));
+    LeaveNoState();
+  }
+
+  // Looked at again, as the chunk function's flags came in between.
+  bool CanWiden() {
+    llvm::IRBuilder<> builder(clone_->getContext());
+    return llvm::all_of(headers_, [&](llvm::BasicBlock* header) {
+      const Analysed now = Analyse(header);
+      if (!now.loop || now.loop->getHeader() != header || !HasOneEnd(*now.loop, *now.loop->getOutermostLoop())) return false;
+      const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
+      return values && !values->IsLinear(now.loop) && !HasKeptValues(*now.loop, *values) &&
+             LaneCode(*values, *now.loop, 1, builder).CanEmit();
+    });
   }
 
   // Each cut loop does `width` iterations at once, from the panel's first on.
@@ -209,6 +254,24 @@ class PanelFunction {
     llvm::LoopInfo& loops;
     llvm::ScalarEvolution& evolution;
   };
+  // Whoever runs a panel does not ask for it; without it, much of what a pass computes has no use.
+  void LeaveNoState() {
+    llvm::Argument* out = clone_->getArg(kOut);
+    out->replaceAllUsesWith(llvm::ConstantPointerNull::get(llvm::cast<llvm::PointerType>(out->getType())));
+    for (llvm::BasicBlock& block : *clone_) {
+      llvm::SimplifyInstructionsInBlock(&block);
+      llvm::ConstantFoldTerminator(&block, /*DeleteDeadConditions=*/true);
+    }
+    llvm::removeUnreachableBlocks(*clone_);
+    analyses_.function.clear();
+    llvm::ADCEPass().run(*clone_, analyses_.function);
+    analyses_.function.clear();
+    llvm::LoopInfo& loops = analyses_.function.getResult<llvm::LoopAnalysis>(*clone_);
+    const auto& dominators = analyses_.function.getResult<llvm::DominatorTreeAnalysis>(*clone_);
+    for (llvm::Loop* loop : loops) llvm::formLCSSARecursively(*loop, dominators, &loops, nullptr);
+    analyses_.function.clear();
+  }
+
   Analysed Analyse(llvm::BasicBlock* header) {
     analyses_.function.clear();
     llvm::LoopInfo& loops = analyses_.function.getResult<llvm::LoopAnalysis>(*clone_);
@@ -247,6 +310,69 @@ void DispatchPanels(llvm::Function& function, llvm::Function& panel, llvm::Funct
   DispatchGroups(function, single, group, GroupState::kNotLeft, run);
 }
 
+// The part of the panels that the caller asks for, all passes in each; `rest` goes with the last. Whoever asks for the state
+// after the passes gets it from single ones.
+void DispatchParts(llvm::Function& function, llvm::Function& panel, llvm::Function* rest, llvm::Function& single,
+                   const PanelPlan& plan) {
+  function.deleteBody();
+  function.setLinkage(llvm::GlobalValue::ExternalLinkage);
+  llvm::LLVMContext& context = function.getContext();
+  const auto block = [&](const char* name) { return llvm::BasicBlock::Create(context, name, &function); };
+  llvm::BasicBlock *entry = block("entry"), *state = block("state"), *share = block("share"), *panels = block("panels"),
+                   *done = block("done"), *tail = block("tail"), *end = block("end");
+  llvm::IRBuilder<> builder(entry);
+  llvm::Value *in = function.getArg(kIn), *out = function.getArg(kOut), *first = function.getArg(kFirst),
+              *count = function.getArg(kCount), *result = function.getArg(kFlags);
+  builder.CreateCondBr(builder.CreateIsNull(out), share, state);
+  builder.SetInsertPoint(state);
+  builder.CreateCall(&single, {in, out, first, count, result});
+  builder.CreateBr(end);
+
+  builder.SetInsertPoint(share);
+  const auto field = [&](size_t offset) {
+    llvm::Value* at = builder.CreateConstInBoundsGEP1_64(builder.getInt8Ty(), result, offset);
+    return builder.CreateZExt(builder.CreateAlignedLoad(builder.getInt32Ty(), at, llvm::Align(4)), builder.getInt64Ty());
+  };
+  llvm::Value *part = field(offsetof(ChunkResult, part)), *parts = field(offsetof(ChunkResult, parts));
+  llvm::Value* all = builder.getInt64(static_cast<uint64_t>(plan.length / plan.width));
+  llvm::Value* width = builder.getInt64(static_cast<uint64_t>(plan.width));
+  llvm::Value* next_part = builder.CreateAdd(part, builder.getInt64(1));
+  const auto begin_of = [&](llvm::Value* of) {
+    return builder.CreateMul(builder.CreateUDiv(builder.CreateMul(all, of), parts), width);
+  };
+  llvm::Value *begin = begin_of(part), *behind = begin_of(next_part);
+  builder.CreateCondBr(builder.CreateICmpULT(begin, behind), panels, done);
+
+  builder.SetInsertPoint(panels);
+  llvm::Value* no_state = llvm::ConstantPointerNull::get(builder.getPtrTy());
+  const auto call = [&](llvm::Function& code, llvm::Value* from) {
+    builder.CreateCall(&code, {in, no_state, first, count, result, from});
+  };
+  llvm::PHINode* from = builder.CreatePHI(builder.getInt64Ty(), 2);
+  from->addIncoming(begin, share);
+  call(panel, from);
+  llvm::Value* next = builder.CreateAdd(from, width, "", /*HasNUW=*/true, /*HasNSW=*/true);
+  from->addIncoming(next, panels);
+  builder.CreateCondBr(builder.CreateICmpULT(next, behind), panels, done);
+
+  builder.SetInsertPoint(done);
+  builder.CreateCondBr(builder.CreateICmpEQ(next_part, parts), tail, end);
+  builder.SetInsertPoint(tail);
+  if (rest) call(*rest, behind);
+  builder.CreateBr(end);
+  builder.SetInsertPoint(end);
+  builder.CreateRet(llvm::Constant::getNullValue(function.getReturnType()));
+}
+
+// As many vectors of each result as fill the arithmetic units; where results wait for each other from pass to pass, more.
+int WidthOf(int vector_length, int64_t length, bool ordered) {
+  int width = 2 * vector_length;
+  const int most = 8 * vector_length;
+  constexpr int64_t kPanelsInOrder = 16;
+  while (ordered && width > 0 && width < most && length >= kPanelsInOrder * 2 * width) width *= 2;
+  return width;
+}
+
 }  // namespace
 
 PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution,
@@ -255,20 +381,21 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
   for (llvm::PHINode& phi : region.getHeader()->phis()) {
     if (!IsRecurrence(phi, &region, evolution) && !KeptValueOf(&phi, &region)) return {};
   }
+  const bool ordered = seen.PassesMeet();
   Planner planner(region, loops, evolution, seen, vector_bits);
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const int64_t length = planner.LengthOf(*loop);
     if (length == 0) continue;
     const std::vector<llvm::Loop*> cut = planner.LoopsWith(*loop, length);
-    const int width = cut.empty() ? 0 : planner.WidthOf(cut);
+    const int width = WidthOf(cut.empty() ? 0 : planner.VectorLength(cut), length, ordered);
     // Something must be done over and over to a panel: a loop around a cut one, or inside.
     const bool reused =
         llvm::any_of(cut, [&](llvm::Loop* one) { return !one->isInnermost() || one->getParentLoop() != &region; });
-    if (width == 0 || !reused || length < kFewestPanels * width) continue;
+    if (width == 0 || !(reused || ordered) || length < kFewestPanels * width) continue;
     if (!llvm::all_of(cut, [&](llvm::Loop* one) { return planner.CanFix(*one); })) continue;
-    PanelPlan plan{.width = width, .length = length, .headers = {}};
+    PanelPlan plan{.width = width, .length = length, .ordered = ordered, .headers = {}};
     for (llvm::Loop* one : cut) plan.headers.push_back(one->getHeader());
-    if (!seen.MayCut(plan.headers)) continue;
+    if (!(ordered ? seen.MayCutInOrder(plan.headers) : seen.MayCut(plan.headers))) continue;
     for (llvm::Loop* one : cut) planner.FixLength(*one, length);
     return plan;
   }
@@ -276,22 +403,12 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
 }
 
 int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan) {
-  llvm::Loop* outermost = RegionLoopOf(function, analyses);
-  if (!outermost) return 0;
-  llvm::Loop& region = *outermost;
-  llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
-  llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
-  llvm::formLCSSARecursively(region, analyses.function.getResult<llvm::DominatorTreeAnalysis>(function), &loops,
-                             &evolution);
-  // The chunk function's flags came in between.
-  llvm::IRBuilder<> builder(function.getContext());
-  for (llvm::BasicBlock* header : plan.headers) {
-    llvm::Loop* loop = loops.getLoopFor(header);
-    if (!loop || loop->getHeader() != header || !HasOneEnd(*loop, region)) return 0;
-    const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
-    if (!values || values->IsLinear(loop) || !LaneCode(*values, *loop, 1, builder).CanEmit()) return 0;
-  }
+  if (!RegionLoopOf(function, analyses)) return 0;
   PanelFunction panel(function, plan.headers, ".panel", analyses);
+  if (!panel.CanWiden()) {
+    panel.function().eraseFromParent();
+    return 0;
+  }
   std::optional<PanelFunction> rest;
   if (plan.length % plan.width != 0) {
     rest.emplace(function, plan.headers, ".rest", analyses);
@@ -299,6 +416,11 @@ int CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan&
   }
   llvm::Function* single = CloneAs(function, ".single");
   panel.Widen(static_cast<unsigned>(plan.width));
+  if (plan.ordered) {
+    DispatchParts(function, panel.function(), rest ? &rest->function() : nullptr, *single, plan);
+    analyses.function.clear();
+    return 1;
+  }
   const int group = JamInPlace(panel.function(), analyses) ? kJammedPasses : 1;
   DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, group, plan.length,
                  plan.width);

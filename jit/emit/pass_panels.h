@@ -5,8 +5,14 @@
 //   ... for pass: for k: for j: c[pass][j] += a[pass][k] * b[k][j]       for panel of j: for pass: for k: for j in
 //   panel: ...
 //
+// When passes need what the ones before them did, but only in their own iterations of j, a chunk does all passes in order
+// for a part of the panels instead (Artifact::parts):
+//
+//   for pass: for k < pass: for j: x[pass][j] -= l[pass][k] * x[k][j]
+//
 // A panel is as wide as a few vectors, so its results stay in registers while k runs. Each result still gets its terms
-// in their order. That iterations of j are independent within a pass is checked at every entry (Reliance::panels).
+// in their order. That iterations of j are independent within a pass, or across all of them, is checked at every entry
+// (Reliance).
 #pragma once
 
 #include <llvm/IR/Function.h>
@@ -21,6 +27,7 @@ namespace tracelift::jit {
 struct PanelPlan {
   int width = 0;  // iterations in a panel; 0: no panels
   int64_t length = 0;
+  bool ordered = false;  // all passes of a panel must be done in order
   std::vector<llvm::BasicBlock*> headers;  // of the loops that are cut
 };
 

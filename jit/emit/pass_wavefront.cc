@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "jit/emit/lane_code.h"
+#include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/stagger_passes.h"
 #include "jit/emit/wide_loop.h"
@@ -75,7 +76,10 @@ llvm::Function* EmitGroup(llvm::Function& function, Analyses& analyses, unsigned
 Wavefront PlanWavefront(llvm::Loop& region, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
                         const std::vector<AccessBy>& accesses_by, int vector_bits) {
   llvm::Loop* inner = InnerLoopOf(region, evolution);
-  if (!inner || !seen.NeedsPassBefore()) return {};
+  if (!inner || !seen.EachMeetsTheNext()) return {};
+  // Vectors of neighbouring iterations read in a row.
+  const bool counts_only = llvm::all_of(inner->getHeader()->phis(), [&](llvm::PHINode& phi) { return IsRecurrence(phi, inner, evolution); });
+  if (counts_only && seen.MayWiden(inner->getHeader())) return {};
   const int64_t passes = seen.LengthOf(region.getHeader()), length = seen.LengthOf(inner->getHeader());
   const int vector = vector_bits / static_cast<int>(WidestElement(*inner));
   Wavefront plan{.lanes = 0, .skew = 0, .loop = 1, .places = PlacesOf(accesses_by, *inner, seen.accesses())};

@@ -1,5 +1,7 @@
 #include "jit/emit/seen_footprint.h"
 
+#include <llvm/ADT/PostOrderIterator.h>
+#include <llvm/IR/CFG.h>
 #include <llvm/IR/MDBuilder.h>
 
 #include <algorithm>
@@ -10,7 +12,7 @@ namespace tracelift::jit {
 
 SeenFootprint::SeenFootprint(const FootprintProgram& program, const std::vector<const llvm::BasicBlock*>& headers,
                              const MachineState& observed)
-    : program_(program), headers_(headers), footprint_(std::make_unique<Footprint>()) {
+    : program_(program), headers_(headers), observed_(observed), footprint_(std::make_unique<Footprint>()) {
   const auto trip = EvaluateTripCount(program, observed);
   known_ = trip && *trip > 0 && Evaluate(program, observed, *trip, footprint_.get());
 }
@@ -27,6 +29,55 @@ std::vector<bool> SeenFootprint::Loops(const Headers& headers) const {
   return loops;
 }
 
+bool SeenFootprint::PassesMeet() const {
+  constexpr int64_t kNeighbours = 4;
+  if (!known_ || footprint_->trip[0] < 2) return false;
+  const auto first = std::make_unique<Footprint>();
+  return Evaluate(program_, observed_, std::min(kNeighbours, footprint_->trip[0]), first.get()) &&
+         CheckIndependent(*first).verdict != Independence::kIndependent;
+}
+
+bool SeenFootprint::Holds(const Reliance& reliance) const {
+  return CheckReliance(program_, *footprint_, reliance).verdict == Independence::kIndependent;
+}
+
+bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<AccessBy>& accesses_by) const {
+  constexpr int64_t kMany = 1 << 16;  // so many independent passes had better go to all cores
+  if (!known_ || !region.isInnermost()) return false;
+  const auto first = std::make_unique<Footprint>();
+  const int64_t many = std::min(kMany, footprint_->trip[0]);
+  if (many < 2 || !Evaluate(program_, observed_, many, first.get())) return false;
+  if (CheckIndependent(*first).verdict == Independence::kIndependent) return false;
+  Reliance reliance;
+  reliance.ordered = reliance.reads_first = true;
+  if (!Holds(reliance)) return false;
+
+  std::map<const llvm::Instruction*, size_t> position;
+  for (const llvm::BasicBlock* block : llvm::ReversePostOrderTraversal<const llvm::BasicBlock*>(region.getHeader())) {
+    if (!region.contains(block)) continue;
+    for (const llvm::Instruction& instruction : *block) position.emplace(&instruction, position.size());
+  }
+  const std::vector<uint8_t> memory = MemoriesOf(program_, *footprint_);
+  return std::ranges::all_of(accesses_by, [&](const AccessBy& write) {
+    const auto written = static_cast<size_t>(write.access);
+    return !program_.accesses[written].write || std::ranges::all_of(accesses_by, [&](const AccessBy& read) {
+      const auto at = static_cast<size_t>(read.access);
+      return program_.accesses[at].write || memory[at] != memory[written] ||
+             position[read.instruction] < position[write.instruction];
+    });
+  });
+}
+
+void SeenFootprint::RelyOnReadsFirst() { reliance_.ordered = reliance_.reads_first = true; }
+
+bool SeenFootprint::MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const {
+  if (!known_ || std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;
+  Reliance reliance;
+  reliance.panels = Loops(headers);
+  reliance.ordered = true;
+  return Holds(reliance);
+}
+
 bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const {
   constexpr uint64_t kLarge = 128 << 10;  // more than the nearest cache keeps from pass to pass
   constexpr int64_t kFewestPasses = 16;
@@ -35,12 +86,15 @@ bool SeenFootprint::MayCut(const std::vector<llvm::BasicBlock*>& headers) const 
   const bool large = std::ranges::any_of(footprint_->all(), [&](const AccessForm& form) {
     return !form.write && form.access < kSlotBase && form.stride[0] == 0 && form.high - form.low >= kLarge;
   });
-  return large &&
-         CheckReliance(program_, *footprint_, {.memory = {}, .widened = {}, .panels = Loops(headers), .wavefront = {}}).verdict ==
-             Independence::kIndependent;
+  Reliance reliance;
+  reliance.panels = Loops(headers);
+  return large && Holds(reliance);
 }
 
-void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers) { reliance_.panels = Loops(headers); }
+void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered) {
+  reliance_.panels = Loops(headers);
+  reliance_.ordered = ordered;
+}
 
 int64_t SeenFootprint::LengthOf(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
@@ -52,8 +106,9 @@ bool SeenFootprint::MayWiden(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
   if (!known_ || loop < 0 || footprint_->trip[loop] < kFewest) return false;
   if (loop == 0) return true;
-  return CheckReliance(program_, *footprint_, {.memory = {}, .widened = Loops(std::array{header}), .panels = {}, .wavefront = {}})
-             .verdict == Independence::kIndependent;
+  Reliance reliance;
+  reliance.widened = Loops(std::array{header});
+  return Holds(reliance);
 }
 
 void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
@@ -61,7 +116,7 @@ void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
   if (loop > 0) reliance_.widened = Loops(std::array{header});
 }
 
-bool SeenFootprint::NeedsPassBefore() const {
+bool SeenFootprint::EachMeetsTheNext() const {
   if (!known_) return false;
   // Accesses of the same stride meet in each two passes or in none; two passes stand for all.
   Footprint two = *footprint_;
@@ -81,7 +136,15 @@ bool SeenFootprint::NeedsPassBefore() const {
 }
 
 bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
-  return known_ && CheckWavefront(program_, *footprint_, wavefront).verdict == Independence::kIndependent;
+  Reliance reliance;
+  reliance.ordered = true;
+  reliance.wavefront = wavefront;
+  return known_ && Holds(reliance);
+}
+
+void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
+  reliance_.ordered = true;
+  reliance_.wavefront = wavefront;
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {

@@ -28,13 +28,21 @@ class SeenFootprint {
 
   /// Whether the loops may be cut into panels (Reliance::panels), and passes read something large alike.
   bool MayCut(const std::vector<llvm::BasicBlock*>& headers) const;
-  void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers);
+  /// Whether each pass needs what the ones just before it do.
+  bool PassesMeet() const;
+  /// Whether panels of the loops are independent of each other even where the passes are not.
+  bool MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const;
+  /// Whether passes that go on side by side in vectors, instruction by instruction, do what they do one after the other, though
+  /// they need each other. The loop must be an innermost one.
+  bool ReadsComeFirst(const llvm::Loop& region, const std::vector<AccessBy>& accesses_by) const;
+  void RelyOnReadsFirst();
+  void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered);
 
-  /// Whether each pass meets what the one before it touched.
-  bool NeedsPassBefore() const;
+  /// Whether every pass, not just some, meets what the one before it touched.
+  bool EachMeetsTheNext() const;
   /// Whether the wavefront keeps the order of all accesses that meet.
   bool KeepsOrder(const Wavefront& wavefront) const;
-  void RelyOnWavefront(const Wavefront& wavefront) { reliance_.wavefront = wavefront; }
+  void RelyOnWavefront(const Wavefront& wavefront);
 
   size_t accesses() const { return program_.accesses.size(); }
 
@@ -45,11 +53,13 @@ class SeenFootprint {
 
  private:
   int LoopOf(const llvm::BasicBlock* header) const;
+  bool Holds(const Reliance& reliance) const;
   template <typename Headers>
   std::vector<bool> Loops(const Headers& headers) const;
 
   const FootprintProgram& program_;
   const std::vector<const llvm::BasicBlock*>& headers_;
+  const MachineState& observed_;
   std::unique_ptr<Footprint> footprint_;
   bool known_ = false;
   Reliance reliance_;

@@ -58,9 +58,10 @@ int PanelLoopOf(const AccessForm& form, const FootprintProgram& program, const s
   return loop;
 }
 
-// Within one pass, what one iteration of a panel loop writes no other iteration of one touches, nor code around them.
+// Within one pass, or in any when passes are ordered, what one iteration of a panel loop writes no other iteration of one
+// touches, nor code around them.
 IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint& footprint,
-                               const std::vector<bool>& panels) {
+                               const std::vector<bool>& panels, bool ordered) {
   int budget = kSearchBudget;
   const std::span<const AccessForm> forms = footprint.all();
   for (const AccessForm& write : forms) {
@@ -74,8 +75,8 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
       int64_t difference = 0;
       if (__builtin_sub_overflow(write.stride[0], other.stride[0], &difference))
         return {Independence::kUnknown, write.access, other.access};
-      if (difference != 0) rest.AddTerm(difference, 0, footprint.trip[0] - 1);
-      for (int k = 1; k < footprint.loop_count; ++k) {
+      if (!ordered && difference != 0) rest.AddTerm(difference, 0, footprint.trip[0] - 1);
+      for (int k = ordered ? 0 : 1; k < footprint.loop_count; ++k) {
         const auto at = static_cast<size_t>(k);
         const int64_t last = footprint.trip[k] - 1;
         if (last == 0) continue;
@@ -87,6 +88,42 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
                                                               other.stride[static_cast<size_t>(others)],
                                                               footprint.trip[own], rest, &write == &other, &budget);
       if (meet != Solvable::kNo) return {Independence::kUnknown, write.access, other.access};
+    }
+  }
+  return {Independence::kIndependent, 0, 0};
+}
+
+// No pass touches what an earlier one has written. Two writes of one byte by passes p < q meet as such a pair, too.
+IndependenceResult CheckReadsFirst(const Footprint& footprint) {
+  int budget = kSearchBudget;
+  const std::span<const AccessForm> forms = footprint.all();
+  for (const AccessForm& write : forms) {
+    if (!write.write || IsSlot(write)) continue;
+    for (const AccessForm& other : forms) {
+      if (IsSlot(other) || !RangesMeet(write, other)) continue;
+      ByteEquation rest(write, other);
+      for (int k = 1; k < footprint.loop_count; ++k) {
+        const auto at = static_cast<size_t>(k);
+        const int64_t last = footprint.trip[k] - 1;
+        if (last == 0) continue;
+        if (write.stride[at] != 0) rest.AddTerm(write.stride[at], 0, last);
+        if (other.stride[at] != 0) rest.AddTerm(-other.stride[at], 0, last);
+      }
+      if (MeetLater(write.stride[0], other.stride[0], footprint.trip[0], rest, &budget) != Solvable::kNo)
+        return {Independence::kUnknown, write.access, other.access};
+    }
+  }
+  return {Independence::kIndependent, 0, 0};
+}
+
+// Slots are kept in registers: no access may meet one that is written, no write any.
+IndependenceResult CheckSlots(const Footprint& footprint) {
+  const std::span<const AccessForm> forms = footprint.all();
+  for (const AccessForm& slot : forms) {
+    if (!IsSlot(slot)) continue;
+    for (const AccessForm& other : forms) {
+      if (&other == &slot || (!slot.write && !other.write) || !RangesMeet(slot, other)) continue;
+      return {Independence::kUnknown, slot.access, other.access};
     }
   }
   return {Independence::kIndependent, 0, 0};
@@ -109,12 +146,14 @@ IndependenceResult CheckMemories(const Footprint& footprint, const std::vector<u
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint,
                                  const Reliance& reliance) {
   IndependenceResult result{Independence::kIndependent, 0, 0};
-  if (!reliance.memory.empty()) result = CheckMemories(footprint, reliance.memory);
+  if (reliance.ordered) result = CheckSlots(footprint);
+  if (!reliance.memory.empty() && result.verdict == Independence::kIndependent) result = CheckMemories(footprint, reliance.memory);
   for (size_t loop = 0; loop < reliance.widened.size() && result.verdict == Independence::kIndependent; ++loop) {
     if (reliance.widened[loop]) result = CheckWidened(program, footprint, static_cast<int>(loop));
   }
   if (!reliance.panels.empty() && result.verdict == Independence::kIndependent)
-    result = CheckPanels(program, footprint, reliance.panels);
+    result = CheckPanels(program, footprint, reliance.panels, reliance.ordered);
+  if (reliance.reads_first && result.verdict == Independence::kIndependent) result = CheckReadsFirst(footprint);
   if (reliance.wavefront.lanes > 0 && result.verdict == Independence::kIndependent)
     result = CheckWavefront(program, footprint, reliance.wavefront);
   return result;

@@ -101,10 +101,12 @@ static void Visit(Archive& archive, Is<Wavefront> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Reliance> auto& value) {
-  auto& [memory, widened, panels, wavefront] = value;
+  auto& [memory, widened, panels, ordered, reads_first, wavefront] = value;
   archive(memory);
   archive(widened);
   archive(panels);
+  archive(ordered);
+  archive(reads_first);
   archive(wavefront);
 }
 
@@ -129,7 +131,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, lanes, panel, ordered, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, lanes, panel, parts, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -144,7 +146,7 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(batch);
   archive(lanes);
   archive(panel);
-  archive(ordered);
+  archive(parts);
   archive(reliance);
   archive(may_flag);
   archive(can_seek);
@@ -170,7 +172,8 @@ bool IsWhole(const Artifact& artifact) {
   const Wavefront& wavefront = reliance.wavefront;
   const bool has_places = wavefront.lanes == 0 || wavefront.places.size() == program.accesses.size();
   return has_places && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
-         is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions && loops >= 1 &&
+         is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions &&
+         artifact.parts >= 0 && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&
          std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
          std::ranges::all_of(program.accesses,

@@ -143,7 +143,8 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   while (good && left > 0) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
                         (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
-    int64_t passes = verify ? VerifiedPasses(left, artifact.group) : SlicePasses(kSliceNs, left, artifact.batch);
+    const double slice_ns = artifact.parts > 0 ? kLongestSliceNs : kSliceNs;  // a panel stays in the cache during a slice
+    int64_t passes = verify ? VerifiedPasses(left, artifact.group) : SlicePasses(slice_ns, left, artifact.batch);
     const double slice_start = NowNs();
     if (!CheckSlice(variant, &passes)) {
       double ns = 0;

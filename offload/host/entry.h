@@ -52,6 +52,7 @@ class Entry {
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
   void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
   bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
+  uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
   int64_t SlicePasses(double target_ns, int64_t left, int64_t batch) const;
@@ -66,7 +67,6 @@ class Entry {
   enum class Undo : uint8_t { kNothing, kChunk, kSlice };
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
-  bool in_order_ = false;        // passes of the slice meet each other: one chunk
   int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers

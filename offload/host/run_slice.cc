@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "offload/host/entry.h"
+#include "offload/host/float_scope.h"
 #include "offload/host/memory_map.h"
 
 namespace tracelift::offload {
@@ -114,12 +115,9 @@ bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
 bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   const int64_t asked = std::exchange(*passes, 0);
   if (!DescribeSlice(variant, asked)) return false;
+  if (variant.artifact.parts > 0) return StandsOn(variant, asked, passes);  // in order, whatever they do to each other
   const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
-  in_order_ = independence.verdict != jit::Independence::kIndependent && variant.artifact.ordered;
-  if (in_order_ && jit::CheckSlots(region_.footprint).verdict != jit::Independence::kIndependent) {
-    return Decline(RejectionReason::kDependentIterations, asked);
-  }
-  if (in_order_ || independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
+  if (independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
   region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
@@ -142,13 +140,15 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
-  chunk_passes_ = in_order_ ? passes : region_.pool->ChunkPasses(passes, artifact.batch, passes);
+  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, passes);
   // A read that strays brings anything, and whether something is written may depend on it; or it faults in the original, before
   // what later passes write.
   const bool may_stray = (artifact.may_flag & jit::kFlagStrayed) != 0;
-  if (!verify && (artifact.may_flag == 0 || (!may_stray && !jit::ReadsWhatItWrites(region_.footprint)))) return true;
+  const bool in_order = artifact.parts > 0;
+  const bool can_repeat = !may_stray && !in_order && !jit::ReadsWhatItWrites(region_.footprint);
+  if (!verify && (artifact.may_flag == 0 || can_repeat)) return true;
   constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
-  const bool by_chunk = !verify && !in_order_ && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
+  const bool by_chunk = !verify && !in_order && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
   WritePlan& writes = region_.writes;
   if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
     const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
@@ -168,20 +168,24 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
 bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
   const bool seeks = variant.artifact.can_seek;
   CopyState(state_, &region_.after);
-  WorkerPool::Job job{variant.function, &state_, seeks ? nullptr : &region_.after, passes, chunk_passes_, state_.mxcsr,
-                      variant.artifact.reductions};
+  // Where chunks share each pass, none can tell the state at the end: the last pass comes behind them.
+  const bool shared = variant.artifact.parts > 1;
+  const int64_t last = shared && !seeks ? 1 : 0;
+  WorkerPool::Job job{variant.function, &state_, seeks || shared ? nullptr : &region_.after, passes - last, chunk_passes_,
+                      state_.mxcsr, variant.artifact.reductions, variant.artifact.parts};
   if (undo_ != Undo::kNothing) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;
-    if (!region_.writes.separable()) {
+    if (shared || !region_.writes.separable()) {
       region_.before.Save(region_.writes, 0, 0, passes);
       job.writes = nullptr;
       job.before = nullptr;
     }
   }
   WorkerPool::Outcome outcome;
-  if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
+  if (job.passes > 0 && !region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   sticky_ |= outcome.mxcsr_sticky;
+  if (last > 0 && outcome.flags == 0) outcome.flags = RunLastPass(variant, passes - last);
   if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks && job.reductions.empty()) {
     return RedoChunks(variant, passes, outcome, resume);
   }
@@ -192,6 +196,15 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   Settle(variant, passes, outcome);
   region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);
   return true;
+}
+
+// One pass behind `done` others, and the state after it to region_.after. Returns kFlag*.
+uint32_t Entry::RunLastPass(const Variant& variant, int64_t done) {
+  jit::ChunkResult result;
+  const FloatScope scope(state_.mxcsr);
+  variant.function(&state_, &region_.after, done, 1, &result);
+  sticky_ |= scope.raised();
+  return result.flags;
 }
 
 // The original does the chunks that met a NaN; then the slice is complete. False when these were many: the data are

@@ -73,7 +73,8 @@ int64_t WorkerPool::ChunkPasses(int64_t passes, int64_t group, int64_t most) con
 
 bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   if (taken_.exchange(true, std::memory_order_acquire)) return false;
-  const auto chunks = static_cast<uint64_t>((job.passes + job.chunk_passes - 1) / job.chunk_passes);
+  const auto chunks = job.parts > 0 ? std::min<uint64_t>(static_cast<uint64_t>(job.parts), kMostChunks)
+                                    : static_cast<uint64_t>((job.passes + job.chunk_passes - 1) / job.chunk_passes);
 
   // Close the old generation, write the fields, then open the new one: the release pairs with the claims' acquire.
   const std::span<Share> shares(shares_.get(), static_cast<size_t>(threads_));
@@ -142,12 +143,14 @@ void WorkerPool::RunTogether(uint64_t chunks) {
 
 // In the program's float environment.
 void WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
-  const int64_t first = static_cast<int64_t>(index) * job.chunk_passes;
-  const int64_t count = std::min(job.chunk_passes, job.passes - first);
+  const int64_t first = job.parts > 0 ? 0 : static_cast<int64_t>(index) * job.chunk_passes;
+  const int64_t count = job.parts > 0 ? job.passes : std::min(job.chunk_passes, job.passes - first);
   WriteCopy& own = copies_[static_cast<size_t>(thread)];
   const bool undoes = job.writes && !job.before;
   jit::ChunkResult& result = results_[static_cast<size_t>(thread)].result;
   result.flags = 0;
+  result.part = static_cast<uint32_t>(index);
+  result.parts = static_cast<uint32_t>(chunks_.load(std::memory_order_relaxed));
   if (undoes && !own.Reserve(*job.writes)) {
     result.flags = jit::kFlagNaN;  // for the original to do, like one with a NaN
   } else {

@@ -132,7 +132,11 @@ void Session::DescribeLocation(Finding& finding) {
 // How the passes are rearranged, as the report says it.
 static std::string TransformationOf(const jit::Artifact& artifact) {
   std::vector<std::string> parts;
-  if (artifact.panel > 0) {
+  if (artifact.parts > 0 && artifact.panel > 0) {
+    parts.push_back(fmt::format("passes in order, panels of {} iterations side by side", artifact.panel));
+  } else if (artifact.parts > 0) {
+    parts.push_back("passes in order, in vectors");
+  } else if (artifact.panel > 0) {
     parts.push_back(fmt::format("panels of {} iterations for {} passes each", artifact.panel, artifact.batch));
   } else if (artifact.lanes > 0) {
     const bool inner = !artifact.reliance.widened.empty();

@@ -147,7 +147,7 @@ void ReadOptions(char** environment, Options* options) {
   config.verify = 1;
   config.follow_children = 1;
   config.sample_hz = 500;
-  config.hot_ms = 50;
+  config.hot_ms = 30;
   config.cache_mib = 256;
   for (char** entry = environment; entry && *entry; ++entry) {
     if (strncmp(*entry, "TRACELIFT_LOG=", 14) == 0) Set("LOG", *entry + 14, options);
