@@ -173,7 +173,11 @@ class Stagger {
   };
 
   Copy Original() {
-    return {ahead_, inner_.getHeader(), EndOf(inner_), inner_.getLoopPreheader(), inner_.getLoopLatch(),
+    return {ahead_,
+            inner_.getHeader(),
+            EndOf(inner_),
+            inner_.getLoopPreheader(),
+            inner_.getLoopLatch(),
             region_.getLoopLatch()};
   }
 
@@ -199,8 +203,8 @@ class Stagger {
     end->eraseFromParent();
   }
 
-  // The steps [first, last) of a pass, at least one, from the builder's place on, where they end again. What a pass does
-  // in a step depends on how far it is; in the steady ones all passes are in their inner loops.
+  // The steps [first, last) of a pass, at least one, from the builder's place on, where they end again. What a pass
+  // does in a step depends on how far it is; in the steady ones all passes are in their inner loops.
   void EmitSteps(const Copy& copy, llvm::Value* first, llvm::Value* last, unsigned skew, bool steady) {
     llvm::BasicBlock *before = builder_.GetInsertBlock(), *step = NewBlock("step"), *done = NewBlock("step.done"),
                      *next = NewBlock("steps.done");

@@ -10,8 +10,9 @@
 #include "tests/offload/same_results.h"
 
 #define KERNELS(X)                                                                                                   \
-  X(nine_points) X(five_points) X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(upwards)        \
-  X(columns) X(borders) X(snake) X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes)
+  X(nine_points)                                                                                                     \
+  X(five_points) X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(upwards) X(columns) X(borders) \
+      X(snake) X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes)
 
 #ifdef TL_CLANG_14
 #define CLANG14(X, name) X(name, clang14_O0) X(name, clang14_O2)
@@ -45,7 +46,7 @@ struct Build {
 KERNELS(DEFINE_BUILDS)
 
 enum class Staggered {
-  kYes,      // from -O1 on
+  kYes,  // from -O1 on
   kNo,
   kPerhaps,
 };
@@ -165,8 +166,8 @@ TEST(Wavefront, NaNsAreRedone) {
   }
 }
 
-// What is read beside the table is compiled for as another array, or as the table itself at some distance; then it lies at
-// other distances.
+// What is read beside the table is compiled for as another array, or as the table itself at some distance; then it lies
+// at other distances.
 TEST(Wavefront, OrderIsCheckedAtEachEntry) {
   constexpr int kStart = 3000, kApart = static_cast<int>(kTable) - kStart;
   const std::vector<double> data = Data();
@@ -194,7 +195,8 @@ TEST(Wavefront, OrderIsCheckedAtEachEntry) {
       });
       if (!taken.region) continue;  // unoptimised, or not the loop over rows
       staggered += taken.variant->artifact.reliance.wavefront.lanes > 0 ? 1 : 0;
-      for (const int further : {-1000, -662, -400, -332, -331, -330, -329, -300, -1, 0, 1, 2, 7, 330, 331, 332, 333, kApart}) {
+      for (const int further :
+           {-1000, -662, -400, -332, -331, -330, -329, -300, -1, 0, 1, 2, 7, 330, 331, 332, 333, kApart}) {
         std::vector<double> traced = data, expected = data;
         for (int twice = 0; twice < 2; ++twice) {
           run(traced, further);
