@@ -9,9 +9,10 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
-#define KERNELS(X)                                                                                                   \
-  X(nine_points)                                                                                                     \
-  X(five_points) X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(upwards) X(columns) X(borders) \
+#define KERNELS(X)                                                                                                \
+  X(nine_points)                                                                                                  \
+  X(five_points)                                                                                                  \
+  X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(mirrored) X(upwards) X(columns) X(borders) \
       X(snake) X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes)
 
 #ifdef TL_CLANG_14
@@ -99,6 +100,7 @@ TEST(Wavefront, ReadsTooFarAhead) { Check(k_far_ahead, Staggered::kNo, Data()); 
 TEST(Wavefront, ReadsTwoRowsAbove) { Check(k_two_above, Staggered::kYes, Data()); }
 TEST(Wavefront, ReadsBelow) { Check(k_below, Staggered::kYes, Data()); }
 TEST(Wavefront, Backwards) { Check(k_backwards, Staggered::kYes, Data()); }
+TEST(Wavefront, Mirrored) { Check(k_mirrored, Staggered::kYes, Data()); }
 TEST(Wavefront, Upwards) { Check(k_upwards, Staggered::kYes, Data()); }
 TEST(Wavefront, Columns) { Check(k_columns, Staggered::kPerhaps, Data()); }
 TEST(Wavefront, Borders) { Check(k_borders, Staggered::kYes, Data()); }
