@@ -176,9 +176,6 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
 /// The wavefront's part of it.
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
 
-/// Whether no access meets a slot that is written, and no write a slot: what passes that run in order must keep to, too.
-IndependenceResult CheckSlots(const Footprint& footprint);
-
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);
 

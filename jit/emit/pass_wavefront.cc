@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "jit/emit/lane_code.h"
+#include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/stagger_passes.h"
 #include "jit/emit/wide_loop.h"
@@ -75,7 +76,11 @@ llvm::Function* EmitGroup(llvm::Function& function, Analyses& analyses, unsigned
 Wavefront PlanWavefront(llvm::Loop& region, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
                         const std::vector<AccessBy>& accesses_by, int vector_bits) {
   llvm::Loop* inner = InnerLoopOf(region, evolution);
-  if (!inner || !seen.NeedsPassBefore()) return {};
+  if (!inner || !seen.EachMeetsTheNext()) return {};
+  // Vectors of neighbouring iterations read in a row.
+  const bool counts_only =
+      llvm::all_of(inner->getHeader()->phis(), [&](llvm::PHINode& phi) { return IsRecurrence(phi, inner, evolution); });
+  if (counts_only && seen.MayWiden(inner->getHeader())) return {};
   const int64_t passes = seen.LengthOf(region.getHeader()), length = seen.LengthOf(inner->getHeader());
   const int vector = vector_bits / static_cast<int>(WidestElement(*inner));
   Wavefront plan{.lanes = 0, .skew = 0, .loop = 1, .places = PlacesOf(accesses_by, *inner, seen.accesses())};
@@ -94,22 +99,23 @@ bool RunAsWavefront(llvm::Function& function, Analyses& analyses, const Wavefron
   llvm::Function* group = EmitGroup(function, analyses, lanes, static_cast<unsigned>(wavefront.skew));
   if (!group) return false;
   llvm::Function* single = CloneAs(function, ".single");
-  DispatchGroups(function, *single, wavefront.lanes, GroupState::kNotLeft,
-                 [&](llvm::IRBuilder<>& builder, llvm::Value* passes, llvm::Value* out) {
-    llvm::BasicBlock* before = builder.GetInsertBlock();
-    llvm::BasicBlock* next = llvm::BasicBlock::Create(function.getContext(), "group", &function);
-    llvm::BasicBlock* after = llvm::BasicBlock::Create(function.getContext(), "after", &function);
-    builder.CreateBr(next);
-    builder.SetInsertPoint(next);
-    llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
-    done->addIncoming(builder.getInt64(0), before);
-    builder.CreateCall(group, {function.getArg(kIn), out, builder.CreateAdd(function.getArg(kFirst), done),
-                               builder.getInt64(lanes), function.getArg(kFlags)});
-    llvm::Value* with_it = builder.CreateAdd(done, builder.getInt64(lanes), "", /*HasNUW=*/true, /*HasNSW=*/true);
-    done->addIncoming(with_it, next);
-    builder.CreateCondBr(builder.CreateICmpEQ(with_it, passes), after, next);
-    builder.SetInsertPoint(after);
-  });
+  DispatchGroups(
+      function, *single, wavefront.lanes, GroupState::kNotLeft,
+      [&](llvm::IRBuilder<>& builder, llvm::Value* passes, llvm::Value* out) {
+        llvm::BasicBlock* before = builder.GetInsertBlock();
+        llvm::BasicBlock* next = llvm::BasicBlock::Create(function.getContext(), "group", &function);
+        llvm::BasicBlock* after = llvm::BasicBlock::Create(function.getContext(), "after", &function);
+        builder.CreateBr(next);
+        builder.SetInsertPoint(next);
+        llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
+        done->addIncoming(builder.getInt64(0), before);
+        builder.CreateCall(group, {function.getArg(kIn), out, builder.CreateAdd(function.getArg(kFirst), done),
+                                   builder.getInt64(lanes), function.getArg(kFlags)});
+        llvm::Value* with_it = builder.CreateAdd(done, builder.getInt64(lanes), "", /*HasNUW=*/true, /*HasNSW=*/true);
+        done->addIncoming(with_it, next);
+        builder.CreateCondBr(builder.CreateICmpEQ(with_it, passes), after, next);
+        builder.SetInsertPoint(after);
+      });
   analyses.function.clear();
   return true;
 }

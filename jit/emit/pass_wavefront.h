@@ -3,7 +3,7 @@
 //
 // What a lane reads of the row above has been written by then, and what it overwrites has been read: for each pair of
 // accesses that meet, on the state seen when the plan is made, and on that of every entry (Reliance::wavefront). Passes
-// that make no whole group run one by one. Such an artifact runs dependent passes in order (Artifact::ordered).
+// that make no whole group run one by one. Such an artifact runs its passes in order (Artifact::parts).
 #pragma once
 
 #include <vector>

@@ -116,7 +116,7 @@ void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
   if (loop > 0) reliance_.widened = Loops(std::array{header});
 }
 
-bool SeenFootprint::NeedsPassBefore() const {
+bool SeenFootprint::EachMeetsTheNext() const {
   if (!known_) return false;
   // Accesses of the same stride meet in each two passes or in none; two passes stand for all.
   Footprint two = *footprint_;
@@ -136,7 +136,15 @@ bool SeenFootprint::NeedsPassBefore() const {
 }
 
 bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
-  return known_ && CheckWavefront(program_, *footprint_, wavefront).verdict == Independence::kIndependent;
+  Reliance reliance;
+  reliance.ordered = true;
+  reliance.wavefront = wavefront;
+  return known_ && Holds(reliance);
+}
+
+void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
+  reliance_.ordered = true;
+  reliance_.wavefront = wavefront;
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {

@@ -38,11 +38,11 @@ class SeenFootprint {
   void RelyOnReadsFirst();
   void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered);
 
-  /// Whether each pass meets what the one before it touched.
-  bool NeedsPassBefore() const;
+  /// Whether every pass, not just some, meets what the one before it touched.
+  bool EachMeetsTheNext() const;
   /// Whether the wavefront keeps the order of all accesses that meet.
   bool KeepsOrder(const Wavefront& wavefront) const;
-  void RelyOnWavefront(const Wavefront& wavefront) { reliance_.wavefront = wavefront; }
+  void RelyOnWavefront(const Wavefront& wavefront);
 
   size_t accesses() const { return program_.accesses.size(); }
 

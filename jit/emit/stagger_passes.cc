@@ -11,6 +11,7 @@
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
+#include <optional>
 #include <vector>
 
 #include "jit/emit/carry_loads.h"
@@ -21,9 +22,45 @@
 namespace tracelift::jit {
 namespace {
 
+// Where the inner loop ends: left from one block, which every iteration comes by, and else only for good.
+struct InnerEnd {
+  llvm::BasicBlock* from = nullptr;
+  llvm::BasicBlock* to = nullptr;
+};
+
+std::optional<InnerEnd> EndOfInner(const llvm::Loop& inner, const llvm::Loop& region) {
+  InnerEnd end;
+  llvm::SmallVector<llvm::Loop::Edge, 8> exits;
+  inner.getExitEdges(exits);
+  for (const auto& [from, to] : exits) {
+    if (!region.contains(to)) {
+      if (!to->phis().empty()) return std::nullopt;
+      continue;
+    }
+    if (end.from) return std::nullopt;
+    end = {const_cast<llvm::BasicBlock*>(from), const_cast<llvm::BasicBlock*>(to)};
+  }
+  if (!end.from || !llvm::isa<llvm::BranchInst>(end.from->getTerminator())) return std::nullopt;
+  llvm::DominatorTree dominators(*end.from->getParent());
+  return dominators.dominates(end.from, inner.getLoopLatch()) ? std::optional(end) : std::nullopt;
+}
+
+// Where an iteration goes on from there to the next; null when anything but arithmetic is on the way.
+llvm::BasicBlock* WayBack(const llvm::Loop& inner, const InnerEnd& end) {
+  llvm::DominatorTree dominators(*end.from->getParent());
+  const bool only_computes = llvm::all_of(inner.blocks(), [&](llvm::BasicBlock* block) {
+    return !dominators.properlyDominates(end.from, block) ||
+           llvm::none_of(*block, [](const llvm::Instruction& value) { return value.mayReadOrWriteMemory(); });
+  });
+  const llvm::Instruction* branch = end.from->getTerminator();
+  return only_computes ? branch->getSuccessor(branch->getSuccessor(0) == end.to ? 1 : 0) : nullptr;
+}
+
 // How often the inner loop goes round again; null when that is not the same in all passes.
 const llvm::SCEV* CountOfInner(llvm::Loop& inner, llvm::Loop& region, llvm::ScalarEvolution& evolution) {
-  const llvm::SCEV* taken = evolution.getExitCount(&inner, inner.getLoopLatch());
+  const std::optional<InnerEnd> end = EndOfInner(inner, region);
+  if (!end || !WayBack(inner, *end)) return nullptr;
+  const llvm::SCEV* taken = evolution.getExitCount(&inner, end->from);
   return llvm::isa<llvm::SCEVCouldNotCompute>(taken) || !evolution.isLoopInvariant(taken, &region) ? nullptr : taken;
 }
 
@@ -168,13 +205,15 @@ class Stagger {
 
   // A copy of what a pass does, still wired as it was.
   struct Copy {
-    llvm::BasicBlock *ahead, *body, *behind;
-    llvm::BasicBlock *ahead_end, *body_end, *behind_end;  // where each of them ends
+    llvm::BasicBlock* ahead;              // goes on to the first iteration
+    llvm::BasicBlock* next;               // goes on to another one
+    llvm::BasicBlock* iteration_end;      // of every one
+    llvm::BasicBlock *behind, *pass_end;  // from the first to the last block behind the inner loop
   };
 
   Copy Original() {
-    return {ahead_, inner_.getHeader(), EndOf(inner_), inner_.getLoopPreheader(), inner_.getLoopLatch(),
-            region_.getLoopLatch()};
+    const InnerEnd end = *EndOfInner(inner_, region_);
+    return {ahead_, WayBack(inner_, end), end.from, end.to, region_.getLoopLatch()};
   }
 
   Copy Clone(llvm::ArrayRef<llvm::BasicBlock*> blocks) {
@@ -189,8 +228,8 @@ class Stagger {
       return map.count(block) ? llvm::cast<llvm::BasicBlock>(map[block]) : nullptr;
     };
     const Copy from = Original();
-    return {copy_of(from.ahead),     copy_of(from.body),     copy_of(from.behind),
-            copy_of(from.ahead_end), copy_of(from.body_end), copy_of(from.behind_end)};
+    return {copy_of(from.ahead), copy_of(from.next), copy_of(from.iteration_end), copy_of(from.behind),
+            copy_of(from.pass_end)};
   }
 
   static void EndWith(llvm::BasicBlock* block, llvm::BasicBlock* next) {
@@ -199,8 +238,8 @@ class Stagger {
     end->eraseFromParent();
   }
 
-  // The steps [first, last) of a pass, at least one, from the builder's place on, where they end again. What a pass does
-  // in a step depends on how far it is; in the steady ones all passes are in their inner loops.
+  // The steps [first, last) of a pass, at least one, from the builder's place on, where they end again. What a pass
+  // does in a step depends on how far it is; in the steady ones all passes are in their inner loops.
   void EmitSteps(const Copy& copy, llvm::Value* first, llvm::Value* last, unsigned skew, bool steady) {
     llvm::BasicBlock *before = builder_.GetInsertBlock(), *step = NewBlock("step"), *done = NewBlock("step.done"),
                      *next = NewBlock("steps.done");
@@ -211,18 +250,17 @@ class Stagger {
     llvm::Value* iteration = builder_.CreateSub(steps, builder_.CreateMul(pass_, builder_.getInt64(skew)), "iteration");
     builder_.CreateStore(iteration, iteration_);
     if (steady) {
-      builder_.CreateBr(copy.body);
-      EndWith(copy.body_end, done);
+      builder_.CreateBr(copy.next);
+      EndWith(copy.iteration_end, done);
     } else {
       llvm::BasicBlock *within = NewBlock("step.within"), *after = NewBlock("step.after");
       builder_.CreateCondBr(builder_.CreateIsNull(iteration), copy.ahead, within);
-      EndWith(copy.ahead_end, within);
       builder_.SetInsertPoint(within);
-      builder_.CreateCondBr(builder_.CreateICmpULE(iteration, last_), copy.body, after);
-      EndWith(copy.body_end, after);
+      builder_.CreateCondBr(builder_.CreateICmpULE(iteration, last_), copy.next, after);
+      EndWith(copy.iteration_end, after);
       builder_.SetInsertPoint(after);
       builder_.CreateCondBr(builder_.CreateICmpEQ(iteration, last_), copy.behind, done);
-      EndWith(copy.behind_end, done);
+      EndWith(copy.pass_end, done);
     }
     builder_.SetInsertPoint(done);
     llvm::Value* one_more = builder_.CreateAdd(steps, builder_.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
@@ -298,7 +336,7 @@ llvm::Loop* InnerLoopOf(llvm::Loop& region, llvm::ScalarEvolution& evolution) {
   if (region.getSubLoops().size() != 1) return nullptr;
   llvm::Loop& inner = *region.getSubLoops().front();
   if (!inner.isInnermost() || !inner.getLoopPreheader() || !inner.getLoopLatch()) return nullptr;
-  if (!inner.isLoopExiting(inner.getLoopLatch()) || !CountOfInner(inner, region, evolution)) return nullptr;
+  if (!CountOfInner(inner, region, evolution)) return nullptr;
   llvm::DominatorTree dominators(*region.getHeader()->getParent());
   return dominators.dominates(inner.getHeader(), region.getLoopLatch()) ? &inner : nullptr;
 }
@@ -313,7 +351,7 @@ bool StaggerPasses(llvm::Function& function, Analyses& analyses, unsigned lanes,
   if (!region) return false;
   auto& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
   llvm::Loop* inner = InnerLoopOf(*region, evolution);
-  if (!inner || !HasOneEnd(*inner, *region)) return false;
+  if (!inner) return false;
   CarryLoads(*inner, evolution);
   const bool staggered = Stagger(function, *region, *inner, evolution).Run(lanes, skew);
   // What is empty now goes, and what led there.

@@ -1,5 +1,5 @@
-// Is it the same whether passes run one after another, or side by side, each some iterations of the inner loop behind the
-// pass before it?
+// Is it the same whether passes run one after another, or side by side, each some iterations of the inner loop behind
+// the pass before it?
 //
 // Let the inner loop make n iterations in each pass. In the wavefront, what pass p does in iteration j happens in step
 // j + p*skew, so of two passes d apart everything keeps its order but this: iteration j of the earlier pass comes no
@@ -21,11 +21,14 @@ namespace {
 
 class WavefrontCheck {
  public:
-  WavefrontCheck(const Footprint& footprint, const Wavefront& wavefront) : footprint_(footprint), wavefront_(wavefront) {}
+  WavefrontCheck(const Footprint& footprint, const Wavefront& wavefront)
+      : footprint_(footprint), wavefront_(wavefront) {}
 
   // Something of `earlier` and `later` that meets in passes `distance` apart comes in another order than before.
   bool Swaps(const AccessForm& earlier, const AccessForm& later, int64_t distance) {
-    const auto is = [&](const AccessForm& form, uint8_t place) { return (wavefront_.places[form.access] & place) != 0; };
+    const auto is = [&](const AccessForm& form, uint8_t place) {
+      return (wavefront_.places[form.access] & place) != 0;
+    };
     for (const uint8_t first : {kWithinInner, kBehindInner}) {
       for (const uint8_t second : {kAheadOfInner, kWithinInner}) {
         if (!is(earlier, first) || !is(later, second)) continue;
@@ -68,7 +71,8 @@ class WavefrontCheck {
 
 }  // namespace
 
-IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront) {
+IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint,
+                                  const Wavefront& wavefront) {
   // The nest has these two loops only.
   if (program.loops.size() != 2 || wavefront.loop != 1) return {Independence::kUnknown, 0, 0};
   WavefrontCheck check(footprint, wavefront);

@@ -132,7 +132,11 @@ void Session::DescribeLocation(Finding& finding) {
 // How the passes are rearranged, as the report says it.
 static std::string TransformationOf(const jit::Artifact& artifact) {
   std::vector<std::string> parts;
-  if (artifact.parts > 0 && artifact.panel > 0) {
+  const jit::Wavefront& wavefront = artifact.reliance.wavefront;
+  if (wavefront.lanes > 0) {
+    parts.push_back(fmt::format("{} passes side by side in vectors, each {} iteration{} behind the one before it", wavefront.lanes,
+                                wavefront.skew, wavefront.skew > 1 ? "s" : ""));
+  } else if (artifact.parts > 0 && artifact.panel > 0) {
     parts.push_back(fmt::format("passes in order, panels of {} iterations side by side", artifact.panel));
   } else if (artifact.reliance.reads_first) {
     parts.push_back("passes in order, in vectors");
@@ -142,10 +146,8 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
   } else if (artifact.lanes > 0) {
     const bool inner = !artifact.reliance.widened.empty();
     parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));
-    const int skew = artifact.reliance.wavefront.skew;
-    if (skew > 0) parts.push_back(fmt::format("each {} iteration{} behind the one before it", skew, skew > 1 ? "s" : ""));
   }
-  const bool jammed = artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
+  const bool jammed = wavefront.lanes == 0 && artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
   if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));
   return fmt::format("{}", fmt::join(parts, ", "));
 }

@@ -1,7 +1,8 @@
 """C programs of random loop nests: what compilers make of them, nobody chose. Deterministic for a seed.
 
 Each kernel is a nest of one to three loops over arrays of one type, with affine indices (shifted, strided, transposed,
-backwards), in place or not, conditional or not, sometimes with iterations that depend on each other, sometimes with sums,
+backwards), in place or not, conditional or not, sometimes with iterations that depend on each other (tables of which each
+element needs those above it and beside it among them), sometimes with sums,
 extremes and the like that go round the nest (integers are then reduced in any order, floats are not), and sometimes with
 NaN, infinities, denormals and negative zeros in the data. Some call functions (of the program, with more arguments than
 registers at times, by reference, or of libm), go on until their data say so, choose by a switch, keep small arrays, or mix types. A
@@ -40,7 +41,9 @@ class Kernel:
         self.is_float = self.type in FLOATS
         self.depth = rng.choice((1, 2, 2, 2, 3))
         self.special = self.is_float and rng.random() < 0.25
-        self.style = rng.choice(("fresh", "fresh", "fresh", "in place", "shifted"))
+        self.style = rng.choice(("fresh", "fresh", "fresh", "in place", "shifted", "table"))
+        if self.style == "table":
+            self.depth = 2
         self.reduces = rng.random() < (0.08 if self.is_float else 0.4)
         self.functions = []  # sources of those that only this kernel calls
         self.cost = 1        # of a pass, roughly, against one of a few additions
@@ -190,6 +193,28 @@ class Kernel:
             statement += f" a[{self.index(same=True)}] = {rng.choice((self.expression(), 'r'))};"
         return f"{{ {statement} }}"
 
+    def table_entry(self, target):
+        """From elements near it, of which some have been written in this round."""
+        rng = self.rng
+        rows, columns = rng.choice(((1, 1), (1, 1), (1, 2), (2, 2), (3, 4))), rng.choice((1, 1, 2, 4))
+        near = [f"a[(i + {4 + rng.randrange(-rows[0], rows[1])}) * kPitch + j + {4 + rng.randrange(-columns, columns + 1)}]"
+                for _ in range(rng.randrange(1, 6))] + [f"a[(i + 3) * kPitch + j + {4 + rng.randrange(-1, 2)}]"]
+        if rng.random() < 0.7:
+            near.append("a[(i + 4) * kPitch + j + 3]")
+        rng.shuffle(near)
+        value = near[0]
+        for element in near[1:]:
+            form = rng.choice(("+", "+", "-", "least", "most"))
+            if form in "+-":
+                value = f"({value} {form} {element})"
+            else:
+                value = f"({value} {'<' if form == 'least' else '>'} {element} ? {value} : {element})"
+        if self.is_float:
+            value = f"{value} * {'0.25f' if self.type == 'float' else '0.25'}"
+        if rng.random() < 0.6:
+            value = f"{value} + {self.expression()}"
+        return f"{target} = {value};"
+
     def body(self):
         target = f"a[{self.index(same=True)}]"
         if self.reduces:
@@ -197,6 +222,8 @@ class Kernel:
         if self.style == "in place":
             half = "0.5f" if self.type == "float" else "0.5" if self.is_float else "1"
             statement = f"{target} = {target} * {half} + {self.expression()};"
+        elif self.style == "table":
+            statement = self.table_entry(target)
         elif self.style == "shifted":
             statement = f"{target} = a[{self.index()}] + {self.expression()};"
         elif self.depth == 3:

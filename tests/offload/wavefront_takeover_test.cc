@@ -9,9 +9,11 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
-#define KERNELS(X)                                                                                                   \
-  X(nine_points) X(five_points) X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(upwards)        \
-  X(columns) X(borders) X(snake) X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes)
+#define KERNELS(X)                                                                                                \
+  X(nine_points)                                                                                                  \
+  X(five_points)                                                                                                  \
+  X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(mirrored) X(upwards) X(columns) X(borders) \
+      X(snake) X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes)
 
 #ifdef TL_CLANG_14
 #define CLANG14(X, name) X(name, clang14_O0) X(name, clang14_O2)
@@ -45,7 +47,7 @@ struct Build {
 KERNELS(DEFINE_BUILDS)
 
 enum class Staggered {
-  kYes,      // from -O1 on
+  kYes,  // from -O1 on
   kNo,
   kPerhaps,
 };
@@ -98,6 +100,7 @@ TEST(Wavefront, ReadsTooFarAhead) { Check(k_far_ahead, Staggered::kNo, Data()); 
 TEST(Wavefront, ReadsTwoRowsAbove) { Check(k_two_above, Staggered::kYes, Data()); }
 TEST(Wavefront, ReadsBelow) { Check(k_below, Staggered::kYes, Data()); }
 TEST(Wavefront, Backwards) { Check(k_backwards, Staggered::kYes, Data()); }
+TEST(Wavefront, Mirrored) { Check(k_mirrored, Staggered::kYes, Data()); }
 TEST(Wavefront, Upwards) { Check(k_upwards, Staggered::kYes, Data()); }
 TEST(Wavefront, Columns) { Check(k_columns, Staggered::kPerhaps, Data()); }
 TEST(Wavefront, Borders) { Check(k_borders, Staggered::kYes, Data()); }
@@ -165,8 +168,8 @@ TEST(Wavefront, NaNsAreRedone) {
   }
 }
 
-// What is read beside the table is compiled for as another array, or as the table itself at some distance; then it lies at
-// other distances.
+// What is read beside the table is compiled for as another array, or as the table itself at some distance; then it lies
+// at other distances.
 TEST(Wavefront, OrderIsCheckedAtEachEntry) {
   constexpr int kStart = 3000, kApart = static_cast<int>(kTable) - kStart;
   const std::vector<double> data = Data();
@@ -194,7 +197,8 @@ TEST(Wavefront, OrderIsCheckedAtEachEntry) {
       });
       if (!taken.region) continue;  // unoptimised, or not the loop over rows
       staggered += taken.variant->artifact.reliance.wavefront.lanes > 0 ? 1 : 0;
-      for (const int further : {-1000, -662, -400, -332, -331, -330, -329, -300, -1, 0, 1, 2, 7, 330, 331, 332, 333, kApart}) {
+      for (const int further :
+           {-1000, -662, -400, -332, -331, -330, -329, -300, -1, 0, 1, 2, 7, 330, 331, 332, 333, kApart}) {
         std::vector<double> traced = data, expected = data;
         for (int twice = 0; twice < 2; ++twice) {
           run(traced, further);

@@ -53,8 +53,8 @@ bool SaysInOrder(const Nest& nest, int lanes, int skew) {
   return CheckWavefront(program, *footprint, wavefront).verdict == Independence::kIndependent;
 }
 
-// All pairs of touches of a byte, of which one writes, by passes of one group: those of the earlier pass come in an earlier
-// step.
+// All pairs of touches of a byte, of which one writes, by passes of one group: those of the earlier pass come in an
+// earlier step.
 bool IsInOrder(const Nest& nest, int lanes, int skew) {
   struct Touch {
     int64_t pass, iteration;
@@ -86,8 +86,13 @@ bool IsInOrder(const Nest& nest, int lanes, int skew) {
 }
 
 TEST(Wavefront, FivePointsNeedASkewOfOneAndNinePointsOfTwo) {
-  Nest nest{100, 50, {{true, kWithinInner, 61, 60, 1}, {false, kWithinInner, 1, 60, 1}, {false, kWithinInner, 60, 60, 1},
-                      {false, kWithinInner, 62, 60, 1}, {false, kWithinInner, 121, 60, 1}}};
+  Nest nest{100,
+            50,
+            {{true, kWithinInner, 61, 60, 1},
+             {false, kWithinInner, 1, 60, 1},
+             {false, kWithinInner, 60, 60, 1},
+             {false, kWithinInner, 62, 60, 1},
+             {false, kWithinInner, 121, 60, 1}}};
   EXPECT_TRUE(SaysInOrder(nest, 16, 1));
   nest.accesses.push_back({false, kWithinInner, 2, 60, 1});
   EXPECT_FALSE(SaysInOrder(nest, 16, 1));
