@@ -1,5 +1,6 @@
 #include "jit/emit/widen_loop.h"
 
+#include <llvm/Analysis/IVDescriptors.h>
 #include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Dominators.h>
@@ -20,16 +21,19 @@ namespace {
 
 constexpr unsigned kCount = 3;  // the chunk function's argument
 
-// LLVM vectorises innermost loops with one end and nothing but counters carried.
-bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution) {
+// LLVM vectorises innermost loops with one end and nothing carried but counters and what the last iteration loaded (a[j - 1]).
+bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution, llvm::DominatorTree& dominators) {
   if (!innermost->getExitingBlock()) return false;
-  return llvm::all_of(innermost->getHeader()->phis(),
-                      [&](llvm::PHINode& phi) { return IsRecurrence(phi, innermost, evolution); });
+  return llvm::all_of(innermost->getHeader()->phis(), [&](llvm::PHINode& phi) {
+    return IsRecurrence(phi, innermost, evolution) ||
+           llvm::RecurrenceDescriptor::isFixedOrderRecurrence(&phi, innermost, &dominators);
+  });
 }
 
-bool NeedsLanes(llvm::Loop& loop, llvm::ScalarEvolution& evolution) {
-  return llvm::any_of(loop.getLoopsInPreorder(),
-                      [&](llvm::Loop* inner) { return inner->isInnermost() && !IsVectorisedAnyway(inner, evolution); });
+bool NeedsLanes(llvm::Loop& loop, llvm::ScalarEvolution& evolution, llvm::DominatorTree& dominators) {
+  return llvm::any_of(loop.getLoopsInPreorder(), [&](llvm::Loop* inner) {
+    return inner->isInnermost() && !IsVectorisedAnyway(inner, evolution, dominators);
+  });
 }
 
 struct Candidate {
@@ -144,8 +148,8 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
   llvm::Loop& region = *outermost;
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
-  if (!NeedsLanes(region, evolution)) return {};
   auto& dominators = analyses.function.getResult<llvm::DominatorTreeAnalysis>(function);
+  if (!NeedsLanes(region, evolution, dominators)) return {};
   llvm::formLCSSARecursively(region, dominators, &loops, &evolution);
 
   constexpr double kLeastGain = 1.5;
@@ -154,7 +158,7 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
   llvm::IRBuilder<> builder(function.getContext());
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const bool inner = loop != &region;
-    if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution) || !may_widen(loop->getHeader())) continue;
+    if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution, dominators) || !may_widen(loop->getHeader())) continue;
     if (inner && llvm::isa<llvm::SCEVCouldNotCompute>(evolution.getExitCount(loop, loop->getLoopLatch()))) continue;
     const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
     if (!values || (inner && HasKeptValues(*loop, *values)) || !LaneCode(*values, *loop, 1, builder).CanEmit())

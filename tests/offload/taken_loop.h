@@ -13,6 +13,7 @@ struct TakenLoop {
   Region* region = nullptr;    // null: not taken over, `why` tells
   Variant* variant = nullptr;
   std::string why;
+  std::vector<jit::Guard> unsteady;  // places whose values were seen to change
   uint64_t Declines(jit::RejectionReason reason) const {
     return region->decline_reasons[static_cast<size_t>(reason)].load();
   }
