@@ -74,7 +74,12 @@ std::optional<Weighed> WeighInstruction(llvm::Instruction& instruction, const La
 // What an iteration costs alone and what it costs for all lanes, in instructions.
 Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loops, int vector_bits) {
   constexpr double kInnerTrips = 16;
-  std::vector<std::pair<Weighed, double>> all;  // inner loops count more
+  constexpr double kLongestOfLanes = 2;  // as often as the mean: lanes that leave a loop early wait for the last one
+  struct Part {
+    Weighed weighed;
+    double weight, rounds;
+  };
+  std::vector<Part> all;  // inner loops count more
   unsigned widest = 8;
   for (llvm::BasicBlock* block : loop.blocks()) {
     llvm::Loop* in = loops.getLoopFor(block);
@@ -82,22 +87,26 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
       const std::optional<Weighed> weighed = WeighInstruction(instruction, values, values.IsLinear(in));
       if (!weighed) continue;
       if (weighed->cost != LaneCost::kShared) widest = std::max(widest, weighed->bits);
-      all.emplace_back(*weighed, std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth()));
+      const double weight = std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth());
+      all.push_back({*weighed, weight, values.IsDivergent(in) ? kLongestOfLanes : 1});
     }
   }
   unsigned lanes = static_cast<unsigned>(vector_bits) / widest;
   constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
   if (all.size() <= kFewInstructions && lanes <= 16) lanes *= 2;  // chains of operations overlap
+  // Lanes that go on alone wait for gathers in rows of their own, where a core would be ahead in the next row: a product with a
+  // sparse matrix takes 1.4 to 2 times as long so as one row after the other.
+  constexpr double kGather = 0.75, kGatherApart = 3;
   double alone = 0, together = 0;
-  for (const auto& [weighed, weight] : all) {
+  for (const auto& [weighed, weight, rounds] : all) {
     const double vectors = std::max(1.0, static_cast<double>(lanes * weighed.bits) / vector_bits);
     const double cost = weighed.cost == LaneCost::kShared     ? 0.5
                         : weighed.cost == LaneCost::kVector   ? vectors
                         : weighed.cost == LaneCost::kMasked   ? 2 * vectors
-                        : weighed.cost == LaneCost::kGathered ? 0.75 * lanes
+                        : weighed.cost == LaneCost::kGathered ? (rounds > 1 ? kGatherApart : kGather) * lanes
                                                               : 2.0 * lanes;
     alone += weight * lanes;
-    together += weight * cost;
+    together += weight * rounds * cost;
   }
   return {&loop, lanes, together > 0 ? alone / together : 0};
 }
