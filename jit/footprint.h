@@ -3,6 +3,8 @@
 // A FootprintProgram is compiled once per artifact: expressions over the registers and slots at entry and over the
 // loop counters. Evaluate() turns it, with the registers of one entry, into a Footprint: every access as
 //   address = base + sum over loops (stride[k] * i[k]) + [0, slack],  0 <= i[k] < trip[k],  `bytes` wide.
+// Where addresses depend on the remainder of the pass by a small power of two (rows whose first column alternates), no
+// one such form is exact. The passes are then dealt out to *phases*, by that remainder, and each phase has forms of its own.
 // The same value answers: is it mapped, what must be transferred, what flows between regions, what to compare when
 // verifying, and (CheckIndependent) whether iterations of the outer loop can run in any order.
 //
@@ -26,6 +28,7 @@ namespace tracelift::jit {
 
 inline constexpr int kMaxLoops = 6;       // loops of a nest that carry strides; loop 0 is the region's own loop
 inline constexpr int kMaxAccesses = 128;
+inline constexpr int kMaxPhases = 8;
 
 enum class ExprOp : uint8_t {
   kConst,  // imm (signed)
@@ -33,6 +36,7 @@ enum class ExprOp : uint8_t {
   kSlot,   // `width` bits from byte imm of all slots, laid out kSlotBytes apart, signed
   kFsBase, // the base of fs at entry, 64 bits
   kIv,     // iteration number of loop imm, counted from 0
+  kAny,    // nobody knows: any value of `width` bits, at most 16
   kModule, // where module imm begins (jit/module_bases.h)
   kAdd,
   kMul,
@@ -103,17 +107,22 @@ struct AccessForm {
   bool write = false;
   uint64_t low = 0, high = 0;                      // all bytes lie in [low, high)
   uint16_t access = 0;                             // index in FootprintProgram::accesses, or kSlotBase + slot
+  uint8_t phase = 0;                               // of the passes that make it
 };
 inline constexpr uint16_t kSlotBase = 0x8000;
 
 struct Footprint {
   int loop_count = 0;
   int form_count = 0;
+  int phases = 1;                                  // i[0] of phase r counts the passes r, r + phases, r + 2 * phases, ...
   int64_t trip[kMaxLoops] = {};                    // body executions of loop k per entry, upper bound for inner loops
-  AccessForm forms[kMaxAccesses + kMaxSlots];      // accesses first, then slots (stride 0)
+  int64_t phase_trip[kMaxPhases][kMaxLoops] = {};  // the same in the passes of one phase, when there are several
+  AccessForm forms[kMaxAccesses + kMaxSlots];      // accesses first, then slots (stride 0, in phase 0, of all passes)
   int window_count = 0;
   uint64_t window_base[kMaxWindows] = {};          // by index of FootprintProgram::windows
   std::span<const AccessForm> all() const { return {forms, static_cast<size_t>(form_count)}; }
+  /// Body executions of loop k in the passes that make the access; of loop 0, how many passes these are.
+  int64_t TripOf(const AccessForm& form, int k) const { return phases == 1 ? trip[k] : phase_trip[form.phase][k]; }
 };
 
 struct FootprintFailure {
@@ -175,6 +184,9 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
 
 /// The wavefront's part of it.
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
+
+/// Whether no access meets a slot that is written, and no write a slot: what passes that run in order must keep to, too.
+IndependenceResult CheckSlots(const Footprint& footprint);
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);

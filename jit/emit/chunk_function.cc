@@ -13,6 +13,7 @@
 
 #include "jit/artifact.h"
 #include "jit/emit/entry_facts.h"
+#include "jit/emit/row_reads.h"
 #include "jit/emit/seek.h"
 #include "jit/emit/settled_state.h"
 
@@ -284,10 +285,15 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
 }  // namespace
 
 ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
-                              const std::vector<TableRead>& table_reads, const std::vector<WindowRead>& window_reads) {
+                              const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads) {
   ChunkTraits traits;
   const bool may_stray = !window_reads.empty() || llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; });
-  const std::vector<DataBound> bounds = may_stray ? DataBoundsOf(shape.loop, evolution) : std::vector<DataBound>{};
+  std::vector<DataBound> bounds = may_stray ? DataBoundsOf(shape.loop, evolution) : std::vector<DataBound>{};
+  const std::vector<RowRead> row_reads = TakeRowReads(&window_reads, shape.loop, evolution);
+  for (const RowRead& row : row_reads) {
+    const auto leaves = [&](const DataBound& bound) { return llvm::is_contained(bound.before, row.before); };
+    if (llvm::none_of(bounds, leaves)) bounds.push_back({.before = {row.before}, .latches = {}});
+  }
   const auto may_flag = [&](bool may, uint32_t flag) { traits.may_flag |= may ? flag : 0; };
   const auto stores_flags = [](const llvm::User* user) { return llvm::isa<llvm::StoreInst>(user); };
   may_flag(llvm::any_of(function.getArg(kFlags)->users(), stores_flags), kFlagDivideFault | kFlagDetour);
@@ -317,6 +323,7 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   may_flag(FlagNaNs(function, shape, nan_seen), kFlagNaN);
   GuardTableReads(table_reads, strayed);
   GuardWindowReads(window_reads, strayed);
+  CheckRowReads(row_reads, strayed);
   LeaveWhenStrayed(function, bounds, strayed);
   FlagMarkers(function, kStrayedMarker, kFlagStrayed);
   may_flag(may_stray, kFlagStrayed);

@@ -27,6 +27,6 @@ struct ChunkTraits {
 ///   the facts relied on are checked first (kFlagUnlike).
 /// The result returns i32 but is called as a ChunkFunction (the value is ignored).
 ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
-                              const std::vector<TableRead>& table_reads, const std::vector<WindowRead>& window_reads);
+                              const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads);
 
 }  // namespace tracelift::jit

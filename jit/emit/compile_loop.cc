@@ -192,6 +192,11 @@ bool KnowsAllTrips(const std::expected<AnalysedLoop, Rejection>& analysed) {
   return analysed.has_value() && std::ranges::all_of(analysed->footprint.program.loops, is_known);
 }
 
+// No address is only known to lie somewhere.
+bool IsExact(const AnalysedLoop& analysed) {
+  return std::ranges::none_of(analysed.footprint.program.nodes, [](const ExprNode& node) { return node.op == ExprOp::kAny; });
+}
+
 bool NeedsWindows(const std::expected<AnalysedLoop, Rejection>& analysed) {
   return analysed ? analysed->footprint.has_endless_reads : analysed.error().reason == RejectionReason::kIndirectAddress;
 }
@@ -220,15 +225,15 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     leave_at_rare_stores();
     return AnalyseAsIs(chunk, analyses, code, reader, facts, seen, windows_allowed);
   };
-  for (int round = 0; !KnowsAllTrips(result) && round < kRounds; ++round) {
+  for (int round = 0; !(KnowsAllTrips(result) && IsExact(*result)) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     if (loops.empty()) break;
     llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
-    const bool found = MakeEntryLoadsSlots(**loops.begin(), evolution, reader, &facts.slots, &seen);
+    const bool found = !KnowsAllTrips(result) && MakeEntryLoadsSlots(**loops.begin(), evolution, reader, &facts.slots, &seen);
     // What is invariant is known better as a slot.
     const bool opens_windows = !found && !windows_allowed && NeedsWindows(result);
     windows_allowed |= opens_windows;
-    const bool relies = !result && !opens_windows && RelyOnObservedState(**loops.begin(), seen);
+    const bool relies = !(result && IsExact(*result)) && !opens_windows && RelyOnObservedState(**loops.begin(), seen);
     const bool stuck = !found && !relies && !opens_windows;
     if (stuck && (result || result.error().reason != RejectionReason::kUnknownTripCount)) break;
     if (stuck && !FlagUncountedExits(chunk, loops, evolution)) break;

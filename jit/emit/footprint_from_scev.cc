@@ -5,6 +5,7 @@
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
+#include <llvm/IR/PatternMatch.h>
 
 #include <algorithm>
 #include <map>
@@ -31,6 +32,7 @@ class Serialiser {
     for (const ExitCount& count : counts) {
       ExprId id = Write(count.dividend);
       const uint8_t width = Width(count.dividend);
+      if (count.divisor != 1 && IsUncertain(id)) continue;
       if (id != kNoExpr && count.divisor != 1) {
         const ExprId divisor = Push({.op = ExprOp::kConst, .width = width, .imm = static_cast<int64_t>(count.divisor)});
         id = Binary(ExprOp::kExactDiv, width, id, divisor);
@@ -62,6 +64,14 @@ class Serialiser {
     return static_cast<ExprId>(program_.nodes.size() - 1);
   }
 
+  // Part of it is not known.
+  bool IsUncertain(ExprId id) const {
+    if (id == kNoExpr) return true;
+    const ExprNode& node = program_.nodes[static_cast<size_t>(id)];
+    if (node.op == ExprOp::kAny) return true;
+    return (node.a != kNoExpr && IsUncertain(node.a)) || (node.b != kNoExpr && IsUncertain(node.b));
+  }
+
   ExprId Widened(ExprId id) {
     const uint8_t width = program_.nodes[static_cast<size_t>(id)].width;
     return width == 64 ? id : Push({.op = ExprOp::kZext, .width = 64, .from = width, .a = id});
@@ -88,6 +98,49 @@ class Serialiser {
     const ExprId a = Write(expression->getOperand());
     if (a == kNoExpr) return kNoExpr;
     return Push({.op = op, .width = Width(expression), .from = Width(expression->getOperand()), .a = a});
+  }
+
+  // x >> k with the sign kept, modulo 2^w: (x + 2^(w-1)) / 2^k - 2^(w-1-k), without signs.
+  ExprId ArithmeticShift(const llvm::Value* value) {
+    llvm::Value* shifted = nullptr;
+    const llvm::APInt* by = nullptr;
+    if (!llvm::PatternMatch::match(value, llvm::PatternMatch::m_AShr(llvm::PatternMatch::m_Value(shifted), llvm::PatternMatch::m_APInt(by)))) return kNoExpr;
+    const unsigned bits = by->getBitWidth();
+    if (bits > 64 || by->uge(bits)) return kNoExpr;
+    const llvm::APInt half = llvm::APInt::getSignMask(bits);
+    const llvm::SCEV* from_zero = evolution_.getAddExpr(evolution_.getSCEV(shifted), evolution_.getConstant(half));
+    const llvm::APInt divisor = llvm::APInt::getOneBitSet(bits, static_cast<unsigned>(by->getZExtValue()));
+    const llvm::SCEV* quotient = evolution_.getUDivExpr(from_zero, evolution_.getConstant(divisor));
+    return Write(evolution_.getMinusSCEV(quotient, evolution_.getConstant(half.lshr(*by))));
+  }
+
+  // One of two values: b + (0 or 1) * (a - b). Which of them, where that follows from counters; else either, if they are close.
+  ExprId OneOf(const llvm::Value* which, llvm::Value* a, llvm::Value* b) {
+    constexpr int64_t kClose = 1 << 20;
+    const llvm::SCEV *first = evolution_.getSCEV(a), *second = evolution_.getSCEV(b);
+    const llvm::SCEV* distance = evolution_.getMinusSCEV(first, second);
+    const uint8_t width = Width(first);
+    const ExprId difference = Write(distance), otherwise = Write(second);
+    if (difference == kNoExpr || otherwise == kNoExpr) return kNoExpr;
+    ExprId bit = which ? Write(evolution_.getSCEV(const_cast<llvm::Value*>(which))) : kNoExpr;
+    if (bit == kNoExpr) {
+      const auto* fixed = llvm::dyn_cast<llvm::SCEVConstant>(distance);
+      if (!fixed || fixed->getAPInt().abs().ugt(kClose)) return kNoExpr;
+      bit = Push({.op = ExprOp::kAny, .width = 1});
+    }
+    const ExprId factor = width == 1 ? bit : Push({.op = ExprOp::kZext, .width = width, .from = 1, .a = bit});
+    return Binary(ExprOp::kAdd, width, otherwise, Binary(ExprOp::kMul, width, factor, difference));
+  }
+
+  ExprId Choice(const llvm::Value* value) {
+    if (!value->getType()->isIntegerTy()) return kNoExpr;
+    if (const auto* select = llvm::dyn_cast<llvm::SelectInst>(value)) {
+      return OneOf(select->getCondition(), const_cast<llvm::Value*>(select->getTrueValue()), const_cast<llvm::Value*>(select->getFalseValue()));
+    }
+    const auto* phi = llvm::dyn_cast<llvm::PHINode>(value);
+    const auto heads = [&](const auto& loop) { return loop.first->getHeader() == phi->getParent(); };
+    if (!phi || phi->getNumIncomingValues() != 2 || llvm::any_of(dimension_, heads)) return kNoExpr;
+    return OneOf(nullptr, phi->getIncomingValue(0), phi->getIncomingValue(1));
   }
 
   // A value loaded from the entry state: a register or a slot.
@@ -117,6 +170,14 @@ class Serialiser {
     return kNoExpr;
   }
 
+  // What ScalarEvolution does not look into.
+  ExprId Unknown(const llvm::Value* value) {
+    ExprId id = Parameter(value);
+    if (id == kNoExpr) id = ArithmeticShift(value);
+    if (id == kNoExpr) id = Choice(value);
+    return id;
+  }
+
   ExprId WriteNew(const llvm::SCEV* scev) {
     switch (scev->getSCEVType()) {
       case llvm::scConstant: {
@@ -125,7 +186,7 @@ class Serialiser {
         return Push({.op = ExprOp::kConst, .width = Width(scev), .imm = value.getSExtValue()});
       }
       case llvm::scUnknown:
-        return Parameter(llvm::cast<llvm::SCEVUnknown>(scev)->getValue());
+        return Unknown(llvm::cast<llvm::SCEVUnknown>(scev)->getValue());
       case llvm::scAddRecExpr: {
         const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(scev);
         const auto it = dimension_.find(recurrence->getLoop());

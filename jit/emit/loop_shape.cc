@@ -16,6 +16,7 @@
 
 #include "jit/artifact.h"
 #include "jit/emit/entry_facts.h"
+#include "jit/emit/extended_counters.h"
 #include "jit/emit/settled_state.h"
 
 namespace tracelift::jit {
@@ -288,6 +289,7 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
   if (!shape.pause.from) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop is never passed again");
   if (shape.natural.empty()) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop has no exit");
 
+  ExposeExtendedCounters(*shape.loop, evolution);
   FollowRecurrences(shape, evolution);
   for (const ExitEdge& exit : shape.natural) {
     const ExitCount count = CountOfBranch(shape.loop, exit, evolution);

@@ -117,7 +117,7 @@ void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
 }
 
 bool SeenFootprint::EachMeetsTheNext() const {
-  if (!known_) return false;
+  if (!known_ || footprint_->phases > 1) return false;
   // Accesses of the same stride meet in each two passes or in none; two passes stand for all.
   Footprint two = *footprint_;
   two.trip[0] = std::min<int64_t>(two.trip[0], 2);
@@ -137,13 +137,11 @@ bool SeenFootprint::EachMeetsTheNext() const {
 
 bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
   Reliance reliance;
-  reliance.ordered = true;
   reliance.wavefront = wavefront;
   return known_ && Holds(reliance);
 }
 
 void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
-  reliance_.ordered = true;
   reliance_.wavefront = wavefront;
 }
 

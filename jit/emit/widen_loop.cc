@@ -1,5 +1,6 @@
 #include "jit/emit/widen_loop.h"
 
+#include <llvm/Analysis/IVDescriptors.h>
 #include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Dominators.h>
@@ -20,16 +21,19 @@ namespace {
 
 constexpr unsigned kCount = 3;  // the chunk function's argument
 
-// LLVM vectorises innermost loops with one end and nothing but counters carried.
-bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution) {
+// LLVM vectorises innermost loops with one end and nothing carried but counters and what the last iteration loaded (a[j - 1]).
+bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution, llvm::DominatorTree& dominators) {
   if (!innermost->getExitingBlock()) return false;
-  return llvm::all_of(innermost->getHeader()->phis(),
-                      [&](llvm::PHINode& phi) { return IsRecurrence(phi, innermost, evolution); });
+  return llvm::all_of(innermost->getHeader()->phis(), [&](llvm::PHINode& phi) {
+    return IsRecurrence(phi, innermost, evolution) ||
+           llvm::RecurrenceDescriptor::isFixedOrderRecurrence(&phi, innermost, &dominators);
+  });
 }
 
-bool NeedsLanes(llvm::Loop& loop, llvm::ScalarEvolution& evolution) {
-  return llvm::any_of(loop.getLoopsInPreorder(),
-                      [&](llvm::Loop* inner) { return inner->isInnermost() && !IsVectorisedAnyway(inner, evolution); });
+bool NeedsLanes(llvm::Loop& loop, llvm::ScalarEvolution& evolution, llvm::DominatorTree& dominators) {
+  return llvm::any_of(loop.getLoopsInPreorder(), [&](llvm::Loop* inner) {
+    return inner->isInnermost() && !IsVectorisedAnyway(inner, evolution, dominators);
+  });
 }
 
 struct Candidate {
@@ -70,7 +74,12 @@ std::optional<Weighed> WeighInstruction(llvm::Instruction& instruction, const La
 // What an iteration costs alone and what it costs for all lanes, in instructions.
 Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loops, int vector_bits) {
   constexpr double kInnerTrips = 16;
-  std::vector<std::pair<Weighed, double>> all;  // inner loops count more
+  constexpr double kLongestOfLanes = 2;  // as often as the mean: lanes that leave a loop early wait for the last one
+  struct Part {
+    Weighed weighed;
+    double weight, rounds;
+  };
+  std::vector<Part> all;  // inner loops count more
   unsigned widest = 8;
   for (llvm::BasicBlock* block : loop.blocks()) {
     llvm::Loop* in = loops.getLoopFor(block);
@@ -78,22 +87,26 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
       const std::optional<Weighed> weighed = WeighInstruction(instruction, values, values.IsLinear(in));
       if (!weighed) continue;
       if (weighed->cost != LaneCost::kShared) widest = std::max(widest, weighed->bits);
-      all.emplace_back(*weighed, std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth()));
+      const double weight = std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth());
+      all.push_back({*weighed, weight, values.IsDivergent(in) ? kLongestOfLanes : 1});
     }
   }
   unsigned lanes = static_cast<unsigned>(vector_bits) / widest;
   constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
   if (all.size() <= kFewInstructions && lanes <= 16) lanes *= 2;  // chains of operations overlap
+  // Lanes that go on alone wait for gathers in rows of their own, where a core would be ahead in the next row: a product with a
+  // sparse matrix takes 1.4 to 2 times as long so as one row after the other.
+  constexpr double kGather = 0.75, kGatherApart = 3;
   double alone = 0, together = 0;
-  for (const auto& [weighed, weight] : all) {
+  for (const auto& [weighed, weight, rounds] : all) {
     const double vectors = std::max(1.0, static_cast<double>(lanes * weighed.bits) / vector_bits);
     const double cost = weighed.cost == LaneCost::kShared     ? 0.5
                         : weighed.cost == LaneCost::kVector   ? vectors
                         : weighed.cost == LaneCost::kMasked   ? 2 * vectors
-                        : weighed.cost == LaneCost::kGathered ? 0.75 * lanes
+                        : weighed.cost == LaneCost::kGathered ? (rounds > 1 ? kGatherApart : kGather) * lanes
                                                               : 2.0 * lanes;
     alone += weight * lanes;
-    together += weight * cost;
+    together += weight * rounds * cost;
   }
   return {&loop, lanes, together > 0 ? alone / together : 0};
 }
@@ -144,8 +157,8 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
   llvm::Loop& region = *outermost;
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
-  if (!NeedsLanes(region, evolution)) return {};
   auto& dominators = analyses.function.getResult<llvm::DominatorTreeAnalysis>(function);
+  if (!NeedsLanes(region, evolution, dominators)) return {};
   llvm::formLCSSARecursively(region, dominators, &loops, &evolution);
 
   constexpr double kLeastGain = 1.5;
@@ -154,7 +167,7 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
   llvm::IRBuilder<> builder(function.getContext());
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const bool inner = loop != &region;
-    if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution) || !may_widen(loop->getHeader())) continue;
+    if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution, dominators) || !may_widen(loop->getHeader())) continue;
     if (inner && llvm::isa<llvm::SCEVCouldNotCompute>(evolution.getExitCount(loop, loop->getLoopLatch()))) continue;
     const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
     if (!values || (inner && HasKeptValues(*loop, *values)) || !LaneCode(*values, *loop, 1, builder).CanEmit())

@@ -131,31 +131,35 @@ std::vector<DataBound> DataBoundsOf(const llvm::Loop* outer, llvm::ScalarEvoluti
   return bounds;
 }
 
+WindowBounds BoundsOf(const WindowRead& read, llvm::AllocaInst* strayed, std::map<int, WindowBounds>* known,
+                      llvm::IRBuilder<>& builder) {
+  llvm::Function& function = *read.load->getFunction();
+  const auto [found, is_new] = known->try_emplace(read.window);
+  if (is_new) {
+    llvm::IRBuilder<> entry(strayed->getNextNode());
+    const auto field = [&](size_t offset) {
+      offset += offsetof(MachineState, window) + sizeof(ReadWindow) * static_cast<size_t>(read.window);
+      llvm::Value* from = entry.CreateConstInBoundsGEP1_64(entry.getInt8Ty(), function.getArg(0), offset);
+      return entry.CreateAlignedLoad(entry.getInt64Ty(), from, llvm::Align(8), "window");
+    };
+    llvm::Value* begin = field(offsetof(ReadWindow, begin));
+    found->second = {begin, entry.CreateSub(field(offsetof(ReadWindow, end)), begin)};
+  }
+  const uint64_t bytes = function.getParent()->getDataLayout().getTypeStoreSize(read.load->getType());
+  return {found->second.begin, builder.CreateSub(found->second.last, builder.getInt64(bytes))};
+}
+
+void MarkUnwritten(llvm::LoadInst* load) {
+  load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(load->getContext(), {}));
+}
+
 void GuardWindowReads(const std::vector<WindowRead>& reads, llvm::AllocaInst* strayed) {
-  struct Bounds {
-    llvm::Value* begin;
-    llvm::Value* end;
-  };
-  std::map<int, Bounds> bounds;
+  std::map<int, WindowBounds> bounds;
   for (const WindowRead& read : reads) {
-    llvm::Function& function = *read.load->getFunction();
-    if (!bounds.contains(read.window)) {
-      llvm::IRBuilder<> entry(strayed->getNextNode());
-      const auto field = [&](size_t offset) {
-        offset += offsetof(MachineState, window) + sizeof(ReadWindow) * static_cast<size_t>(read.window);
-        llvm::Value* from = entry.CreateConstInBoundsGEP1_64(entry.getInt8Ty(), function.getArg(0), offset);
-        return entry.CreateAlignedLoad(entry.getInt64Ty(), from, llvm::Align(8), "window");
-      };
-      llvm::Value* begin = field(offsetof(ReadWindow, begin));
-      bounds[read.window] = {begin, field(offsetof(ReadWindow, end))};
-    }
-    const auto& [begin, end] = bounds.at(read.window);
-    const uint64_t bytes = function.getParent()->getDataLayout().getTypeStoreSize(read.load->getType());
     llvm::IRBuilder<> builder(read.load);
-    KeepInside(read.load, begin, builder.CreateSub(builder.CreateSub(end, begin), builder.getInt64(bytes)), strayed,
-               builder);
-    // By nobody in this chunk.
-    read.load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(function.getContext(), {}));
+    const auto [begin, last] = BoundsOf(read, strayed, &bounds, builder);
+    KeepInside(read.load, begin, last, strayed, builder);
+    MarkUnwritten(read.load);
   }
 }
 

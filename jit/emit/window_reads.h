@@ -10,8 +10,10 @@
 
 #include <llvm/Analysis/LoopInfo.h>
 #include <llvm/Analysis/ScalarEvolution.h>
+#include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Instructions.h>
 
+#include <map>
 #include <vector>
 
 namespace tracelift::jit {
@@ -34,6 +36,18 @@ struct DataBound {
   std::vector<llvm::BasicBlock*> latches;  // each iteration is looked at
 };
 std::vector<DataBound> DataBoundsOf(const llvm::Loop* outer, llvm::ScalarEvolution& evolution);
+
+/// Where a read of a window may lie: at most `last` bytes behind `begin`.
+struct WindowBounds {
+  llvm::Value* begin = nullptr;
+  llvm::Value* last = nullptr;
+};
+/// Loads them at the function's entry, behind `strayed`, each window's once. `known` has, by window, its size for `last`.
+WindowBounds BoundsOf(const WindowRead& read, llvm::AllocaInst* strayed, std::map<int, WindowBounds>* known,
+                      llvm::IRBuilder<>& builder);
+
+/// Nobody in this chunk writes what it reads.
+void MarkUnwritten(llvm::LoadInst* load);
 
 /// Makes the reads safe; sets `strayed`, an i1, where one would have left its window.
 void GuardWindowReads(const std::vector<WindowRead>& reads, llvm::AllocaInst* strayed);

@@ -1,6 +1,7 @@
 #include "jit/footprint/affine_form.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace tracelift::jit {
 namespace {
@@ -125,6 +126,10 @@ Interval IntoSigned(Interval interval, int width, Wide* shift) {
   return Shifted(interval, *shift);
 }
 
+AffineForm AnyValue(int width) {
+  return width <= kWidestRemainder ? Hull(0, (kOne << width) - 1, width) : AffineForm::Failed(FormStatus::kNotAffine);
+}
+
 AffineForm Add(const AffineForm& a, const AffineForm& b, int width, const TripCounts& trips) {
   if (!a.ok() || !b.ok()) return AffineForm::Failed(Worse(a.status, b.status));
   AffineForm out;
@@ -192,10 +197,19 @@ AffineForm Extend(const AffineForm& a, int from, int width, bool is_signed, cons
   if (!a.ok()) return a;
   Wide shift = 0;
   const Interval x = (is_signed ? IntoSigned : IntoUnsigned)(IntervalOf(a, trips), from, &shift);
+  if (x.status == FormStatus::kNotAffine && from <= kWidestRemainder) {
+    const Wide low = is_signed ? -(kOne << (from - 1)) : Wide{0};
+    return Hull(low, low + (kOne << from) - 1, width);
+  }
   if (!x.ok()) return AffineForm::Failed(x.status);
   AffineForm out = a;
   out.c = Reduce(static_cast<uint64_t>(a.c + shift), width);
   return out;
+}
+
+int64_t PeriodOf(const AffineForm& form, int width) {
+  const auto step = static_cast<uint64_t>(form.stride[0]) << (64 - width);  // in the highest bits
+  return step == 0 ? 1 : int64_t{1} << std::min(62, 64 - std::countr_zero(step));
 }
 
 AffineForm Truncate(const AffineForm& a, int width, const TripCounts& trips) {

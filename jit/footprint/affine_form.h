@@ -8,7 +8,7 @@
 // makes a stride of 0xffffffff the -1 it is. Operations that look at the value itself (extensions, minima, quotients,
 // addresses, trip counts) first ask for the interval that the form takes over all iterations: when it lies inside one
 // window of 2^w integers, the form shifted by a multiple of 2^w *is* the value; when it does not, a wrap is possible
-// and the node fails.
+// and the node fails. Only what is left of a number modulo a small power of two becomes the interval of all remainders.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,9 @@
 namespace tracelift::jit {
 
 using Wide = __int128;
+
+/// A wrap of at most this many bits leaves an interval, all its values, that is narrow enough to be of use.
+inline constexpr int kWidestRemainder = 16;
 
 /// A loop whose trip count is not known: forms may have strides on it, but no interval.
 inline constexpr int64_t kUnbounded = INT64_MAX;
@@ -68,6 +71,8 @@ Interval IntervalOf(const AffineForm& form, const TripCounts& trips);
 Interval IntoUnsigned(Interval interval, int width, Wide* shift);
 Interval IntoSigned(Interval interval, int width, Wide* shift);
 
+/// All values of `width` bits; fails for more than kWidestRemainder.
+AffineForm AnyValue(int width);
 AffineForm Add(const AffineForm& a, const AffineForm& b, int width, const TripCounts& trips);
 AffineForm Multiply(const AffineForm& a, const AffineForm& b, int width, const TripCounts& trips);
 AffineForm Minimum(const AffineForm& a, const AffineForm& b, int width, bool is_signed, const TripCounts& trips);
@@ -76,6 +81,8 @@ AffineForm UnsignedDivide(const AffineForm& a, const AffineForm& b, int width, c
 /// As UnsignedDivide by a constant, failing unless it divides every value of `a`.
 AffineForm ExactDivide(const AffineForm& a, const AffineForm& b, int width, const TripCounts& trips);
 AffineForm Extend(const AffineForm& a, int from, int width, bool is_signed, const TripCounts& trips);
+/// The least power of two p for which the form modulo 2^width changes by the same in any p iterations of loop 0.
+int64_t PeriodOf(const AffineForm& form, int width);
 AffineForm Truncate(const AffineForm& a, int width, const TripCounts& trips);
 
 }  // namespace tracelift::jit

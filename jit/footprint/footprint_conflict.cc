@@ -23,6 +23,8 @@
 // Left out: inner trip counts that depend on the outer counter are taken at their largest, so a triangular nest may be
 // called dependent for elements it never touches. Forms with slack may overlap where the real ones do not: kUnknown.
 //
+// Passes of two phases are never the same, so there p and q are free, too.
+//
 // Slots are kept in registers while a region runs elsewhere. Any access that meets a written slot, and any write
 // that meets a slot, would see or change the stale copy in memory, also within one iteration: these pairs conflict
 // without the condition p != q. A written slot with itself does not.
@@ -38,10 +40,10 @@ namespace {
 void AddLoops(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int from, ByteEquation* equation) {
   for (int k = from; k < footprint.loop_count; ++k) {
     const auto loop = static_cast<size_t>(k);
-    const int64_t last = footprint.trip[k] - 1;
-    if (last == 0) continue;  // the strides of such a loop can be anything
-    if (a.stride[loop] != 0) equation->AddTerm(a.stride[loop], 0, last);
-    if (b.stride[loop] != 0) equation->AddTerm(-b.stride[loop], 0, last);
+    // The strides of a loop with one iteration can be anything.
+    const int64_t last_a = footprint.TripOf(a, k) - 1, last_b = footprint.TripOf(b, k) - 1;
+    if (last_a > 0) equation->AddTerm(a.stride[loop], 0, last_a);
+    if (last_b > 0) equation->AddTerm(-b.stride[loop], 0, last_b);
   }
 }
 
@@ -53,9 +55,10 @@ Solvable MeetAnywhere(const AccessForm& a, const AccessForm& b, const Footprint&
 }
 
 Solvable MeetAcrossPasses(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
+  if (a.phase != b.phase) return MeetAnywhere(a, b, footprint, budget);
   ByteEquation rest(a, b);
   AddLoops(a, b, footprint, 1, &rest);
-  return MeetAcrossIterations(a.stride[0], b.stride[0], footprint.trip[0], rest, &a == &b, budget);
+  return MeetAcrossIterations(a.stride[0], b.stride[0], footprint.TripOf(a, 0), rest, &a == &b, budget);
 }
 
 }  // namespace
@@ -75,6 +78,20 @@ IndependenceResult CheckIndependent(const Footprint& footprint) {
       if (meet == Solvable::kNo) continue;
       const bool exact = meet == Solvable::kYes && forms[w].slack == 0 && forms[a].slack == 0;
       return {exact ? Independence::kDependent : Independence::kUnknown, forms[w].access, forms[a].access};
+    }
+  }
+  return {Independence::kIndependent, 0, 0};
+}
+
+IndependenceResult CheckSlots(const Footprint& footprint) {
+  int budget = kSearchBudget;
+  const std::span<const AccessForm> forms = footprint.all();
+  for (const AccessForm& slot : forms) {
+    if (!IsSlot(slot)) continue;
+    for (const AccessForm& other : forms) {
+      if (&slot == &other || !(slot.write || other.write) || !RangesMeet(slot, other)) continue;
+      if (MeetAnywhere(slot, other, footprint, &budget) != Solvable::kNo)
+        return {Independence::kUnknown, slot.access, other.access};
     }
   }
   return {Independence::kIndependent, 0, 0};

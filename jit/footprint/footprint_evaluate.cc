@@ -42,6 +42,19 @@ class Evaluator {
   const AffineForm& form(ExprId id) const { return forms_[id]; }
   TripCounts& trips() { return trips_; }
 
+  // From now on for the passes phase, phase + phases, ... of `iterations`.
+  void BeginPhase(int64_t iterations, int phase, int phases) {
+    phase_ = phase;
+    phases_ = phases;
+    trips_.trip[0] = (iterations - phase + phases - 1) / phases;
+    for (int k = 1; k < trips_.count; ++k) trips_.trip[k] = kUnbounded;
+    next_ = 0;
+    missed_trips_ = false;
+  }
+
+  // How many phases make remainders by small powers of two exact that were evaluated so far.
+  int WantedPhases() const { return wanted_phases_; }
+
   // The largest value of a count as an unsigned number of its width, or kUnbounded.
   int64_t TripCountFrom(ExprId backedge_taken) {
     if (backedge_taken == kNoExpr) return kUnbounded;
@@ -66,7 +79,15 @@ class Evaluator {
     return Reduce(value, width);
   }
 
-  AffineForm EvaluateNode(ExprId id) const {
+  AffineForm Extended(const AffineForm& a, const ExprNode& node) {
+    const AffineForm extended = Extend(a, node.from, node.width, node.op == ExprOp::kSext, trips_);
+    if (!extended.ok() || extended.stride[0] != 0) return extended;
+    const int64_t period = PeriodOf(a, node.from);  // 1 where a does not move with the passes, else they only left a remainder
+    if (period <= kMaxPhases) wanted_phases_ = std::max(wanted_phases_, static_cast<int>(period));
+    return extended;
+  }
+
+  AffineForm EvaluateNode(ExprId id) {
     const ExprNode& node = program_.nodes[id];
     const AffineForm malformed = AffineForm::Failed(FormStatus::kNotAffine);
     if (node.width < 1 || node.width > 64) return malformed;
@@ -85,16 +106,19 @@ class Evaluator {
       case ExprOp::kIv: {
         if (node.imm < 0 || node.imm >= trips_.count) return malformed;
         AffineForm form;
-        form.stride[node.imm] = Reduce(1, width);
+        form.stride[node.imm] = Reduce(node.imm == 0 ? static_cast<uint64_t>(phases_) : 1, width);
+        if (node.imm == 0) form.c = Reduce(static_cast<uint64_t>(phase_), width);
         return form;
       }
+      case ExprOp::kAny:
+        return AnyValue(width);
       case ExprOp::kModule:
         if (node.imm < 0 || node.imm >= kMaxModules) return malformed;
         return {.c = Reduce(state_.module_base[static_cast<size_t>(node.imm)], width)};
       case ExprOp::kZext:
       case ExprOp::kSext:
         if (node.from < 1 || node.from > width || !HasOperand(node.a, id, node.from)) return malformed;
-        return Extend(forms_[node.a], node.from, width, node.op == ExprOp::kSext, trips_);
+        return Extended(forms_[node.a], node);
       case ExprOp::kTrunc:
         if (!HasOperand(node.a, id, width)) return malformed;
         return Truncate(forms_[node.a], width, trips_);
@@ -130,6 +154,8 @@ class Evaluator {
   const MachineState& state_;
   AffineForm* forms_;
   TripCounts trips_;
+  int phase_ = 0, phases_ = 1;
+  int wanted_phases_ = 1;
   ExprId next_ = 0;
   bool missed_trips_ = false;
 };
@@ -173,6 +199,64 @@ bool Place(Interval interval, uint32_t bytes, AffineForm form, AccessForm* out) 
   return true;
 }
 
+// Adds the accesses of the passes of one phase.
+std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& program, Evaluator& evaluator, int64_t iterations,
+                                                    int phase, int phases, Footprint* out) {
+  evaluator.BeginPhase(iterations, phase, phases);
+  // Trip counts, outer loops first: those of inner loops may depend on the counters of outer ones.
+  TripCounts& trips = evaluator.trips();
+  for (int k = 1; k < trips.count; ++k) {
+    const LoopDim& loop = program.loops[static_cast<size_t>(k)];
+    trips.trip[k] = evaluator.TripCountFrom(loop.backedge_taken);
+    if (loop.body_only && trips.trip[k] > 1 && trips.trip[k] != kUnbounded) --trips.trip[k];
+    if (loop.must_divide && trips.trip[k] == kUnbounded) return Fail(RejectionReason::kUnknownTripCount);
+  }
+  if (phase == 0) {
+    out->loop_count = trips.count;
+    out->phases = phases;
+    out->form_count = 0;
+    for (int64_t& trip : out->trip) trip = 1;
+    out->trip[0] = iterations;
+  }
+  for (int k = 0; k < trips.count; ++k) out->phase_trip[phase][k] = trips.trip[k];
+  for (int k = 1; k < trips.count; ++k) out->trip[k] = std::max(out->trip[k], trips.trip[k]);
+
+  evaluator.EvaluateUpTo(static_cast<ExprId>(program.nodes.size()) - 1);
+  for (size_t i = 0; i < program.accesses.size(); ++i) {
+    const Access& access = program.accesses[i];
+    if (access.address == kNoExpr) return Fail(RejectionReason::kIndirectAddress, access.instruction);
+    const AffineForm& form = evaluator.form(access.address);
+    const Interval interval = IntervalOf(form, trips);
+    if (!interval.ok()) return Fail(Reason(interval.status), access.instruction);
+    AccessForm& placed = out->forms[out->form_count++];
+    if (!Place(interval, access.bytes, form, &placed)) {
+      return Fail(RejectionReason::kUnmappedMemory, access.instruction);
+    }
+    placed.write = access.write;
+    placed.access = static_cast<uint16_t>(i);
+    placed.phase = static_cast<uint8_t>(phase);
+  }
+  return {};
+}
+
+// The same in all passes, so evaluated for all at once.
+std::expected<void, FootprintFailure> PlaceWindows(const FootprintProgram& program, Evaluator& evaluator, Footprint* out) {
+  evaluator.EvaluateUpTo(static_cast<ExprId>(program.nodes.size()) - 1);
+  out->window_count = 0;
+  for (const WindowBase& window : program.windows) {
+    const AffineForm& base = evaluator.form(window.base);
+    if (!base.ok() || !IsConstant(base, evaluator.trips().count)) return Fail(RejectionReason::kIndirectAddress, window.instruction);
+    out->window_base[out->window_count++] = static_cast<uint64_t>(base.c);
+  }
+  return {};
+}
+
+// As many as are wanted, have a pass each, and fit into a footprint.
+int PhasesFor(const FootprintProgram& program, int wanted, int64_t iterations) {
+  while (wanted > 1 && (wanted > iterations || program.accesses.size() * static_cast<size_t>(wanted) > kMaxAccesses)) wanted /= 2;
+  return wanted;
+}
+
 }  // namespace
 
 std::expected<int64_t, FootprintFailure> EvaluateTripCount(const FootprintProgram& program, const MachineState& state) {
@@ -200,34 +284,15 @@ std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, 
   auto* forms = static_cast<AffineForm*>(
       __builtin_alloca_with_align(sizeof(AffineForm) * (program.nodes.size() + 1), 8 * alignof(AffineForm)));
   Evaluator evaluator(program, state, forms);
-
-  // Trip counts, outer loops first: those of inner loops may depend on the counters of outer ones.
-  TripCounts& trips = evaluator.trips();
-  trips.trip[0] = iterations;
-  for (int k = 1; k < trips.count; ++k) {
-    const LoopDim& loop = program.loops[static_cast<size_t>(k)];
-    trips.trip[k] = evaluator.TripCountFrom(loop.backedge_taken);
-    if (loop.body_only && trips.trip[k] > 1 && trips.trip[k] != kUnbounded) --trips.trip[k];
-    if (loop.must_divide && trips.trip[k] == kUnbounded) return Fail(RejectionReason::kUnknownTripCount);
+  const auto in_one_phase = EvaluatePhase(program, evaluator, iterations, 0, 1, out);
+  const int phases = PhasesFor(program, evaluator.WantedPhases(), iterations);
+  if (phases == 1 && !in_one_phase) return in_one_phase;
+  if (const auto placed = PlaceWindows(program, evaluator, out); !placed) return placed;
+  for (int phase = 0; phase < phases && phases > 1; ++phase) {
+    if (const auto done = EvaluatePhase(program, evaluator, iterations, phase, phases, out); !done) return done;
   }
-  out->loop_count = trips.count;
-  for (int k = 0; k < kMaxLoops; ++k) out->trip[k] = k < trips.count ? trips.trip[k] : 1;
 
-  evaluator.EvaluateUpTo(static_cast<ExprId>(program.nodes.size()) - 1);
-  out->form_count = 0;
-  for (size_t i = 0; i < program.accesses.size(); ++i) {
-    const Access& access = program.accesses[i];
-    if (access.address == kNoExpr) return Fail(RejectionReason::kIndirectAddress, access.instruction);
-    const AffineForm& form = evaluator.form(access.address);
-    const Interval interval = IntervalOf(form, trips);
-    if (!interval.ok()) return Fail(Reason(interval.status), access.instruction);
-    AccessForm& placed = out->forms[out->form_count++];
-    if (!Place(interval, access.bytes, form, &placed)) {
-      return Fail(RejectionReason::kUnmappedMemory, access.instruction);
-    }
-    placed.write = access.write;
-    placed.access = static_cast<uint16_t>(i);
-  }
+  const TripCounts& trips = evaluator.trips();
   for (size_t i = 0; i < program.slots.size(); ++i) {
     const Slot& slot = program.slots[i];
     if (slot.base >= kGprCount || slot.through >= static_cast<int>(i)) return Fail(RejectionReason::kIndirectAddress, slot.instruction);
@@ -237,13 +302,8 @@ std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, 
       return Fail(RejectionReason::kUnmappedMemory, slot.instruction);
     }
     placed.write = slot.written;
+    placed.phase = 0;
     placed.access = static_cast<uint16_t>(kSlotBase + i);
-  }
-  out->window_count = 0;
-  for (const WindowBase& window : program.windows) {
-    const AffineForm& base = evaluator.form(window.base);
-    if (!base.ok() || !IsConstant(base, trips.count)) return Fail(RejectionReason::kIndirectAddress, window.instruction);
-    out->window_base[out->window_count++] = static_cast<uint64_t>(base.c);
   }
   return {};
 }

@@ -16,7 +16,8 @@ struct OpName {
   std::string_view name;
 };
 constexpr OpName kOps[] = {{ExprOp::kConst, "const"}, {ExprOp::kGpr, "gpr"},    {ExprOp::kSlot, "slot"},
-                           {ExprOp::kFsBase, "fs"},   {ExprOp::kIv, "iv"},      {ExprOp::kModule, "module"},
+                           {ExprOp::kFsBase, "fs"},   {ExprOp::kIv, "iv"},      {ExprOp::kAny, "any"},
+                           {ExprOp::kModule, "module"},
                            {ExprOp::kAdd, "add"},     {ExprOp::kMul, "mul"},
                            {ExprOp::kSMax, "smax"},   {ExprOp::kSMin, "smin"},  {ExprOp::kUMax, "umax"},
                            {ExprOp::kUMin, "umin"},   {ExprOp::kUDiv, "udiv"},  {ExprOp::kExactDiv, "exactdiv"},
@@ -26,6 +27,7 @@ constexpr std::string_view kGprNames[kGprCount] = {"rax", "rcx", "rdx", "rbx", "
                                                    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 
 bool IsLeaf(ExprOp op) { return op <= ExprOp::kModule; }
+bool HasNumber(ExprOp op) { return IsLeaf(op) && op != ExprOp::kFsBase && op != ExprOp::kAny; }
 bool IsCast(ExprOp op) { return op >= ExprOp::kZext; }
 
 std::string_view NameOf(ExprOp op) {
@@ -60,8 +62,8 @@ std::string PrintNode(const ExprNode& node) {
     line += fmt::format(" {}", node.imm / kSlotBytes);
     return node.imm % kSlotBytes == 0 ? line : line + fmt::format("+{}", node.imm % kSlotBytes);
   }
-  if (node.op == ExprOp::kFsBase) return line;
-  if (IsLeaf(node.op)) return line + fmt::format(" {}", node.imm);
+  if (HasNumber(node.op)) return line + fmt::format(" {}", node.imm);
+  if (IsLeaf(node.op)) return line;
   if (IsCast(node.op)) return line + fmt::format(" %{} from i{}", node.a, node.from);
   return line + fmt::format(" %{} %{}", node.a, node.b);
 }
@@ -192,7 +194,7 @@ class Parser {
     const auto* op = std::ranges::find(kOps, line.Word(), &OpName::name);
     if (op == std::end(kOps)) return "unknown operation";
     node.op = op->op;
-    if (IsLeaf(node.op) && node.op != ExprOp::kFsBase) {
+    if (HasNumber(node.op)) {
       const auto imm = node.op == ExprOp::kGpr    ? GprNamed(line.Word())
                        : node.op == ExprOp::kSlot ? SlotByte(line.Word())
                                                   : line.Number();
@@ -380,8 +382,10 @@ std::expected<FootprintProgram, std::string> ParseFootprintProgram(std::string_v
 std::string Print(const Footprint& footprint) {
   std::string text = "trips";
   for (int k = 0; k < footprint.loop_count; ++k) text += fmt::format(" {}", footprint.trip[k]);
+  if (footprint.phases > 1) text += fmt::format(" in {} phases", footprint.phases);
   text += "\n";
   for (const AccessForm& form : footprint.all()) {
+    if (footprint.phases > 1) text += fmt::format("phase {}: ", form.phase);
     text += fmt::format("{} {} at {:#x}", form.write ? "write" : "read", form.bytes, form.base);
     for (int k = 0; k < footprint.loop_count; ++k) {
       if (form.stride[static_cast<size_t>(k)] != 0) {

@@ -19,7 +19,7 @@ Solvable MeetAcrossIterationsOf(int loop, const AccessForm& a, const AccessForm&
   ByteEquation rest(a, b);
   for (int k = 0; k < footprint.loop_count; ++k) {
     const auto at = static_cast<size_t>(k);
-    const int64_t last = footprint.trip[k] - 1;
+    const int64_t last = footprint.TripOf(a, k) - 1;
     if (k == loop || last == 0) continue;
     if (IsInside(program, loop, k)) {
       int64_t difference = 0;
@@ -31,7 +31,7 @@ Solvable MeetAcrossIterationsOf(int loop, const AccessForm& a, const AccessForm&
     }
   }
   const auto at = static_cast<size_t>(loop);
-  return MeetAcrossIterations(a.stride[at], b.stride[at], footprint.trip[loop], rest, &a == &b, budget);
+  return MeetAcrossIterations(a.stride[at], b.stride[at], footprint.TripOf(a, loop), rest, &a == &b, budget);
 }
 
 IndependenceResult CheckWidened(const FootprintProgram& program, const Footprint& footprint, int loop) {
@@ -44,6 +44,7 @@ IndependenceResult CheckWidened(const FootprintProgram& program, const Footprint
     if (!forms[w].write || !inside(forms[w])) continue;
     for (size_t a = 0; a < forms.size(); ++a) {
       if (!inside(forms[a]) || (forms[a].write && a < w) || !RangesMeet(forms[w], forms[a])) continue;
+      if (forms[a].phase != forms[w].phase) continue;  // of different passes
       const Solvable meet = MeetAcrossIterationsOf(loop, forms[w], forms[a], program, footprint, &budget);
       if (meet != Solvable::kNo) return {Independence::kUnknown, forms[w].access, forms[a].access};
     }
@@ -62,6 +63,7 @@ int PanelLoopOf(const AccessForm& form, const FootprintProgram& program, const s
 // touches, nor code around them.
 IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint& footprint,
                                const std::vector<bool>& panels, bool ordered) {
+  if (ordered && footprint.phases > 1) return {Independence::kUnknown, 0, 0};
   int budget = kSearchBudget;
   const std::span<const AccessForm> forms = footprint.all();
   for (const AccessForm& write : forms) {
@@ -69,16 +71,16 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
     const int own = PanelLoopOf(write, program, panels);
     if (own < 0) return {Independence::kUnknown, write.access, write.access};
     for (const AccessForm& other : forms) {
-      if (IsSlot(other) || !RangesMeet(write, other)) continue;
+      if (IsSlot(other) || other.phase != write.phase || !RangesMeet(write, other)) continue;
       const int others = PanelLoopOf(other, program, panels);
       ByteEquation rest(write, other);
       int64_t difference = 0;
       if (__builtin_sub_overflow(write.stride[0], other.stride[0], &difference))
         return {Independence::kUnknown, write.access, other.access};
-      if (!ordered && difference != 0) rest.AddTerm(difference, 0, footprint.trip[0] - 1);
+      if (!ordered && difference != 0) rest.AddTerm(difference, 0, footprint.TripOf(write, 0) - 1);
       for (int k = ordered ? 0 : 1; k < footprint.loop_count; ++k) {
         const auto at = static_cast<size_t>(k);
-        const int64_t last = footprint.trip[k] - 1;
+        const int64_t last = footprint.TripOf(write, k) - 1;
         if (last == 0) continue;
         if (write.stride[at] != 0 && (k != own || others < 0)) rest.AddTerm(write.stride[at], 0, last);
         if (other.stride[at] != 0 && k != others) rest.AddTerm(-other.stride[at], 0, last);
@@ -86,7 +88,7 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
       const Solvable meet = others < 0 ? rest.Solve(&budget)
                                        : MeetAcrossIterations(write.stride[static_cast<size_t>(own)],
                                                               other.stride[static_cast<size_t>(others)],
-                                                              footprint.trip[own], rest, &write == &other, &budget);
+                                                              footprint.TripOf(write, own), rest, &write == &other, &budget);
       if (meet != Solvable::kNo) return {Independence::kUnknown, write.access, other.access};
     }
   }
@@ -95,6 +97,7 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
 
 // No pass touches what an earlier one has written. Two writes of one byte by passes p < q meet as such a pair, too.
 IndependenceResult CheckReadsFirst(const Footprint& footprint) {
+  if (footprint.phases > 1) return {Independence::kUnknown, 0, 0};
   int budget = kSearchBudget;
   const std::span<const AccessForm> forms = footprint.all();
   for (const AccessForm& write : forms) {

@@ -74,7 +74,7 @@ class WavefrontCheck {
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint,
                                   const Wavefront& wavefront) {
   // The nest has these two loops only.
-  if (program.loops.size() != 2 || wavefront.loop != 1) return {Independence::kUnknown, 0, 0};
+  if (program.loops.size() != 2 || wavefront.loop != 1 || footprint.phases > 1) return {Independence::kUnknown, 0, 0};
   WavefrontCheck check(footprint, wavefront);
   const std::span<const AccessForm> forms = footprint.all();
   for (const AccessForm& write : forms) {

@@ -15,12 +15,13 @@ constexpr size_t kLargestCopy = size_t{256} << 20;
 
 // Inner loops whose bytes adjoin or overlap become one run, the others stay dimensions.
 WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprint) {
-  WriteStream stream{.base = form.base, .step = form.stride[0], .run = form.bytes + form.slack, .exact = form.slack == 0};
+  WriteStream stream{.base = form.base, .step = form.stride[0], .phase = form.phase, .phases = footprint.phases,
+                     .run = form.bytes + form.slack, .exact = form.slack == 0};
   std::array<WriteStream::Dim, jit::kMaxLoops> dims;
   int count = 0;
   for (int k = 1; k < footprint.loop_count; ++k) {
     const int64_t stride = form.stride[static_cast<size_t>(k)];
-    const auto trip = static_cast<uint64_t>(std::max<int64_t>(1, footprint.trip[k]));
+    const auto trip = static_cast<uint64_t>(std::max<int64_t>(1, footprint.TripOf(form, k)));
     if (stride == 0 || trip == 1) continue;
     const uint64_t length = stride < 0 ? uint64_t{0} - static_cast<uint64_t>(stride) : static_cast<uint64_t>(stride);
     if (stride < 0) stream.base -= length * (trip - 1);
@@ -42,7 +43,7 @@ WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprin
 }
 
 bool SameShape(const WriteStream& a, const WriteStream& b) {
-  if (a.step != b.step || a.dim_count != b.dim_count || !a.exact || !b.exact) return false;
+  if (a.step != b.step || a.phase != b.phase || a.dim_count != b.dim_count || !a.exact || !b.exact) return false;
   return std::equal(a.dims.begin(), a.dims.begin() + a.dim_count, b.dims.begin(),
                     [](const auto& x, const auto& y) { return x.stride == y.stride && x.trip == y.trip; });
 }
@@ -53,36 +54,55 @@ bool FitsItsSteps(const WriteStream& stream, uint64_t run) {
   return run <= step && (stream.dim_count == 0 || run <= stream.dims[0].stride);
 }
 
-void CopyRun(void* to, const void* from, uint64_t size) {
-  if (size == 8) {
-    std::memcpy(to, from, 8);  // inline: many runs are one number
-  } else {
-    std::memcpy(to, from, size);
-  }
+// How many of the passes before `pass` write the stream.
+int64_t StepsBefore(const WriteStream& stream, int64_t pass) {
+  return pass <= stream.phase ? 0 : (pass - stream.phase + stream.phases - 1) / stream.phases;
+}
+
+// Equal runs at equal distances; in the copy one follows the other.
+struct Runs {
+  uint64_t at = 0, offset = 0, size = 0;  // of the first: address, place in the copy
+  uint64_t count = 1, stride = 0;
+};
+
+template <size_t kSize>
+void CopyNumbers(uint8_t* to, uint64_t to_stride, const uint8_t* from, uint64_t from_stride, uint64_t count) {
+  for (uint64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, kSize);
+}
+
+void CopyRuns(uint8_t* to, uint64_t to_stride, const uint8_t* from, uint64_t from_stride, uint64_t size, uint64_t count) {
+  if (size == 8) return CopyNumbers<8>(to, to_stride, from, from_stride, count);  // most short runs are one number
+  if (size == 4) return CopyNumbers<4>(to, to_stride, from, from_stride, count);
+  for (uint64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, size);
 }
 
 template <typename Function>
-void ForEachRun(const WriteStream& stream, int64_t origin, int64_t first, int64_t count, Function function) {
-  uint64_t offset = stream.offset + static_cast<uint64_t>(first - origin) * stream.pass_bytes;
-  if (stream.dim_count == 0 && stream.step == static_cast<int64_t>(stream.run)) {
-    function(stream.base + static_cast<uint64_t>(first) * stream.run, offset, stream.run * static_cast<uint64_t>(count));
-    return;
+void ForEachRuns(const WriteStream& stream, int64_t origin, int64_t first, int64_t count, Function function) {
+  const int64_t begin = StepsBefore(stream, first), end = StepsBefore(stream, first + count);
+  if (begin == end) return;
+  uint64_t offset = stream.offset + static_cast<uint64_t>(begin - StepsBefore(stream, origin)) * stream.pass_bytes;
+  const auto step = static_cast<uint64_t>(stream.step), steps = static_cast<uint64_t>(end - begin);
+  uint64_t pass_at = stream.base + static_cast<uint64_t>(begin) * step;
+  if (stream.dim_count == 0) {
+    if (step == stream.run) return function(Runs{.at = pass_at, .offset = offset, .size = stream.run * steps});
+    return function(Runs{.at = pass_at, .offset = offset, .size = stream.run, .count = steps, .stride = step});
   }
-  for (int64_t pass = first; pass < first + count; ++pass) {
+  const auto [stride, trip] = stream.dims[0];
+  for (uint64_t i = 0; i < steps; ++i, pass_at += step) {
     std::array<uint64_t, jit::kMaxLoops> index{};
-    uint64_t at = stream.base + static_cast<uint64_t>(pass) * static_cast<uint64_t>(stream.step);
+    uint64_t at = pass_at;
     for (;;) {
-      function(at, offset, stream.run);
-      offset += stream.run;
-      int k = 0;
+      function(Runs{.at = at, .offset = offset, .size = stream.run, .count = trip, .stride = stride});
+      offset += stream.run * trip;
+      int k = 1;
       for (; k < stream.dim_count; ++k) {
-        const auto i = static_cast<size_t>(k);
-        at += stream.dims[i].stride;
-        if (++index[i] < stream.dims[i].trip) break;
-        at -= stream.dims[i].stride * stream.dims[i].trip;
-        index[i] = 0;
+        const auto dim = static_cast<size_t>(k);
+        at += stream.dims[dim].stride;
+        if (++index[dim] < stream.dims[dim].trip) break;
+        at -= stream.dims[dim].stride * stream.dims[dim].trip;
+        index[dim] = 0;
       }
-      if (k == stream.dim_count) break;
+      if (k >= stream.dim_count) break;
     }
   }
 }
@@ -124,7 +144,8 @@ bool WritePlan::Make(const jit::Footprint& footprint, int64_t passes) {
     }
     stream.offset = bytes_;
     uint64_t size = 0;
-    if (__builtin_mul_overflow(stream.pass_bytes, static_cast<uint64_t>(passes), &size)) return false;
+    const auto steps = static_cast<uint64_t>((passes + stream.phases - 1) / stream.phases);
+    if (__builtin_mul_overflow(stream.pass_bytes, steps, &size)) return false;
     if (__builtin_add_overflow(bytes_, size, &bytes_)) return false;
     separable_ &= stream.exact;
   }
@@ -146,16 +167,16 @@ bool WriteCopy::Reserve(const WritePlan& plan) {
 
 void WriteCopy::Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRun(stream, origin, first, count, [this](uint64_t at, uint64_t offset, uint64_t size) {
-      CopyRun(memory_ + offset, reinterpret_cast<const void*>(at), size);
+    ForEachRuns(stream, origin, first, count, [this](const Runs& runs) {
+      CopyRuns(memory_ + runs.offset, runs.size, reinterpret_cast<const uint8_t*>(runs.at), runs.stride, runs.size, runs.count);
     });
   }
 }
 
 void WriteCopy::Restore(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRun(stream, origin, first, count, [this](uint64_t at, uint64_t offset, uint64_t size) {
-      CopyRun(reinterpret_cast<void*>(at), memory_ + offset, size);
+    ForEachRuns(stream, origin, first, count, [this](const Runs& runs) {
+      CopyRuns(reinterpret_cast<uint8_t*>(runs.at), runs.stride, memory_ + runs.offset, runs.size, runs.size, runs.count);
     });
   }
 }
@@ -163,13 +184,16 @@ void WriteCopy::Restore(const WritePlan& plan, int64_t origin, int64_t first, in
 bool WriteCopy::Equals(const WritePlan& plan, uint64_t* where) const {
   bool equal = true;
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRun(stream, 0, 0, plan.passes(), [&](uint64_t at, uint64_t offset, uint64_t size) {
-      const auto* now = reinterpret_cast<const uint8_t*>(at);
-      if (!equal || std::memcmp(now, memory_ + offset, size) == 0) return;
-      uint64_t i = 0;
-      while (now[i] == memory_[offset + i]) ++i;
-      *where = at + i;
-      equal = false;
+    ForEachRuns(stream, 0, 0, plan.passes(), [&](const Runs& runs) {
+      for (uint64_t run = 0; run < runs.count && equal; ++run) {
+        const uint64_t at = runs.at + run * runs.stride, offset = runs.offset + run * runs.size;
+        const auto* now = reinterpret_cast<const uint8_t*>(at);
+        if (std::memcmp(now, memory_ + offset, runs.size) == 0) continue;
+        uint64_t i = 0;
+        while (now[i] == memory_[offset + i]) ++i;
+        *where = at + i;
+        equal = false;
+      }
     });
   }
   return equal;

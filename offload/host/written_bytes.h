@@ -16,7 +16,8 @@
 
 namespace tracelift::offload {
 
-/// In pass p: for all i[k] < dims[k].trip, the `run` bytes at base + p * step + sum(i[k] * dims[k].stride).
+/// In each pass p = phase + q * phases: for all i[k] < dims[k].trip, the `run` bytes at base + q * step + sum(i[k] *
+/// dims[k].stride).
 struct WriteStream {
   struct Dim {
     uint64_t stride = 0;
@@ -24,12 +25,13 @@ struct WriteStream {
   };
   uint64_t base = 0;
   int64_t step = 0;
+  int64_t phase = 0, phases = 1;
   uint64_t run = 0;
   std::array<Dim, jit::kMaxLoops> dims{};
   int dim_count = 0;
   bool exact = true;      // false: `run` may cover bytes of other passes
   uint64_t pass_bytes = 0;
-  uint64_t offset = 0;    // of pass 0 in the copy
+  uint64_t offset = 0;    // of its first pass in the copy
 };
 
 class WritePlan {

@@ -48,7 +48,8 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   run();
   if (auto ok = world.patcher->Remove(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
   if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
-  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured, {.keep_ir = true});
+  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured,
+                                   {.keep_ir = true, .unsteady = taken.unsteady});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;
@@ -97,6 +98,11 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
 }
 
 bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run) {
+  const std::vector<jit::Guard>& guards = taken.variant->artifact.guards;
+  const uint64_t failed = taken.region->failed_guards.exchange(0);
+  for (size_t i = 0; i < guards.size(); ++i) {
+    if (failed >> i % 64 & 1) taken.unsteady.push_back(guards[i]);
+  }
   return CaptureAndCompile(taken, *taken.region, run);
 }
 

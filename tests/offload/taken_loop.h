@@ -13,6 +13,7 @@ struct TakenLoop {
   Region* region = nullptr;    // null: not taken over, `why` tells
   Variant* variant = nullptr;
   std::string why;
+  std::vector<jit::Guard> unsteady;  // places whose values were seen to change
   /// The next entry is looked at, whatever the ones before it cost: on a busy machine variants lose.
   void Forgive() const {
     region->losses.Forgive();

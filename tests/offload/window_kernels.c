@@ -32,6 +32,16 @@ KERNEL(windows_rows_in_order) {
   }
 }
 
+/* The same rows, from their ends. */
+KERNEL(windows_rows_backwards) {
+  const double *values = in + 1000;
+  for (int i = 0; i < n; i++) {
+    double sum = 0;
+    for (long k = (long)start[i + 1] - 1; k >= start[i]; k--) sum -= values[k] * in[index[k]];
+    out[i] = sum;
+  }
+}
+
 KERNEL(windows_ragged) {
   for (int i = 0; i < n; i++) {
     double sum = 0;

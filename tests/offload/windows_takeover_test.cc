@@ -11,7 +11,7 @@
 #include "tests/offload/same_results.h"
 
 #define ALL(X)                                                                                                       \
-  X(gather) X(rows) X(rows_in_order) X(ragged) X(twice) X(sometimes) X(until) X(chain) X(in_place) X(bytes) X(points) X(nearest)
+  X(gather) X(rows) X(rows_in_order) X(rows_backwards) X(ragged) X(twice) X(sometimes) X(until) X(chain) X(in_place) X(bytes) X(points) X(nearest)
 #define DECLARE(name)                                                                \
   void windows_##name##_O0(double*, const double*, const int*, const int*, int);     \
   void windows_##name##_O2(double*, const double*, const int*, const int*, int);     \
@@ -76,6 +76,7 @@ const std::vector<int>& Start() {
 AT_LEVELS(Gather, gather, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 AT_LEVELS(Rows, rows, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 AT_LEVELS(RowsInOrder, rows_in_order, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
+AT_LEVELS(RowsBackwards, rows_backwards, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 AT_LEVELS(Ragged, ragged, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 AT_LEVELS(Twice, twice, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 AT_LEVELS(Sometimes, sometimes, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
@@ -145,13 +146,15 @@ struct Place {
   int n = kRows;
 };
 
-// Takes the loop over for harmless indices, then runs it with those of `place`, natively and taken over.
-void ExpectSameRuns(const Place& place, const std::vector<int>& harmless, Becomes becomes, uint64_t* strayed = nullptr) {
-  const auto run = [&](const std::vector<int>& index) {
-    return RunOnce(place.kernel, place.out, place.before, place.in, index, place.start, place.n);
+// Takes the loop over for harmless indices and begins of rows, then runs it with those of `place`, natively and taken over.
+void ExpectSameRuns(const Place& place, const std::vector<int>& harmless, Becomes becomes, uint64_t* strayed = nullptr,
+                    const std::vector<int>& harmless_start = {}) {
+  const auto run = [&](const std::vector<int>& index, bool is_harmless = false) {
+    const bool other_rows = is_harmless && !harmless_start.empty();
+    return RunOnce(place.kernel, place.out, place.before, place.in, index, other_rows ? harmless_start : place.start, place.n);
   };
   const Run native = run(place.index);
-  const TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(place.kernel), [&] { run(harmless); });
+  const TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(place.kernel), [&] { run(harmless, true); });
   ASSERT_NE(taken.region, nullptr) << taken.why;
   for (int repeat = 0; repeat < 3; ++repeat) {
     const Run again = run(place.index);
@@ -217,6 +220,34 @@ TEST(Windows, ElementsThatLieInTheMappingByHalfFaultInTheProgram) {
   std::vector<int> index = RandomIndices(kRows, static_cast<int>(in.bytes() / 8) - 1);
   index[kRows / 2] = static_cast<int>(in.bytes() / 8) - 1;
   ExpectSameRuns({&windows_gather_O2, out.at<double>(), Copy(out.at<double>(), kRows), shifted, index, Start()}, Index(), Becomes::kAny);
+}
+
+// Rows are checked at their ends: these lie at the mapping's last byte, behind it, far behind it, and ahead of it.
+TEST(Windows, RowsReachTheLastByteAndFaultBehindIt) {
+  const auto entries = static_cast<size_t>(Start().back()) + kVector;
+  const Island in(entries * 8);
+  Fill(in);
+  const double* at = in.at<double>(in.bytes() / 8 - entries);
+  for (const Kernel kernel : {&windows_rows_O2, &windows_rows_O3, &windows_rows_backwards_O2, &windows_rows_backwards_O3}) {
+    const Island out(kRows * 8);
+    const auto same = [&](const std::vector<int>& start, Becomes becomes, uint64_t* strayed) {
+      const Place place{kernel, out.at<double>(), Copy(out.at<double>(), kRows), at, Index(), start};
+      ExpectSameRuns(place, Index(), becomes, strayed, Start());
+    };
+    uint64_t strayed = 0;
+    same(Start(), Becomes::kAccelerated, &strayed);
+    EXPECT_EQ(strayed, 0u);
+    for (const size_t row : {size_t{kRows} / 2, size_t{kRows} - 3}) {
+      for (const int end : {Start().back() + 1, Start().back() + 5000, INT32_MAX - 8}) {
+        std::vector<int> start = Start();
+        start[row + 1] = end;
+        same(start, Becomes::kAny, &strayed);
+      }
+      std::vector<int> start = Start();
+      start[row] = -(1 << 24);
+      same(start, Becomes::kAny, &strayed);
+    }
+  }
 }
 
 // What a strayed read brings instead, the window's first element, would make a pass store.

@@ -35,7 +35,7 @@ std::set<uint64_t> BytesOf(const jit::Footprint& footprint, int64_t passes) {
     std::vector<uint64_t> at{form.base};
     for (int k = 0; k < footprint.loop_count; ++k) {
       std::vector<uint64_t> next;
-      const int64_t trip = k == 0 ? passes : footprint.trip[k];
+      const int64_t trip = k == 0 && footprint.phases == 1 ? passes : footprint.TripOf(form, k);
       for (const uint64_t a : at) {
         for (int64_t i = 0; i < trip; ++i) next.push_back(a + static_cast<uint64_t>(i * form.stride[static_cast<size_t>(k)]));
       }
@@ -148,7 +148,17 @@ TEST(WritePlan, IsExactForRandomFootprints) {
     for (int64_t n = 1 + below(4); n > 0; --n) {
       forms.push_back(Write(middle + static_cast<uint64_t>(below(64)), static_cast<uint32_t>(1 + below(8)), strides));
     }
-    ExpectExact(memory, Of(forms, {passes, inner, innermost}), passes);
+    jit::Footprint footprint = Of(forms, {passes, inner, innermost});
+    if (below(2) == 0 && passes > 1) {
+      footprint.phases = static_cast<int>(2 + below(std::min<int64_t>(passes, 8) - 1));
+      for (int phase = 0; phase < footprint.phases; ++phase) {
+        footprint.phase_trip[phase][0] = (passes - phase + footprint.phases - 1) / footprint.phases;
+        footprint.phase_trip[phase][1] = 1 + below(inner);
+        footprint.phase_trip[phase][2] = 1 + below(innermost);
+      }
+      for (int f = 0; f < footprint.form_count; ++f) footprint.forms[f].phase = static_cast<uint8_t>(below(footprint.phases));
+    }
+    ExpectExact(memory, footprint, passes);
     if (HasFatalFailure()) FAIL() << "round " << round;
   }
 }

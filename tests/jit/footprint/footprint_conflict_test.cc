@@ -199,12 +199,12 @@ struct Bytes {
 };
 
 template <typename Visit>
-void ForAllCounters(const Footprint& footprint, Visit visit) {
+void ForAllCounters(const Footprint& footprint, const AccessForm& form, Visit visit) {
   int64_t i[kMaxLoops] = {};
   while (true) {
     visit(i);
     int k = footprint.loop_count - 1;
-    while (k >= 0 && ++i[k] == footprint.trip[k]) i[k--] = 0;
+    while (k >= 0 && ++i[k] == footprint.TripOf(form, k)) i[k--] = 0;
     if (k < 0) return;
   }
 }
@@ -233,8 +233,8 @@ Truth BruteForce(const Footprint& footprint) {
   std::vector<std::map<int64_t, std::set<int64_t>>> touched(forms.size());
   std::vector<std::set<int64_t>> all(forms.size());
   for (size_t f = 0; f < forms.size(); ++f) {
-    ForAllCounters(footprint, [&](const int64_t* i) {
-      Touches(forms[f], i, &touched[f][i[0]]);
+    ForAllCounters(footprint, forms[f], [&](const int64_t* i) {
+      Touches(forms[f], i, &touched[f][i[0] * footprint.phases + forms[f].phase]);
       Touches(forms[f], i, &all[f]);
     });
   }
@@ -255,6 +255,49 @@ Truth BruteForce(const Footprint& footprint) {
     }
   }
   return truth;
+}
+
+// Deals the forms out to phases, each with inner loops of its own lengths.
+template <typename Pick>
+void InPhases(Footprint& footprint, int phases, Pick pick) {
+  footprint.phases = phases;
+  for (int phase = 0; phase < phases; ++phase) {
+    footprint.phase_trip[phase][0] = (footprint.trip[0] - phase + phases - 1) / phases;
+    for (int k = 1; k < footprint.loop_count; ++k) footprint.phase_trip[phase][k] = pick(1, footprint.trip[k]);
+  }
+  for (int f = 0; f < footprint.form_count; ++f) {
+    if (footprint.forms[f].access < kSlotBase) footprint.forms[f].phase = static_cast<uint8_t>(pick(0, phases - 1));
+  }
+}
+
+TEST(Conflicts, RedPointsOnlyReadBlackOnes) {
+  for (const int64_t n : {100, 101}) {
+    auto footprint = std::make_unique<Footprint>();
+    footprint->loop_count = 2;
+    footprint->phases = 2;
+    footprint->trip[0] = n - 2;
+    const auto add = [&](int phase, bool write, int64_t row, int64_t column) {
+      AccessForm& form = footprint->forms[footprint->form_count];
+      form.access = static_cast<uint16_t>(footprint->form_count++);
+      form.base = static_cast<uint64_t>(0x10000000 + 8 * ((1 + phase + row) * n + 1 + phase + column));
+      form.stride = {16 * n, 16};
+      form.bytes = 8;
+      form.write = write;
+      form.phase = static_cast<uint8_t>(phase);
+      form.low = 0;
+      form.high = UINT64_MAX;
+    };
+    for (int phase = 0; phase < 2; ++phase) {
+      footprint->phase_trip[phase][0] = (n - 2 - phase + 1) / 2;
+      footprint->phase_trip[phase][1] = footprint->trip[1] = (n - 2 - phase + 1) / 2;
+      add(phase, true, 0, 0);
+      for (const int side : {-1, 0, 1}) add(phase, false, 0, side);
+      for (const int side : {-1, 1}) add(phase, false, side, 0);
+    }
+    EXPECT_EQ(CheckIndependent(*footprint).verdict, Independence::kIndependent) << n;
+    add(1, false, -1, 1);  // beside a point of the other colour lies one of the same
+    EXPECT_EQ(CheckIndependent(*footprint).verdict, Independence::kDependent) << n;
+  }
 }
 
 TEST(Conflicts, TheBruteForceKnowsADependenceWhenItSeesOne) {
@@ -296,6 +339,7 @@ TEST(Conflicts, AgreeWithEnumeratingAllBytes) {
       }
     }
     const auto footprint = Make(trips, forms);
+    if (pick(0, 2) == 0 && trips[0] > 1) InPhases(*footprint, static_cast<int>(pick(2, std::min<int64_t>(trips[0], 4))), pick);
     const Truth truth = BruteForce(*footprint);
     const IndependenceResult result = CheckIndependent(*footprint);
     ++seen[{truth.dependent, result.verdict}];

@@ -150,6 +150,71 @@ TEST(Evaluation, RefusesAnIndexThatWraps) {
   EXPECT_EQ(Outcome(Parsed(kWrapping), WithRdi(0xfffffff0), 17), "IndirectAddress");
 }
 
+// for i: for j = 1 + (i + colour) % 2; j < 9; j += 2: touch u[10 i + j], doubles; rdi: u, rsi: the colour.
+constexpr std::string_view kColours = R"(
+  %0 = i64 gpr rsi
+  %1 = i64 iv 0
+  %2 = i64 add %0 %1
+  %3 = i1 trunc %2 from i64
+  %4 = i64 zext %3 from i1
+  %5 = i64 const -1
+  %6 = i64 mul %5 %4
+  %7 = i64 const 7
+  %8 = i64 add %7 %6
+  %9 = i64 const 2
+  %10 = i64 udiv %8 %9         # of 1, 3, 5, 7 and of 2, 4, 6, 8, times round again
+  %11 = i64 gpr rdi
+  %12 = i64 const 80
+  %13 = i64 mul %12 %1
+  %14 = i64 add %11 %13
+  %15 = i64 const 8
+  %16 = i64 mul %15 %4
+  %17 = i64 add %14 %16
+  %18 = i64 const 16
+  %19 = i64 iv 1
+  %20 = i64 mul %18 %19
+  %21 = i64 add %17 %20
+  %22 = i64 const 3
+  loop 0 backedge %22
+  loop 1 in 0 backedge %10
+  write 8 at %21 in loop 1
+)";
+
+TEST(Evaluation, RemaindersOfThePassAreExactInPhases) {
+  MachineState state = WithRdi(0x10000);
+  EXPECT_EQ(Print(*Evaluated(kColours, state)),
+            "trips 4 4 in 2 phases\n"
+            "phase 0: write 8 at 0x10000 +160*i0 +16*i1 in [0x10000,0x100d8)\n"
+            "phase 1: write 8 at 0x10058 +160*i0 +16*i1 in [0x10058,0x10130)\n");
+  state.gpr[kRsi] = 1;
+  EXPECT_EQ(Print(*Evaluated(kColours, state)),
+            "trips 4 4 in 2 phases\n"
+            "phase 0: write 8 at 0x10008 +160*i0 +16*i1 in [0x10008,0x100e0)\n"
+            "phase 1: write 8 at 0x10050 +160*i0 +16*i1 in [0x10050,0x10128)\n");
+}
+
+TEST(Evaluation, RemaindersOfInnerCountersAndUnknownBitsAreIntervals) {
+  constexpr std::string_view kInner = R"(
+    %0 = i64 iv 1
+    %1 = i2 trunc %0 from i64
+    %2 = i64 zext %1 from i2
+    %3 = i1 any
+    %4 = i64 zext %3 from i1
+    %5 = i64 const 100
+    %6 = i64 mul %4 %5
+    %7 = i64 add %2 %6
+    %8 = i64 gpr rdi
+    %9 = i64 add %7 %8
+    loop 0 backedge %5
+    loop 1 in 0 backedge %5
+    read 1 at %9 in loop 1)";
+  EXPECT_EQ(Outcome(Parsed(kInner), WithRdi(0x10000), 5), "trips 5 101\nread 1 at 0x10000 +[0,103] in [0x10000,0x10068)\n");
+}
+
+TEST(Evaluation, OnePassHasNoPhases) {
+  EXPECT_EQ(Outcome(Parsed(kColours), WithRdi(0x10000), 1), "trips 1 4\nwrite 8 at 0x10000 +72*i0 +16*i1 in [0x10000,0x10038)\n");
+}
+
 TEST(Evaluation, RefusesAddressesThatAreNotTheProgramsOwn) {
   constexpr std::string_view kPlain = "%0 = i64 gpr rdi\nloop 0 backedge %0\nread 8 at %0 in loop 0";
   EXPECT_EQ(Outcome(Parsed(kPlain), WithRdi((uint64_t{1} << 47) - 8), 1),
@@ -250,6 +315,11 @@ class Machine {
         return 0;
       case ExprOp::kIv:
         return mask(static_cast<uint64_t>(iv[node.imm]), w);
+      case ExprOp::kAny: {
+        uint64_t number = static_cast<uint64_t>(id);
+        for (int k = 0; k < kMaxLoops; ++k) number = (number ^ static_cast<uint64_t>(iv[k])) * 0x9e3779b97f4a7c15;
+        return number >> (64 - w);
+      }
       case ExprOp::kModule:
         return mask(state_.module_base[static_cast<size_t>(node.imm)], w);
       case ExprOp::kAdd:
@@ -367,7 +437,12 @@ class RandomProgram {
         const ExprId b = Below(4) == 0 ? Tree(width, depth - 1) : Const(width, 1 + Below(6));
         return Push({.op = Below(2) == 0 ? ExprOp::kUDiv : ExprOp::kExactDiv, .width = w, .a = a, .b = b});
       }
-      case 8:
+      case 8: {  // what is left modulo a small power of two
+        const int bits = 1 + Below(3);
+        const ExprId rest = Below(6) == 0 ? Push({.op = ExprOp::kAny, .width = static_cast<uint8_t>(bits)})
+                                          : Cast(ExprOp::kTrunc, bits, width, Tree(width, depth - 1));
+        return Cast(Below(4) == 0 ? ExprOp::kSext : ExprOp::kZext, width, bits, rest);
+      }
       case 9: {
         if (width == 64) return Cast(Below(2) == 0 ? ExprOp::kZext : ExprOp::kSext, 64, 32, Tree(32, depth - 1));
         if (width > 8) return Cast(Below(2) == 0 ? ExprOp::kZext : ExprOp::kSext, width, 8, Tree(8, depth - 1));
@@ -407,7 +482,7 @@ bool RunNest(const FootprintProgram& program, const Machine& machine, int64_t it
 TEST(Evaluation, CoversEveryAddressThatTheMachineComputes) {
   std::mt19937_64 random(4711);
   std::map<std::string, int> outcomes;
-  int64_t addresses = 0, with_slack = 0, with_stride = 0;
+  int64_t addresses = 0, with_slack = 0, with_stride = 0, with_phases = 0;
   auto footprint = std::make_unique<Footprint>();
   for (int round = 0; round < 200000; ++round) {
     const RandomProgram candidate(random);
@@ -421,17 +496,24 @@ TEST(Evaluation, CoversEveryAddressThatTheMachineComputes) {
     const Machine machine(candidate.program, candidate.state);
     int64_t iv[kMaxLoops] = {};
     int64_t budget = 3000;
+    with_phases += footprint->phases > 1;
     for (const AccessForm& form : footprint->all()) {
       with_slack += form.slack != 0;
       for (const int64_t stride : form.stride) with_stride += stride != 0;
     }
     RunNest(candidate.program, machine, iterations, 0, iv, &budget, [&] {
       for (int k = 0; k < footprint->loop_count; ++k) ASSERT_LT(iv[k], footprint->trip[k]) << Print(candidate.program);
+      AccessForm of_phase;
+      of_phase.phase = static_cast<uint8_t>(iv[0] % footprint->phases);
+      for (int k = 1; k < footprint->loop_count; ++k) ASSERT_LT(iv[k], footprint->TripOf(of_phase, k)) << Print(candidate.program);
+      ASSERT_LT(iv[0] / footprint->phases, footprint->TripOf(of_phase, 0));
       for (const AccessForm& form : footprint->all()) {
+        if (form.phase != iv[0] % footprint->phases) continue;
         const uint64_t address = machine.Value(candidate.program.accesses[form.access].address, iv);
         uint64_t expected = form.base;
         for (size_t k = 0; k < static_cast<size_t>(kMaxLoops); ++k) {
-          expected += static_cast<uint64_t>(form.stride[k]) * static_cast<uint64_t>(iv[k]);
+          const int64_t i = k == 0 ? iv[0] / footprint->phases : iv[k];
+          expected += static_cast<uint64_t>(form.stride[k]) * static_cast<uint64_t>(i);
         }
         ASSERT_LE(address - expected, form.slack) << Print(candidate.program) << Print(*footprint);
         ASSERT_GE(address, form.low);
@@ -442,8 +524,9 @@ TEST(Evaluation, CoversEveryAddressThatTheMachineComputes) {
     if (HasFatalFailure()) return;
   }
   for (const auto& [name, count] : outcomes) std::printf("%s: %d\n", name.c_str(), count);
-  std::printf("addresses compared: %lld, forms with slack: %lld, strides: %lld\n", static_cast<long long>(addresses),
-              static_cast<long long>(with_slack), static_cast<long long>(with_stride));
+  std::printf("addresses compared: %lld, forms with slack: %lld, strides: %lld, footprints with phases: %lld\n", static_cast<long long>(addresses),
+              static_cast<long long>(with_slack), static_cast<long long>(with_stride), static_cast<long long>(with_phases));
+  EXPECT_GT(with_phases, 1000);
   EXPECT_GT(outcomes["ok"], 50000);
   EXPECT_GT(with_slack, 1000);
   EXPECT_GT(with_stride, 10000);
