@@ -4,8 +4,8 @@
 // loop counters. Evaluate() turns it, with the registers of one entry, into a Footprint: every access as
 //   address = base + sum over loops (stride[k] * i[k]) + [0, slack],  0 <= i[k] < trip[k],  `bytes` wide.
 // Where addresses depend on the remainder of the pass by a small power of two (rows whose first column alternates), no
-// one such form is exact. The passes are then dealt out to *phases*, by that remainder, and each phase has forms of its own.
-// The same value answers: is it mapped, what must be transferred, what flows between regions, what to compare when
+// one such form is exact. The passes are then dealt out to *phases*, by that remainder, and each phase has forms of its
+// own. The same value answers: is it mapped, what must be transferred, what flows between regions, what to compare when
 // verifying, and (CheckIndependent) whether iterations of the outer loop can run in any order.
 //
 // Rule: Evaluate and CheckIndependent run on the program's own thread in the middle of its code: they never allocate,
@@ -31,13 +31,13 @@ inline constexpr int kMaxAccesses = 128;
 inline constexpr int kMaxPhases = 8;
 
 enum class ExprOp : uint8_t {
-  kConst,  // imm (signed)
-  kGpr,    // register number imm at entry, 64 bits, signed
-  kSlot,   // `width` bits from byte imm of all slots, laid out kSlotBytes apart, signed
-  kFsBase, // the base of fs at entry, 64 bits
-  kIv,     // iteration number of loop imm, counted from 0
-  kAny,    // nobody knows: any value of `width` bits, at most 16
-  kModule, // where module imm begins (jit/module_bases.h)
+  kConst,   // imm (signed)
+  kGpr,     // register number imm at entry, 64 bits, signed
+  kSlot,    // `width` bits from byte imm of all slots, laid out kSlotBytes apart, signed
+  kFsBase,  // the base of fs at entry, 64 bits
+  kIv,      // iteration number of loop imm, counted from 0
+  kAny,     // nobody knows: any value of `width` bits, at most 16
+  kModule,  // where module imm begins (jit/module_bases.h)
   kAdd,
   kMul,
   kSMax,
@@ -46,7 +46,7 @@ enum class ExprOp : uint8_t {
   kUMin,
   kUDiv,
   kExactDiv,  // a / b as unsigned numbers, where the program relies on b dividing a: fails when it does not
-  kZext,   // a (of width `from`) zero-extended to `width`
+  kZext,      // a (of width `from`) zero-extended to `width`
   kSext,
   kTrunc,
 };
@@ -114,7 +114,7 @@ inline constexpr uint16_t kSlotBase = 0x8000;
 struct Footprint {
   int loop_count = 0;
   int form_count = 0;
-  int phases = 1;                                  // i[0] of phase r counts the passes r, r + phases, r + 2 * phases, ...
+  int phases = 1;  // i[0] of phase r counts the passes r, r + phases, r + 2 * phases, ...
   int64_t trip[kMaxLoops] = {};                    // body executions of loop k per entry, upper bound for inner loops
   int64_t phase_trip[kMaxPhases][kMaxLoops] = {};  // the same in the passes of one phase, when there are several
   AccessForm forms[kMaxAccesses + kMaxSlots];      // accesses first, then slots (stride 0, in phase 0, of all passes)

@@ -19,7 +19,8 @@ llvm::CastInst* ExtensionOf(llvm::Value* value) {
 bool IsExtended(llvm::Value* value, const llvm::CastInst& extension) {
   const unsigned bits = extension.getSrcTy()->getIntegerBitWidth();
   if (const auto* constant = llvm::dyn_cast<llvm::ConstantInt>(value)) {
-    return llvm::isa<llvm::SExtInst>(extension) ? constant->getValue().isSignedIntN(bits) : constant->getValue().isIntN(bits);
+    return llvm::isa<llvm::SExtInst>(extension) ? constant->getValue().isSignedIntN(bits)
+                                                : constant->getValue().isIntN(bits);
   }
   const llvm::CastInst* other = ExtensionOf(value);
   return other && other->getOpcode() == extension.getOpcode() && other->getSrcTy() == extension.getSrcTy();
@@ -40,7 +41,8 @@ bool Expose(llvm::PHINode& phi, llvm::Loop& loop, bool may_rely, llvm::ScalarEvo
   narrow->addIncoming(narrow_start, preheader);
   narrow->addIncoming(next->getOperand(0), latch);
   llvm::BasicBlock* header = loop.getHeader();
-  auto* extended = llvm::CastInst::Create(next->getOpcode(), narrow, phi.getType(), "extended", header->getFirstInsertionPt());
+  auto* extended =
+      llvm::CastInst::Create(next->getOpcode(), narrow, phi.getType(), "extended", header->getFirstInsertionPt());
   phi.replaceAllUsesWith(extended);
   evolution.forgetTopmostLoop(&loop);
   if (!IsRecurrence(*narrow, &loop, evolution)) {
@@ -48,7 +50,8 @@ bool Expose(llvm::PHINode& phi, llvm::Loop& loop, bool may_rely, llvm::ScalarEvo
     evolution.forgetTopmostLoop(&loop);
     extended->eraseFromParent();
     narrow->eraseFromParent();
-    if (auto* unused = llvm::dyn_cast<llvm::Instruction>(narrow_start); unused && unused->use_empty()) unused->eraseFromParent();
+    if (auto* unused = llvm::dyn_cast<llvm::Instruction>(narrow_start); unused && unused->use_empty())
+      unused->eraseFromParent();
     return false;
   }
   if (!proven) {

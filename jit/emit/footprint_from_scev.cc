@@ -104,7 +104,9 @@ class Serialiser {
   ExprId ArithmeticShift(const llvm::Value* value) {
     llvm::Value* shifted = nullptr;
     const llvm::APInt* by = nullptr;
-    if (!llvm::PatternMatch::match(value, llvm::PatternMatch::m_AShr(llvm::PatternMatch::m_Value(shifted), llvm::PatternMatch::m_APInt(by)))) return kNoExpr;
+    if (!llvm::PatternMatch::match(
+            value, llvm::PatternMatch::m_AShr(llvm::PatternMatch::m_Value(shifted), llvm::PatternMatch::m_APInt(by))))
+      return kNoExpr;
     const unsigned bits = by->getBitWidth();
     if (bits > 64 || by->uge(bits)) return kNoExpr;
     const llvm::APInt half = llvm::APInt::getSignMask(bits);
@@ -114,7 +116,8 @@ class Serialiser {
     return Write(evolution_.getMinusSCEV(quotient, evolution_.getConstant(half.lshr(*by))));
   }
 
-  // One of two values: b + (0 or 1) * (a - b). Which of them, where that follows from counters; else either, if they are close.
+  // One of two values: b + (0 or 1) * (a - b). Which of them, where that follows from counters; else either, if they
+  // are close.
   ExprId OneOf(const llvm::Value* which, llvm::Value* a, llvm::Value* b) {
     constexpr int64_t kClose = 1 << 20;
     const llvm::SCEV *first = evolution_.getSCEV(a), *second = evolution_.getSCEV(b);
@@ -135,7 +138,8 @@ class Serialiser {
   ExprId Choice(const llvm::Value* value) {
     if (!value->getType()->isIntegerTy()) return kNoExpr;
     if (const auto* select = llvm::dyn_cast<llvm::SelectInst>(value)) {
-      return OneOf(select->getCondition(), const_cast<llvm::Value*>(select->getTrueValue()), const_cast<llvm::Value*>(select->getFalseValue()));
+      return OneOf(select->getCondition(), const_cast<llvm::Value*>(select->getTrueValue()),
+                   const_cast<llvm::Value*>(select->getFalseValue()));
     }
     const auto* phi = llvm::dyn_cast<llvm::PHINode>(value);
     const auto heads = [&](const auto& loop) { return loop.first->getHeader() == phi->getParent(); };

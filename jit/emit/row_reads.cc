@@ -33,7 +33,8 @@ class FirstIteration {
   llvm::Value* Compute(llvm::Value* value) {
     auto* instruction = InLoop(value);
     if (!instruction) return value;
-    if (IsCounter(instruction)) return llvm::cast<llvm::PHINode>(instruction)->getIncomingValueForBlock(loop_->getLoopPreheader());
+    if (IsCounter(instruction))
+      return llvm::cast<llvm::PHINode>(instruction)->getIncomingValueForBlock(loop_->getLoopPreheader());
     if (const auto known = copies_.find(value); known != copies_.end()) return known->second;
     llvm::Instruction* copy = instruction->clone();
     copy->dropPoisonGeneratingFlags();
@@ -78,7 +79,8 @@ bool HasCounter(const llvm::SCEV* count) {
 
 }  // namespace
 
-std::vector<RowRead> TakeRowReads(std::vector<WindowRead>* reads, const llvm::Loop* outer, llvm::ScalarEvolution& evolution) {
+std::vector<RowRead> TakeRowReads(std::vector<WindowRead>* reads, const llvm::Loop* outer,
+                                  llvm::ScalarEvolution& evolution) {
   std::vector<RowRead> rows;
   if (reads->empty()) return rows;
   llvm::Function& function = *outer->getHeader()->getParent();
@@ -95,15 +97,19 @@ std::vector<RowRead> TakeRowReads(std::vector<WindowRead>* reads, const llvm::Lo
     const auto* step = llvm::dyn_cast<llvm::SCEVConstant>(along->getStepRecurrence(evolution));
     if (!step || step->getAPInt().getSignificantBits() > 32 || step->isZero()) return false;
     const llvm::SCEV* count = evolution.getBackedgeTakenCount(loop);
-    if (llvm::isa<llvm::SCEVCouldNotCompute>(count) || HasCounter(count) || evolution.getTypeSizeInBits(count->getType()) > 64) return false;
+    if (llvm::isa<llvm::SCEVCouldNotCompute>(count) || HasCounter(count) ||
+        evolution.getTypeSizeInBits(count->getType()) > 64)
+      return false;
     llvm::SCEVExpander expander(evolution, function.getParent()->getDataLayout(), "row");
     FirstIteration first(loop);
-    if (!expander.isSafeToExpandAt(count, before->getTerminator()) || !first.CanCompute(read.load->getPointerOperand())) return false;
+    if (!expander.isSafeToExpandAt(count, before->getTerminator()) || !first.CanCompute(read.load->getPointerOperand()))
+      return false;
 
     llvm::IRBuilder<>& builder = first.builder();
     llvm::Value* times = expander.expandCodeFor(count, count->getType(), before->getTerminator());
     llvm::Value* begin = builder.CreatePtrToInt(first.Compute(read.load->getPointerOperand()), builder.getInt64Ty());
-    rows.push_back({read, before, begin, builder.CreateZExt(times, builder.getInt64Ty()), step->getAPInt().getSExtValue()});
+    rows.push_back(
+        {read, before, begin, builder.CreateZExt(times, builder.getInt64Ty()), step->getAPInt().getSExtValue()});
     return true;
   });
   return rows;
@@ -118,7 +124,8 @@ void CheckRowReads(const std::vector<RowRead>& rows, llvm::AllocaInst* strayed) 
     const auto length = static_cast<uint64_t>(row.step < 0 ? -row.step : row.step);
     llvm::Value* outside = builder.CreateICmpUGT(row.count, builder.CreateUDiv(last, builder.getInt64(length)));
     llvm::Value* from = builder.CreateSub(row.first, begin);
-    llvm::Value* to = builder.CreateAdd(from, builder.CreateMul(row.count, builder.getInt64(static_cast<uint64_t>(row.step))));
+    llvm::Value* to =
+        builder.CreateAdd(from, builder.CreateMul(row.count, builder.getInt64(static_cast<uint64_t>(row.step))));
     for (llvm::Value* offset : {from, to}) outside = builder.CreateOr(outside, builder.CreateICmpUGT(offset, last));
     builder.CreateStore(builder.CreateOr(builder.CreateLoad(builder.getInt1Ty(), strayed), outside), strayed);
     MarkUnwritten(row.read.load);

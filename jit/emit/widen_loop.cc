@@ -21,7 +21,8 @@ namespace {
 
 constexpr unsigned kCount = 3;  // the chunk function's argument
 
-// LLVM vectorises innermost loops with one end and nothing carried but counters and what the last iteration loaded (a[j - 1]).
+// LLVM vectorises innermost loops with one end and nothing carried but counters and what the last iteration loaded (a[j
+// - 1]).
 bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution, llvm::DominatorTree& dominators) {
   if (!innermost->getExitingBlock()) return false;
   return llvm::all_of(innermost->getHeader()->phis(), [&](llvm::PHINode& phi) {
@@ -94,8 +95,8 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   unsigned lanes = static_cast<unsigned>(vector_bits) / widest;
   constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
   if (all.size() <= kFewInstructions && lanes <= 16) lanes *= 2;  // chains of operations overlap
-  // Lanes that go on alone wait for gathers in rows of their own, where a core would be ahead in the next row: a product with a
-  // sparse matrix takes 1.4 to 2 times as long so as one row after the other.
+  // Lanes that go on alone wait for gathers in rows of their own, where a core would be ahead in the next row: a
+  // product with a sparse matrix takes 1.4 to 2 times as long so as one row after the other.
   constexpr double kGather = 0.75, kGatherApart = 3;
   double alone = 0, together = 0;
   for (const auto& [weighed, weight, rounds] : all) {
@@ -167,7 +168,8 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
   llvm::IRBuilder<> builder(function.getContext());
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const bool inner = loop != &region;
-    if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution, dominators) || !may_widen(loop->getHeader())) continue;
+    if (!HasOneEnd(*loop, region) || !NeedsLanes(*loop, evolution, dominators) || !may_widen(loop->getHeader()))
+      continue;
     if (inner && llvm::isa<llvm::SCEVCouldNotCompute>(evolution.getExitCount(loop, loop->getLoopLatch()))) continue;
     const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
     if (!values || (inner && HasKeptValues(*loop, *values)) || !LaneCode(*values, *loop, 1, builder).CanEmit())

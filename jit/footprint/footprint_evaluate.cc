@@ -82,7 +82,8 @@ class Evaluator {
   AffineForm Extended(const AffineForm& a, const ExprNode& node) {
     const AffineForm extended = Extend(a, node.from, node.width, node.op == ExprOp::kSext, trips_);
     if (!extended.ok() || extended.stride[0] != 0) return extended;
-    const int64_t period = PeriodOf(a, node.from);  // 1 where a does not move with the passes, else they only left a remainder
+    const int64_t period =
+        PeriodOf(a, node.from);  // 1 where a does not move with the passes, else they only left a remainder
     if (period <= kMaxPhases) wanted_phases_ = std::max(wanted_phases_, static_cast<int>(period));
     return extended;
   }
@@ -200,8 +201,8 @@ bool Place(Interval interval, uint32_t bytes, AffineForm form, AccessForm* out) 
 }
 
 // Adds the accesses of the passes of one phase.
-std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& program, Evaluator& evaluator, int64_t iterations,
-                                                    int phase, int phases, Footprint* out) {
+std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& program, Evaluator& evaluator,
+                                                    int64_t iterations, int phase, int phases, Footprint* out) {
   evaluator.BeginPhase(iterations, phase, phases);
   // Trip counts, outer loops first: those of inner loops may depend on the counters of outer ones.
   TripCounts& trips = evaluator.trips();
@@ -240,12 +241,14 @@ std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& prog
 }
 
 // The same in all passes, so evaluated for all at once.
-std::expected<void, FootprintFailure> PlaceWindows(const FootprintProgram& program, Evaluator& evaluator, Footprint* out) {
+std::expected<void, FootprintFailure> PlaceWindows(const FootprintProgram& program, Evaluator& evaluator,
+                                                   Footprint* out) {
   evaluator.EvaluateUpTo(static_cast<ExprId>(program.nodes.size()) - 1);
   out->window_count = 0;
   for (const WindowBase& window : program.windows) {
     const AffineForm& base = evaluator.form(window.base);
-    if (!base.ok() || !IsConstant(base, evaluator.trips().count)) return Fail(RejectionReason::kIndirectAddress, window.instruction);
+    if (!base.ok() || !IsConstant(base, evaluator.trips().count))
+      return Fail(RejectionReason::kIndirectAddress, window.instruction);
     out->window_base[out->window_count++] = static_cast<uint64_t>(base.c);
   }
   return {};
@@ -253,7 +256,8 @@ std::expected<void, FootprintFailure> PlaceWindows(const FootprintProgram& progr
 
 // As many as are wanted, have a pass each, and fit into a footprint.
 int PhasesFor(const FootprintProgram& program, int wanted, int64_t iterations) {
-  while (wanted > 1 && (wanted > iterations || program.accesses.size() * static_cast<size_t>(wanted) > kMaxAccesses)) wanted /= 2;
+  while (wanted > 1 && (wanted > iterations || program.accesses.size() * static_cast<size_t>(wanted) > kMaxAccesses))
+    wanted /= 2;
   return wanted;
 }
 

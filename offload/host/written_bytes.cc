@@ -15,8 +15,12 @@ constexpr size_t kLargestCopy = size_t{256} << 20;
 
 // Inner loops whose bytes adjoin or overlap become one run, the others stay dimensions.
 WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprint) {
-  WriteStream stream{.base = form.base, .step = form.stride[0], .phase = form.phase, .phases = footprint.phases,
-                     .run = form.bytes + form.slack, .exact = form.slack == 0};
+  WriteStream stream{.base = form.base,
+                     .step = form.stride[0],
+                     .phase = form.phase,
+                     .phases = footprint.phases,
+                     .run = form.bytes + form.slack,
+                     .exact = form.slack == 0};
   std::array<WriteStream::Dim, jit::kMaxLoops> dims;
   int count = 0;
   for (int k = 1; k < footprint.loop_count; ++k) {
@@ -70,7 +74,8 @@ void CopyNumbers(uint8_t* to, uint64_t to_stride, const uint8_t* from, uint64_t 
   for (uint64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, kSize);
 }
 
-void CopyRuns(uint8_t* to, uint64_t to_stride, const uint8_t* from, uint64_t from_stride, uint64_t size, uint64_t count) {
+void CopyRuns(uint8_t* to, uint64_t to_stride, const uint8_t* from, uint64_t from_stride, uint64_t size,
+              uint64_t count) {
   if (size == 8) return CopyNumbers<8>(to, to_stride, from, from_stride, count);  // most short runs are one number
   if (size == 4) return CopyNumbers<4>(to, to_stride, from, from_stride, count);
   for (uint64_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * from_stride, size);
@@ -168,7 +173,8 @@ bool WriteCopy::Reserve(const WritePlan& plan) {
 void WriteCopy::Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {
   for (const WriteStream& stream : plan.streams()) {
     ForEachRuns(stream, origin, first, count, [this](const Runs& runs) {
-      CopyRuns(memory_ + runs.offset, runs.size, reinterpret_cast<const uint8_t*>(runs.at), runs.stride, runs.size, runs.count);
+      CopyRuns(memory_ + runs.offset, runs.size, reinterpret_cast<const uint8_t*>(runs.at), runs.stride, runs.size,
+               runs.count);
     });
   }
 }
@@ -176,7 +182,8 @@ void WriteCopy::Save(const WritePlan& plan, int64_t origin, int64_t first, int64
 void WriteCopy::Restore(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {
   for (const WriteStream& stream : plan.streams()) {
     ForEachRuns(stream, origin, first, count, [this](const Runs& runs) {
-      CopyRuns(reinterpret_cast<uint8_t*>(runs.at), runs.stride, memory_ + runs.offset, runs.size, runs.size, runs.count);
+      CopyRuns(reinterpret_cast<uint8_t*>(runs.at), runs.stride, memory_ + runs.offset, runs.size, runs.size,
+               runs.count);
     });
   }
 }
