@@ -40,7 +40,8 @@ World& TheWorld() {
 }
 
 /// Runs the patched loop once to capture, then compiles and publishes.
-bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<void()>& run) {
+bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<void()>& run,
+                       const std::vector<jit::Guard>& unsteady = {}) {
   World& world = TheWorld();
   region.mode.store(RegionMode::kCapture);
   region.image->SkipNext(0);
@@ -48,7 +49,8 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   run();
   if (auto ok = world.patcher->Remove(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
   if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
-  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured, {.keep_ir = true});
+  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured,
+                                   {.keep_ir = true, .unsteady = unsteady, .any_size = !unsteady.empty()});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;
@@ -96,8 +98,9 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
   return taken;
 }
 
-bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run) {
-  return CaptureAndCompile(taken, *taken.region, run);
+bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For values) {
+  const std::vector<jit::Guard> before = taken.variant->artifact.guards;
+  return CaptureAndCompile(taken, *taken.region, run, values == For::kAnyValues ? before : std::vector<jit::Guard>());
 }
 
 bool PutBack(const TakenLoop& taken) { return TheWorld().patcher->Remove(*taken.region->image).has_value(); }
