@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
 
 #include "tests/offload/random_data.h"
 #include "tests/offload/taken_loop.h"
@@ -90,6 +90,27 @@ AT_LEVELS(ThatMightNotEndAreTheOriginals, below, {
 
 // Downwards through the smallest number to the largest, which is behind the bound.
 AT_LEVELS(DownwardsAreTheOriginals, below, { EXPECT_EQ(CheckAll(kernel, {{0, 900'000, 1}, {0, 900'000, -5000}}), 1); })
+
+// Natively it would never end: the chunk refuses.
+AT_LEVELS(OfNothingAreTheOriginals, below, {
+  constexpr long kStep = 77;
+  std::vector<int> data(kSize);
+  const auto run = [&] { kernel(data.data(), 0, 900'000, kStep); };
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), run);
+  ASSERT_NE(taken.region, nullptr) << taken.why;
+  const std::vector<jit::Guard> guards = taken.variant->artifact.guards;
+  const auto of_step = std::ranges::find(guards, uint64_t{kStep}, &jit::Guard::value);
+  ASSERT_TRUE(of_step != guards.end() && of_step->gpr >= 0);
+  ASSERT_TRUE(TakeOverAgain(taken, run, For::kAnyValues)) << taken.why;
+  jit::MachineState state = taken.region->captured, after = state;
+  for (const uint64_t step : {uint64_t{kStep}, uint64_t{0}}) {
+    state.gpr[of_step->gpr] = step;
+    jit::ChunkResult result;
+    taken.variant->function(&state, &after, 0, 1, &result);
+    EXPECT_EQ(result.flags, step == 0 ? jit::kFlagUnlike : 0u);
+  }
+  ASSERT_TRUE(PutBack(taken));
+})
 
 // Runs once, whatever the numbers.
 AT_LEVELS(BehindTheBoundAtEntry, up_to, { EXPECT_EQ(CheckAll(kernel, {{0, 900'000, 1}, {10, 5, 2}, {10, 10, 2}, {10, 11, 2}}), 1); })
