@@ -25,12 +25,16 @@ struct SteppedExit {
   bool is_signed, inclusive;
 };
 
-std::optional<SteppedExit> SteppedExitOf(llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolution& evolution) {
+std::optional<SteppedExit> SteppedExitOf(llvm::Loop* loop, llvm::BasicBlock* exiting,
+                                         llvm::ScalarEvolution& evolution) {
   auto* branch = llvm::dyn_cast<llvm::BranchInst>(exiting->getTerminator());
-  const auto* compare = branch && branch->isConditional() ? llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition()) : nullptr;
+  const auto* compare =
+      branch && branch->isConditional() ? llvm::dyn_cast<llvm::ICmpInst>(branch->getCondition()) : nullptr;
   if (!compare || !compare->getOperand(0)->getType()->isIntegerTy()) return std::nullopt;
-  Predicate goes_on = loop->contains(branch->getSuccessor(0)) ? compare->getPredicate() : compare->getInversePredicate();
-  const llvm::SCEV *counter = evolution.getSCEV(compare->getOperand(0)), *bound = evolution.getSCEV(compare->getOperand(1));
+  Predicate goes_on =
+      loop->contains(branch->getSuccessor(0)) ? compare->getPredicate() : compare->getInversePredicate();
+  const llvm::SCEV *counter = evolution.getSCEV(compare->getOperand(0)),
+                   *bound = evolution.getSCEV(compare->getOperand(1));
   if (evolution.isLoopInvariant(counter, loop)) {
     std::swap(counter, bound);
     goes_on = llvm::CmpInst::getSwappedPredicate(goes_on);
@@ -56,15 +60,17 @@ void RelyOnSteps(const SteppedExit& exit, llvm::Value* step, llvm::Value* bound,
   RelyOn(builder.CreateICmp(exit.is_signed ? Predicate::ICMP_SLE : Predicate::ICMP_ULE, bound, last), where);
 }
 
-// How often the loop goes on: the steps from `first` up to `end`. A step of 0, where the chunk does nothing, counts as 1:
-// the count may be computed before that is seen.
+// How often the loop goes on: the steps from `first` up to `end`. A step of 0, where the chunk does nothing, counts as
+// 1: the count may be computed before that is seen.
 const llvm::SCEV* StepsUpTo(const SteppedExit& exit, llvm::ScalarEvolution& evolution) {
   const llvm::SCEV* one = evolution.getOne(exit.step->getType());
   const llvm::SCEV* end = exit.inclusive ? evolution.getAddExpr(exit.bound, one) : exit.bound;
-  const llvm::SCEV* reach = exit.is_signed ? evolution.getSMaxExpr(end, exit.first) : evolution.getUMaxExpr(end, exit.first);
+  const llvm::SCEV* reach =
+      exit.is_signed ? evolution.getSMaxExpr(end, exit.first) : evolution.getUMaxExpr(end, exit.first);
   const llvm::SCEV* distance = evolution.getMinusSCEV(reach, exit.first);
   const llvm::SCEV* any = evolution.getUMinExpr(distance, one);
-  const llvm::SCEV* whole = evolution.getUDivExpr(evolution.getMinusSCEV(distance, any), evolution.getUMaxExpr(exit.step, one));
+  const llvm::SCEV* whole =
+      evolution.getUDivExpr(evolution.getMinusSCEV(distance, any), evolution.getUMaxExpr(exit.step, one));
   return evolution.getAddExpr(any, whole);
 }
 
@@ -87,12 +93,14 @@ bool CountStepsOf(llvm::Loop* loop, llvm::BasicBlock* exiting, llvm::ScalarEvolu
   llvm::Value* bound = expander.expandCodeFor(exit->bound, type, ahead->getTerminator());
   RelyOnSteps(*exit, step, bound, ahead->getTerminator());
   llvm::IRBuilder<> builder(preheader->getTerminator());
-  llvm::Value* times = builder.CreateZExt(expander.expandCodeFor(taken, type, preheader->getTerminator()), builder.getInt64Ty());
+  llvm::Value* times =
+      builder.CreateZExt(expander.expandCodeFor(taken, type, preheader->getTerminator()), builder.getInt64Ty());
   builder.SetInsertPoint(loop->getHeader(), loop->getHeader()->begin());
   llvm::PHINode* steps = builder.CreatePHI(builder.getInt64Ty(), 2, "steps");
   builder.SetInsertPoint(exit->branch);
   const bool goes_on_when_true = loop->contains(exit->branch->getSuccessor(0));
-  exit->branch->setCondition(builder.CreateICmp(goes_on_when_true ? Predicate::ICMP_ULT : Predicate::ICMP_UGE, steps, times));
+  exit->branch->setCondition(
+      builder.CreateICmp(goes_on_when_true ? Predicate::ICMP_ULT : Predicate::ICMP_UGE, steps, times));
   builder.SetInsertPoint(latch->getTerminator());
   steps->addIncoming(builder.getInt64(0), preheader);
   steps->addIncoming(builder.CreateAdd(steps, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true), latch);

@@ -83,7 +83,9 @@ TEST(EntriesOfNests, TellWhatPassesOfOtherLengthsCost) {
   const auto run = [&](int width) { stencil2d_O2(data.data(), data.data() + kRows * kWidest, kRows, width); };
   TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&stencil2d_O2), [&] { run(kWidest); });
   ASSERT_NE(taken.region, nullptr) << taken.why;
-  ASSERT_TRUE(TakeOverAgain(taken, [&] { run(kWidest); }, For::kAnyValues)) << taken.why;
+  ASSERT_TRUE(TakeOverAgain(
+      taken, [&] { run(kWidest); }, For::kAnyValues))
+      << taken.why;
   const auto run_again = [&](int width) {
     taken.region->image->SkipNext(0);
     run(width);

@@ -7,7 +7,8 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/taken_loop.h"
 
-#define ALL(X, LEVEL) X(below, LEVEL) X(up_to, LEVEL) X(unsigned, LEVEL) X(marking, LEVEL) X(of_blocks, LEVEL) X(inside, LEVEL)
+#define ALL(X, LEVEL) \
+  X(below, LEVEL) X(up_to, LEVEL) X(unsigned, LEVEL) X(marking, LEVEL) X(of_blocks, LEVEL) X(inside, LEVEL)
 #define DECLARE(name, LEVEL) void steps_##name##_##LEVEL(int*, long, long, long);
 extern "C" {
 ALL(DECLARE, O1)
@@ -58,14 +59,24 @@ int CheckAll(Kernel kernel, const std::vector<Entry>& entries) {
   return elsewhere;
 }
 
-const std::vector<Entry> kEntries = {{0, 900'000, 1}, {7, 999'000, 2}, {100, 999'999, 3}, {0, 1'000'000, 1}, {5, 700'001, 2}};
+const std::vector<Entry> kEntries = {
+    {0, 900'000, 1}, {7, 999'000, 2}, {100, 999'999, 3}, {0, 1'000'000, 1}, {5, 700'001, 2}};
 
-#define AT_LEVELS_1_AND_2(NAME, KERNEL, ...)                                            \
-  TEST(Steps, NAME##O1) { const Kernel kernel = &steps_##KERNEL##_O1; __VA_ARGS__ }     \
-  TEST(Steps, NAME##O2) { const Kernel kernel = &steps_##KERNEL##_O2; __VA_ARGS__ }
-#define AT_LEVELS(NAME, KERNEL, ...)                                                    \
-  AT_LEVELS_1_AND_2(NAME, KERNEL, __VA_ARGS__)                                          \
-  TEST(Steps, NAME##O3) { const Kernel kernel = &steps_##KERNEL##_O3; __VA_ARGS__ }
+#define AT_LEVELS_1_AND_2(NAME, KERNEL, ...)    \
+  TEST(Steps, NAME##O1) {                       \
+    const Kernel kernel = &steps_##KERNEL##_O1; \
+    __VA_ARGS__                                 \
+  }                                             \
+  TEST(Steps, NAME##O2) {                       \
+    const Kernel kernel = &steps_##KERNEL##_O2; \
+    __VA_ARGS__                                 \
+  }
+#define AT_LEVELS(NAME, KERNEL, ...)            \
+  AT_LEVELS_1_AND_2(NAME, KERNEL, __VA_ARGS__)  \
+  TEST(Steps, NAME##O3) {                       \
+    const Kernel kernel = &steps_##KERNEL##_O3; \
+    __VA_ARGS__                                 \
+  }
 
 AT_LEVELS(BelowABound, below, { EXPECT_EQ(CheckAll(kernel, kEntries), 5); })
 AT_LEVELS(UpToABound, up_to, { EXPECT_EQ(CheckAll(kernel, {{0, 900'000, 1}, {7, 999'000, 2}, {100, 999'998, 3}}), 3); })
@@ -79,7 +90,9 @@ AT_LEVELS(MarkingMultiples, marking, {
 AT_LEVELS_1_AND_2(OfBlocks, of_blocks, {
   EXPECT_EQ(CheckAll(kernel, {{0, 1'000'000, 4}, {0, 1'000'000, 8}, {0, 1'000'000, 500}, {0, 1'000'000, 50}}), 4);
 })
-AT_LEVELS(OfAnInnerLoop, inside, { EXPECT_EQ(CheckAll(kernel, {{0, 1000, 3}, {1, 900, 2}, {0, 1000, 5}, {5, 999, 4}}), 4); })
+AT_LEVELS(OfAnInnerLoop, inside, {
+  EXPECT_EQ(CheckAll(kernel, {{0, 1000, 3}, {1, 900, 2}, {0, 1000, 5}, {5, 999, 4}}), 4);
+})
 
 // One step behind the bound there is no larger number: natively this loop ends only because it meets its bound.
 AT_LEVELS(ThatMightNotEndAreTheOriginals, below, {
@@ -113,7 +126,9 @@ AT_LEVELS(OfNothingAreTheOriginals, below, {
 })
 
 // Runs once, whatever the numbers.
-AT_LEVELS(BehindTheBoundAtEntry, up_to, { EXPECT_EQ(CheckAll(kernel, {{0, 900'000, 1}, {10, 5, 2}, {10, 10, 2}, {10, 11, 2}}), 1); })
+AT_LEVELS(BehindTheBoundAtEntry, up_to, {
+  EXPECT_EQ(CheckAll(kernel, {{0, 900'000, 1}, {10, 5, 2}, {10, 10, 2}, {10, 11, 2}}), 1);
+})
 
 }  // namespace
 }  // namespace tracelift::offload
