@@ -134,6 +134,10 @@ struct FootprintFailure {
 /// it is not computable or would wrap.
 std::expected<int64_t, FootprintFailure> EvaluateTripCount(const FootprintProgram& program, const MachineState& state);
 
+/// How many iterations of all loops one of `iterations` passes makes, at most: what passes cost in different entries
+/// differs about as much. Loops of which nothing is known at entry count once; 1 when nothing can be told.
+double IterationsPerPass(const FootprintProgram& program, const MachineState& state, int64_t iterations);
+
 /// The footprint of `iterations` passes of loop 0 (>= 1) from `state`. `out` is caller-provided (large).
 std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, const MachineState& state,
                                                int64_t iterations, Footprint* out);

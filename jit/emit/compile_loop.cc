@@ -29,6 +29,7 @@
 #include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
 #include "jit/emit/seen_footprint.h"
+#include "jit/emit/stepped_bounds.h"
 #include "jit/emit/strict_bounds.h"
 #include "jit/emit/widen_loop.h"
 #include "jit/lift/float_audit.h"
@@ -173,6 +174,7 @@ std::expected<AnalysedLoop, Rejection> AnalyseAsIs(llvm::Function& chunk, Analys
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk);
   MakeBoundsStrict(loops, evolution);
+  CountSteps(loops, evolution);
   auto shape = AnalyseShape(chunk, loops, evolution, code);
   if (!shape) {
     if (shape.error().address == 0) shape.error().address = facts.header;

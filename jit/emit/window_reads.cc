@@ -19,8 +19,8 @@ namespace {
 
 using Terms = std::vector<const llvm::SCEV*>;
 
-// The parts of an address that are fixed, also where it is one of several: `best` points to one of an array's elements, or is
-// null. Only where to look for memory depends on this, so what an address is made of besides may be anything.
+// The parts of an address that are fixed, also where it is one of several: `best` points to one of an array's elements,
+// or is null. Only where to look for memory depends on this, so what an address is made of besides may be anything.
 class FixedParts {
  public:
   FixedParts(const llvm::Loop* outer, llvm::ScalarEvolution& evolution) : outer_(outer), evolution_(evolution) {}

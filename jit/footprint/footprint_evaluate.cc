@@ -280,6 +280,24 @@ std::expected<int64_t, FootprintFailure> EvaluateTripCount(const FootprintProgra
   return trip - 1;
 }
 
+double IterationsPerPass(const FootprintProgram& program, const MachineState& state, int64_t iterations) {
+  RejectionReason reason{};
+  if (!IsWellFormed(program, &reason) || iterations < 1 || iterations > kMaxTrip) return 1;
+  auto* forms = static_cast<AffineForm*>(
+      __builtin_alloca_with_align(sizeof(AffineForm) * (program.nodes.size() + 1), 8 * alignof(AffineForm)));
+  Evaluator evaluator(program, state, forms);
+  TripCounts& trips = evaluator.trips();
+  trips.trip[0] = iterations;
+  double total = 1, of[kMaxLoops] = {1};
+  for (int k = 1; k < trips.count; ++k) {
+    const LoopDim& loop = program.loops[static_cast<size_t>(k)];
+    trips.trip[k] = evaluator.TripCountFrom(loop.backedge_taken);
+    of[k] = of[loop.parent] * (trips.trip[k] == kUnbounded ? 1.0 : static_cast<double>(trips.trip[k]));
+    total += of[k];
+  }
+  return total;
+}
+
 std::expected<void, FootprintFailure> Evaluate(const FootprintProgram& program, const MachineState& state,
                                                int64_t iterations, Footprint* out) {
   RejectionReason reason{};

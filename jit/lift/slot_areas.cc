@@ -5,8 +5,8 @@
 // are done before, when all accesses are known. SROA only splits integers, so the floats that other accesses cut into
 // become integers. And it splits at each boundary, so that a long that is also read as an int would be two halves, which
 // no analysis takes for a counter: pieces that are always written whole become integers of that size. A piece that is
-// written in parts, too, holds several things, one after the other (structures pass through compilers' spill slots), and
-// what a part of it does not write is not to look carried.
+// written in parts, too, holds several things, one after the other (structures pass through compilers' spill slots),
+// and what a part of it does not write is not to look carried.
 
 #include <algorithm>
 #include <string>

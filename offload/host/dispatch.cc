@@ -113,6 +113,15 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     return resume;
   }
   int64_t left = *trip;
+  if (region_.trusted_for != &variant) {
+    region_.trusted_for = &variant;
+    region_.trusted_slices = 0;
+    region_.fruitless_entries = 0;
+    region_.variant_ns = 0;
+    region_.pass_iterations = 0;
+    region_.probe_again_ns = 0;
+  }
+  ScaleEstimates(variant, left);
   const auto work_ns = [&] { return region_.native_ns * static_cast<double>(left); };  // 0: not known
   // The last pass is the original's anyway.
   if (left < 1 || (work_ns() > 0 && work_ns() < kShortestEntryNs)) {
@@ -123,14 +132,6 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     Decline(RejectionReason::kNotWorthwhile, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
-  if (region_.trusted_for != &variant) {
-    region_.trusted_for = &variant;
-    region_.trusted_slices = 0;
-    region_.fruitless_entries = 0;
-    region_.variant_ns = 0;
-    region_.probe_again_ns = 0;
-  }
-
   const uint64_t entry = region_.entries_seen++;
   const double prepared = NowNs();
   if (region_.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
@@ -184,9 +185,25 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   return resume;
 }
 
+// Where inner loops are longer than at the last entry, passes cost more.
+void Entry::ScaleEstimates(const Variant& variant, int64_t left) {
+  if (left < 1) return;
+  const double now = jit::IterationsPerPass(variant.artifact.footprint, state_, left);
+  if (region_.pass_iterations > 0) {
+    region_.native_ns *= now / region_.pass_iterations;
+    region_.variant_ns *= now / region_.pass_iterations;
+  }
+  region_.pass_iterations = now;
+  if (region_.first_iterations == 0) region_.first_iterations = now;
+}
+
+double Entry::AsInFirstEntry(double pass_ns) const {
+  return pass_ns * region_.first_iterations / region_.pass_iterations;
+}
+
 void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
   region_.variant_ns = ns / static_cast<double>(passes);
-  region_.variant_timing.Add(region_.variant_ns);
+  region_.variant_timing.Add(AsInFirstEntry(region_.variant_ns));
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);

@@ -49,6 +49,8 @@ class Entry {
   bool ProbeNative(int64_t limit, uint32_t* resume);
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);
+  void ScaleEstimates(const Variant& variant, int64_t left);
+  double AsInFirstEntry(double pass_ns) const;
   void RecordRun(double work_ns, double ns, int64_t passes);
   void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "offload/host/entry.h"
@@ -61,14 +62,17 @@ bool Entry::LoadState(std::span<const jit::Slot> slots) {
   state_.fs_base = OwnFsBase();
   slots_ = slots;
   std::array<jit::ByteRange, jit::kMaxSlots> ranges;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const uint64_t address = jit::AddressOf(slots[i], state_);
-    ranges[i] = {address, address + slots[i].bytes, slots[i].written};
-    if (ranges[i].end < ranges[i].begin) return false;
-  }
-  if (!slots.empty() && !RangesUsable({ranges.data(), slots.size()})) return false;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(ranges[i].begin), slots[i].bytes);
+  for (size_t done = 0, known = 0; done < slots.size(); done = known) {
+    // As many at once as have their addresses from registers and slots that were loaded: asking the kernel takes long.
+    for (; known < slots.size() && slots[known].through < static_cast<int>(done); ++known) {
+      const uint64_t address = jit::AddressOf(slots[known], state_);
+      ranges[known] = {address, address + slots[known].bytes, slots[known].written};
+      if (ranges[known].end < address) return false;
+    }
+    if (known == done || !RangesUsable({&ranges[done], known - done})) return false;
+    for (size_t i = done; i < known; ++i) {
+      std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(ranges[i].begin), slots[i].bytes);
+    }
   }
   return true;
 }

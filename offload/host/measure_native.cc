@@ -54,7 +54,7 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
   }
   if (total == 0) return true;
   if (longest == 0) region_.native_ns = CostOfPass(first_ns, kCloneEntryNs, 1);
-  region_.native_timing.Add(region_.native_ns);
+  region_.native_timing.Add(AsInFirstEntry(region_.native_ns));
   region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
   region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);
   return true;

@@ -73,6 +73,8 @@ struct Region {
   uint64_t kept_per_pass = 0;      // bytes; 0: nothing is kept
   double native_ns = 0;            // latest estimate, ns per pass of the original; 0: not measured
   double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
+  double pass_iterations = 0;      // both are of passes with so many iterations of inner loops
+  double first_iterations = 0;     // those of the first entry: what timings are told for
   double probe_again_ns = 0;       // within an entry, measure the original again from this time on
   uint64_t entries_seen = 0;
   int failed_captures = 0;

@@ -39,6 +39,9 @@ CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::
 CompileCache::Result Session::Compile(Finding& finding) {
   CompileCache::Result result = CompileOrFetch(finding, finding.unsteady);
   if (result || finding.unsteady.empty()) return result;
+  if (config_->log > 0) {
+    Note(fmt::format("{:#x}: with values that change: {}", finding.address, jit::Describe(result.error())));
+  }
   return CompileOrFetch(finding, {});  // not without them: for the new values then
 }
 

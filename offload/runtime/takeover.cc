@@ -143,7 +143,8 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
 
 bool Session::WaitForCapture(Finding& finding, double ms) {
   const double deadline = NowMs() + ms;
-  const auto is_captured = [&] { return finding.region->mode.load(std::memory_order_acquire) == RegionMode::kCaptured; };
+  const std::atomic<RegionMode>& mode = finding.region->mode;
+  const auto is_captured = [&] { return mode.load(std::memory_order_acquire) == RegionMode::kCaptured; };
   while (!is_captured() && NowMs() < deadline) Observe(0.2);
   return is_captured();
 }
@@ -155,8 +156,8 @@ bool Session::OnProbation() const {
   });
 }
 
-// While the session waits or compiles nobody looks after regions: those that have not brought anything yet are out of the
-// way.
+// While the session waits or compiles nobody looks after regions: those that have not brought anything yet are out of
+// the way.
 std::vector<Finding*> Session::StepAside() {
   std::vector<Finding*> aside;
   for (Finding& finding : findings_) {
@@ -268,16 +269,21 @@ void Session::Rest(Finding& finding) {
   const Tally now = TallyOf(region);
   const double balance_ns = finding.upkeep.BalanceNs(now), rest_ms = finding.upkeep.NextRestMs(now);
   finding.rest_until_ms = now.now_ms + rest_ms;
-  if (config_->log > 0) Note(fmt::format("{:#x}: rests for {:.0f} ms, having brought {:.0f} us", finding.address, rest_ms, balance_ns / 1e3));
+  if (config_->log > 0) {
+    Note(fmt::format("{:#x}: rests for {:.0f} ms, having brought {:.0f} us", finding.address, rest_ms, balance_ns / 1e3));
+  }
 }
 
 // A loop around it runs elsewhere and wins: what is left for the inner one are the passes that this one declines.
 bool Session::IsCovered(const Finding& finding) const {
   const jit::FunctionCode& code = *finding.region->code;
-  const std::vector<jit::LoopId> around = code.LoopAndParents(code.loops()[static_cast<size_t>(finding.region->loop)].parent);
+  const jit::LoopInfo& loop = code.loops()[static_cast<size_t>(finding.region->loop)];
+  const std::vector<jit::LoopId> around = code.LoopAndParents(loop.parent);
   return std::ranges::any_of(findings_, [&](const Finding& other) {
-    return other.patched && !other.awaiting_capture && other.region->code->bounds().begin == code.bounds().begin &&
-           std::ranges::find(around, other.region->loop) != around.end() && other.upkeep.HasProved(TallyOf(*other.region));
+    if (!other.patched || other.awaiting_capture) return false;
+    const bool is_around = other.region->code->bounds().begin == code.bounds().begin &&
+                           std::ranges::find(around, other.region->loop) != around.end();
+    return is_around && other.upkeep.HasProved(TallyOf(*other.region));
   });
 }
 

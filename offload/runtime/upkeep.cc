@@ -5,11 +5,11 @@
 namespace tracelift::offload {
 namespace {
 
-constexpr double kArrivalNs = 5;            // counted and let by
+constexpr double kArrivalNs = 5;  // counted and let by
 constexpr double kWindowMs = 30;
-constexpr double kWorthwhileShare = 0.03;   // of the time that passes; less is not told from noise
-constexpr double kMostLossNs = 500e3;       // no need to wait for the window's end
-constexpr double kShareOfLosses = 0.02;     // of the time that passes, a rest included
+constexpr double kWorthwhileShare = 0.03;  // of the time that passes; less is not told from noise
+constexpr double kMostLossNs = 500e3;      // no need to wait for the window's end
+constexpr double kShareOfLosses = 0.02;    // of the time that passes, a rest included
 constexpr double kFirstRestMs = 60;
 constexpr double kNsPerMs = 1e6;
 
@@ -18,7 +18,8 @@ constexpr double kNsPerMs = 1e6;
 void Upkeep::Open(const Tally& now) { opened_ = now; }
 
 double Upkeep::BalanceNs(const Tally& now) const {
-  return static_cast<double>(now.gain_ns - opened_.gain_ns) - kArrivalNs * static_cast<double>(now.arrivals - opened_.arrivals);
+  return static_cast<double>(now.gain_ns - opened_.gain_ns) -
+         kArrivalNs * static_cast<double>(now.arrivals - opened_.arrivals);
 }
 
 bool Upkeep::MayStay(const Tally& now, bool inside) {

@@ -7,7 +7,10 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/taken_loop.h"
 
-extern "C" void triad_O2(double*, const double*, const double*, double, size_t);
+extern "C" {
+void triad_O2(double*, const double*, const double*, double, size_t);
+void stencil2d_O2(double*, const double*, int, int);
+}
 
 namespace tracelift::offload {
 namespace {
@@ -71,6 +74,34 @@ TEST_F(Entries, OfASizeThatLostAreLeftToTheOriginal) {
   EXPECT_EQ(taken_.Declines(jit::RejectionReason::kNotWorthwhile), declined + 1) << Explain(taken_);
   region().losses.Forgive();
   EXPECT_TRUE(run_and_see());
+}
+
+// The same loop over rows of other lengths: what is known of its passes is scaled.
+TEST(EntriesOfNests, TellWhatPassesOfOtherLengthsCost) {
+  constexpr size_t kRows = 400, kWidest = 2000;
+  std::vector<double> data = RandomDoubles(2 * kRows * kWidest);
+  const auto run = [&](int width) { stencil2d_O2(data.data(), data.data() + kRows * kWidest, kRows, width); };
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&stencil2d_O2), [&] { run(kWidest); });
+  ASSERT_NE(taken.region, nullptr) << taken.why;
+  ASSERT_TRUE(TakeOverAgain(
+      taken, [&] { run(kWidest); }, For::kAnyValues))
+      << taken.why;
+  const auto run_again = [&](int width) {
+    taken.region->image->SkipNext(0);
+    run(width);
+  };
+  for (int i = 0; i < 5; ++i) run_again(kWidest);
+  EXPECT_EQ(taken.Declines(jit::RejectionReason::kValuesKeepChanging), 0u) << Explain(taken);
+  taken.region->entries_seen = 5;  // not one that measures
+  taken.region->probe_again_ns = 1e300;
+  taken.region->native_ns = 2000;
+  run_again(202);
+  EXPECT_NEAR(taken.region->native_ns, 200, 10);
+  taken.region->losses.Forgive();
+  taken.region->fruitless_entries = 0;
+  run_again(kWidest);
+  EXPECT_NEAR(taken.region->native_ns, 2000, 20);
+  ASSERT_TRUE(PutBack(taken));
 }
 
 TEST_F(Entries, ThatLoseAreCounted) {

@@ -40,7 +40,8 @@ World& TheWorld() {
 }
 
 /// Runs the patched loop once to capture, then compiles and publishes.
-bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<void()>& run) {
+bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<void()>& run,
+                       bool any_size = false) {
   World& world = TheWorld();
   region.mode.store(RegionMode::kCapture);
   region.image->SkipNext(0);
@@ -49,7 +50,7 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   if (auto ok = world.patcher->Remove(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
   if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
   auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured,
-                                   {.keep_ir = true, .unsteady = taken.unsteady});
+                                   {.keep_ir = true, .unsteady = taken.unsteady, .any_size = any_size});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;
@@ -97,13 +98,13 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
   return taken;
 }
 
-bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run) {
+bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For values) {
   const std::vector<jit::Guard>& guards = taken.variant->artifact.guards;
   const uint64_t failed = taken.region->failed_guards.exchange(0);
   for (size_t i = 0; i < guards.size(); ++i) {
-    if (failed >> i % 64 & 1) taken.unsteady.push_back(guards[i]);
+    if (values == For::kAnyValues || (failed >> i % 64 & 1)) taken.unsteady.push_back(guards[i]);
   }
-  return CaptureAndCompile(taken, *taken.region, run);
+  return CaptureAndCompile(taken, *taken.region, run, values == For::kAnyValues);
 }
 
 bool PutBack(const TakenLoop& taken) { return TheWorld().patcher->Remove(*taken.region->image).has_value(); }

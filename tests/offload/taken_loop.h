@@ -28,8 +28,10 @@ struct TakenLoop {
 /// registers. Stays until PutBack.
 TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down = 0);
 
-/// Compiles again for the registers of another execution, as the session does when guards failed.
-bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run);
+/// Compiles again for the registers of another execution, as the session does when guards failed: for those values, or for any
+/// in the places that the guards before were about.
+enum class For { kTheseValues, kAnyValues };
+bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For values = For::kTheseValues);
 
 /// False when the original code could not be written back.
 bool PutBack(const TakenLoop& taken);

@@ -556,6 +556,22 @@ TEST(Evaluation, CostOfAMatrixProduct) {
   EXPECT_EQ(sum, kRounds * (999 + 1 + 1 + 3)) << "each round did its work";
 }
 
+TEST(IterationsPerPass, AreThoseOfAllLoopsOfTheNest) {
+  MachineState state{};
+  state.gpr[kRcx] = 10;
+  EXPECT_EQ(IterationsPerPass(Parsed(kMatrixProduct), state, 10), 1 + 10 + 100);
+  state.gpr[kRcx] = 3;
+  EXPECT_EQ(IterationsPerPass(Parsed(kMatrixProduct), state, 3), 1 + 3 + 9);
+  EXPECT_EQ(IterationsPerPass(Parsed(kMap), state, 3), 1);
+}
+
+TEST(IterationsPerPass, CountLoopsOfWhichNothingIsKnownOnce) {
+  const MachineState state = WithRdi(7);
+  EXPECT_EQ(IterationsPerPass(Parsed("%0 = i64 gpr rdi\nloop 0 backedge %0\nloop 1 in 0 backedge unknown\nloop 2 in 1 backedge %0"), state, 7),
+            1 + 1 + 8);
+  EXPECT_EQ(IterationsPerPass(Parsed("loop 0 backedge unknown"), state, 0), 1);
+}
+
 TEST(Evaluate, WindowsHaveBasesThatDoNotChange) {
   MachineState state{};
   state.gpr[kRdi] = 0x10000;
