@@ -72,7 +72,8 @@ struct Artifact {
   int batch = 1;                      // and is fastest for multiples of so many
   int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
   int panel = 0;                      // iterations of inner loops that a batch does before it goes on to the next; 0: all
-  int parts = 0;                      // 0: passes are independent; else they run in order, and up to so many chunks share each
+  // 0: passes must be independent; 1: passes that are not run in order, in one chunk; more: so many chunks share each pass
+  int parts = 0;
   Reliance reliance;                  // entries where it does not hold must not use it
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`

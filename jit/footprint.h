@@ -170,12 +170,14 @@ struct Reliance {
   /// Accesses that meet, of passes in one group, are made in the order in which passes one by one would make them.
   Wavefront wavefront;
 };
-/// What carries a slot from iteration to iteration is visible in the loop's code; only for ordered passes, which are not
-/// checked for independence, it is made sure that nothing else touches the slots.
+/// Slots are not looked at: what carries one from iteration to iteration is visible in the loop's code.
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance);
 
 /// The wavefront's part of it.
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
+
+/// Whether no access meets a slot that is written, and no write a slot: what passes that run in order must keep to, too.
+IndependenceResult CheckSlots(const Footprint& footprint);
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);

@@ -92,6 +92,8 @@ class RegionImage {
   /// Makes the stub's fast path decline the next `passes` arrivals, of all threads together, without saving anything
   /// (about 5 ns each); 0: none. Any thread may call it. With several threads arriving at once a few more may pass.
   void SkipNext(int64_t passes);
+  /// So often was the patch arrived at, by all threads together; with several at once a few may be missing. Any thread.
+  uint64_t arrivals() const;
 
   struct NativeRun {
     bool left = false;        // the loop was left (to exits()[exit]); else paused at the header

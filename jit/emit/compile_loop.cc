@@ -258,6 +258,12 @@ void MarkParallel(llvm::Loop& loop) {
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
                  bool reads_first, const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
+  if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
+    seen.RelyOnWavefront(wavefront);
+    artifact->parts = 1;
+    artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
+    return;
+  }
   const int vector_bits = WidestVectorBits(machine);
   const int jammed = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : 0;
   if (jammed > 0) {
@@ -276,12 +282,6 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     if (!region) return;
     MarkParallel(*region);
     seen.RelyOnReadsFirst();
-    artifact->parts = 1;
-    return;
-  }
-  if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
-    seen.RelyOnWavefront(wavefront);
-    artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
     artifact->parts = 1;
     return;
   }
@@ -368,7 +368,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     }
     const bool reads_first = seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
     Wavefront wavefront;
-    if (plan.width == 0 && !reads_first) {
+    if (plan.width == 0) {
       wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
                                 WidestVectorBits(**machine));
     }

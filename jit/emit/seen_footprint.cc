@@ -49,7 +49,7 @@ bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<A
   if (many < 2 || !Evaluate(program_, observed_, many, first.get())) return false;
   if (CheckIndependent(*first).verdict == Independence::kIndependent) return false;
   Reliance reliance;
-  reliance.ordered = reliance.reads_first = true;
+  reliance.reads_first = true;
   if (!Holds(reliance)) return false;
 
   std::map<const llvm::Instruction*, size_t> position;
@@ -68,7 +68,7 @@ bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<A
   });
 }
 
-void SeenFootprint::RelyOnReadsFirst() { reliance_.ordered = reliance_.reads_first = true; }
+void SeenFootprint::RelyOnReadsFirst() { reliance_.reads_first = true; }
 
 bool SeenFootprint::MayCutInOrder(const std::vector<llvm::BasicBlock*>& headers) const {
   if (!known_ || std::ranges::any_of(headers, [&](const llvm::BasicBlock* header) { return LoopOf(header) < 0; })) return false;
@@ -136,15 +136,7 @@ bool SeenFootprint::EachMeetsTheNext() const {
 }
 
 bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
-  Reliance reliance;
-  reliance.ordered = true;
-  reliance.wavefront = wavefront;
-  return known_ && Holds(reliance);
-}
-
-void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
-  reliance_.ordered = true;
-  reliance_.wavefront = wavefront;
+  return known_ && CheckWavefront(program_, *footprint_, wavefront).verdict == Independence::kIndependent;
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {

@@ -42,7 +42,7 @@ class SeenFootprint {
   bool EachMeetsTheNext() const;
   /// Whether the wavefront keeps the order of all accesses that meet.
   bool KeepsOrder(const Wavefront& wavefront) const;
-  void RelyOnWavefront(const Wavefront& wavefront);
+  void RelyOnWavefront(const Wavefront& wavefront) { reliance_.wavefront = wavefront; }
 
   size_t accesses() const { return program_.accesses.size(); }
 

@@ -6,6 +6,8 @@
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
 
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "jit/emit/guarded_read.h"
 #include "jit/emit/loop_shape.h"
@@ -15,16 +17,76 @@
 namespace tracelift::jit {
 namespace {
 
-void AddFixedTerms(const llvm::SCEV* part, const llvm::Loop* outer, llvm::ScalarEvolution& evolution,
-                   std::vector<const llvm::SCEV*>* terms) {
-  if (evolution.isLoopInvariant(part, outer)) {
-    terms->push_back(part);
-  } else if (const auto* sum = llvm::dyn_cast<llvm::SCEVAddExpr>(part)) {
-    for (const llvm::SCEV* operand : sum->operands()) AddFixedTerms(operand, outer, evolution, terms);
-  } else if (const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(part)) {
-    AddFixedTerms(recurrence->getStart(), outer, evolution, terms);
+using Terms = std::vector<const llvm::SCEV*>;
+
+// The parts of an address that are fixed, also where it is one of several: `best` points to one of an array's elements, or is
+// null. Only where to look for memory depends on this, so what an address is made of besides may be anything.
+class FixedParts {
+ public:
+  FixedParts(const llvm::Loop* outer, llvm::ScalarEvolution& evolution) : outer_(outer), evolution_(evolution) {}
+
+  // Null when the values that this one may be do not agree, or one of them is too hard.
+  std::optional<Terms> OfValue(llvm::Value* value) {
+    const bool is_pointer = value->getType()->isPointerTy();
+    if (is_pointer) {
+      if (const llvm::SCEV* address = AddressOf(value, evolution_)) return OfSum(address);
+    } else if (const llvm::SCEV* number = evolution_.getSCEV(value); !llvm::isa<llvm::SCEVUnknown>(number)) {
+      return OfSum(number);
+    }
+    llvm::SmallVector<llvm::Value*, 4> choices;
+    if (auto* phi = llvm::dyn_cast<llvm::PHINode>(value)) {
+      choices.append(phi->op_begin(), phi->op_end());
+    } else if (auto* select = llvm::dyn_cast<llvm::SelectInst>(value)) {
+      choices.append({select->getTrueValue(), select->getFalseValue()});
+    } else {
+      return is_pointer ? std::nullopt : std::optional(Terms());
+    }
+    seen_.insert(value);
+    if (seen_.size() > kMostChoices) return std::nullopt;
+    std::optional<Terms> common;
+    for (llvm::Value* choice : choices) {
+      if (seen_.contains(choice) || IsNull(choice)) continue;
+      const bool was_around = std::exchange(comes_around_, false);
+      std::optional<Terms> terms = OfValue(choice);
+      const bool tells_nothing = std::exchange(comes_around_, was_around);
+      if (!terms || (common && !tells_nothing && *terms != *common)) return std::nullopt;
+      if (!tells_nothing) common = std::move(terms);
+    }
+    comes_around_ |= !common;
+    return common ? common : std::optional(Terms());
   }
-}
+
+ private:
+  static constexpr size_t kMostChoices = 16;
+
+  static bool IsNull(const llvm::Value* value) {
+    const auto* constant = llvm::dyn_cast<llvm::Constant>(value);
+    return constant && constant->isNullValue();
+  }
+
+  std::optional<Terms> OfSum(const llvm::SCEV* part) {
+    if (evolution_.isLoopInvariant(part, outer_)) return part->isZero() ? Terms() : Terms{part};
+    if (const auto* recurrence = llvm::dyn_cast<llvm::SCEVAddRecExpr>(part)) return OfSum(recurrence->getStart());
+    if (const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(part)) {
+      comes_around_ |= seen_.contains(unknown->getValue());
+      return seen_.contains(unknown->getValue()) ? Terms() : OfValue(unknown->getValue());
+    }
+    Terms all;
+    const auto* sum = llvm::dyn_cast<llvm::SCEVAddExpr>(part);
+    if (!sum) return all;
+    for (const llvm::SCEV* operand : sum->operands()) {
+      const std::optional<Terms> terms = OfSum(operand);
+      if (!terms) return std::nullopt;
+      all.insert(all.end(), terms->begin(), terms->end());
+    }
+    return all;
+  }
+
+  const llvm::Loop* outer_;
+  llvm::ScalarEvolution& evolution_;
+  llvm::SmallPtrSet<llvm::Value*, 8> seen_;  // choices under way or done
+  bool comes_around_ = false;                // what was looked at is only other choices, or made from one
+};
 
 bool DependsOnData(const llvm::SCEV* count, const llvm::Loop* outer) {
   return llvm::SCEVExprContains(count, [&](const llvm::SCEV* part) {
@@ -47,30 +109,7 @@ void LeaveBehind(llvm::BasicBlock* block, llvm::BasicBlock* end, llvm::AllocaIns
 
 std::vector<const llvm::SCEV*> FixedTermsOf(llvm::Value* pointer, const llvm::Loop* outer,
                                             llvm::ScalarEvolution& evolution) {
-  constexpr size_t kMostValues = 16;
-  std::vector<const llvm::SCEV*> all;
-  llvm::SmallVector<llvm::Value*, 4> pending{pointer};
-  llvm::SmallPtrSet<llvm::Value*, 8> seen;
-  bool any = false;
-  while (!pending.empty()) {
-    llvm::Value* value = pending.pop_back_val();
-    if (!seen.insert(value).second) continue;
-    if (seen.size() > kMostValues) return {};
-    if (const llvm::SCEV* address = AddressOf(value, evolution)) {
-      std::vector<const llvm::SCEV*> terms;
-      AddFixedTerms(address, outer, evolution, &terms);
-      if (any && terms != all) return {};
-      all = std::move(terms);
-      any = true;
-    } else if (auto* phi = llvm::dyn_cast<llvm::PHINode>(value)) {
-      pending.append(phi->op_begin(), phi->op_end());
-    } else if (auto* select = llvm::dyn_cast<llvm::SelectInst>(value)) {
-      pending.append({select->getTrueValue(), select->getFalseValue()});
-    } else {
-      return {};
-    }
-  }
-  return all;
+  return FixedParts(outer, evolution).OfValue(pointer).value_or(Terms());
 }
 
 std::vector<DataBound> DataBoundsOf(const llvm::Loop* outer, llvm::ScalarEvolution& evolution) {

@@ -80,6 +80,20 @@ IndependenceResult CheckIndependent(const Footprint& footprint) {
   return {Independence::kIndependent, 0, 0};
 }
 
+IndependenceResult CheckSlots(const Footprint& footprint) {
+  int budget = kSearchBudget;
+  const std::span<const AccessForm> forms = footprint.all();
+  for (const AccessForm& slot : forms) {
+    if (!IsSlot(slot)) continue;
+    for (const AccessForm& other : forms) {
+      if (&slot == &other || !(slot.write || other.write) || !RangesMeet(slot, other)) continue;
+      if (MeetAnywhere(slot, other, footprint, &budget) != Solvable::kNo)
+        return {Independence::kUnknown, slot.access, other.access};
+    }
+  }
+  return {Independence::kIndependent, 0, 0};
+}
+
 bool ReadsWhatItWrites(const Footprint& footprint) {
   int budget = kSearchBudget;
   const std::span<const AccessForm> forms = footprint.all();

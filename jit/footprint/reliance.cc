@@ -116,19 +116,6 @@ IndependenceResult CheckReadsFirst(const Footprint& footprint) {
   return {Independence::kIndependent, 0, 0};
 }
 
-// Slots are kept in registers: no access may meet one that is written, no write any.
-IndependenceResult CheckSlots(const Footprint& footprint) {
-  const std::span<const AccessForm> forms = footprint.all();
-  for (const AccessForm& slot : forms) {
-    if (!IsSlot(slot)) continue;
-    for (const AccessForm& other : forms) {
-      if (&other == &slot || (!slot.write && !other.write) || !RangesMeet(slot, other)) continue;
-      return {Independence::kUnknown, slot.access, other.access};
-    }
-  }
-  return {Independence::kIndependent, 0, 0};
-}
-
 IndependenceResult CheckMemories(const Footprint& footprint, const std::vector<uint8_t>& memory) {
   const std::span<const AccessForm> forms = footprint.all();
   for (const AccessForm& write : forms) {
@@ -146,8 +133,7 @@ IndependenceResult CheckMemories(const Footprint& footprint, const std::vector<u
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint,
                                  const Reliance& reliance) {
   IndependenceResult result{Independence::kIndependent, 0, 0};
-  if (reliance.ordered) result = CheckSlots(footprint);
-  if (!reliance.memory.empty() && result.verdict == Independence::kIndependent) result = CheckMemories(footprint, reliance.memory);
+  if (!reliance.memory.empty()) result = CheckMemories(footprint, reliance.memory);
   for (size_t loop = 0; loop < reliance.widened.size() && result.verdict == Independence::kIndependent; ++loop) {
     if (reliance.widened[loop]) result = CheckWidened(program, footprint, static_cast<int>(loop));
   }

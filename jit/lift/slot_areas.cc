@@ -4,7 +4,9 @@
 // an array of bytes on the function's stack, accessed with the types at hand, which SROA splits into scalars. Two things
 // are done before, when all accesses are known. SROA only splits integers, so the floats that other accesses cut into
 // become integers. And it splits at each boundary, so that a long that is also read as an int would be two halves, which
-// no analysis takes for a counter: pieces that are written whole become integers of that size.
+// no analysis takes for a counter: pieces that are always written whole become integers of that size. A piece that is
+// written in parts, too, holds several things, one after the other (structures pass through compilers' spill slots), and
+// what a part of it does not write is not to look carried.
 
 #include <algorithm>
 #include <string>
@@ -51,10 +53,12 @@ bool CutsInto(const AreaAccess& a, const AreaAccess& b) {
 struct Piece {
   int64_t begin = 0, end = 0;
   std::vector<AreaAccess> accesses;
-  bool written_whole() const {
-    return std::any_of(accesses.begin(), accesses.end(), [this](const AreaAccess& access) {
-      return llvm::isa<llvm::StoreInst>(access.instruction) && access.begin == begin && access.end == end;
-    });
+  bool always_written_whole() const {
+    const auto writes = [](const AreaAccess& access) { return llvm::isa<llvm::StoreInst>(access.instruction); };
+    return std::any_of(accesses.begin(), accesses.end(), writes) &&
+           std::all_of(accesses.begin(), accesses.end(), [&](const AreaAccess& access) {
+             return !writes(access) || (access.begin == begin && access.end == end);
+           });
   }
   bool is_cut() const {
     return std::any_of(accesses.begin(), accesses.end(), [this](const AreaAccess& a) { return a.begin != begin || a.end != end; });
@@ -167,7 +171,7 @@ void Translator::MakeWholePiecesIntegers(Place& place) {
   const llvm::DataLayout& layout = function_.getParent()->getDataLayout();
   for (const Piece& piece : PiecesOf(AccessesOf(place.area, layout))) {
     const auto bits = static_cast<int>(piece.end - piece.begin) * 8;
-    if ((bits != 16 && bits != 32 && bits != 64) || !piece.is_cut() || !piece.written_whole()) continue;
+    if ((bits != 16 && bits != 32 && bits != 64) || !piece.is_cut() || !piece.always_written_whole()) continue;
     Type* type = IntType(bits);
     llvm::AllocaInst* whole = entry_ir_.CreateAlloca(type, nullptr, place.area->getName() + ".whole");
     Value* from = entry_ir_.CreateConstInBoundsGEP1_64(entry_ir_.getInt8Ty(), place.area, static_cast<uint64_t>(piece.begin));

@@ -278,6 +278,10 @@ void RegionImage::SkipNext(int64_t passes) {
       .store(passes > 0 ? arrivals + std::min(passes, INT64_MAX / 2) : INT64_MIN, std::memory_order_relaxed);
 }
 
+uint64_t RegionImage::arrivals() const {
+  return static_cast<uint64_t>(std::atomic_ref(impl_->block->arrivals).load(std::memory_order_relaxed));
+}
+
 RegionImage::NativeRun RegionImage::RunFromSite(SavedContext* context) {
   return impl_->Run(context, impl_->clone.enter_site, 1);
 }

@@ -29,7 +29,6 @@ constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
 constexpr int kProbeEvery = 32;
-constexpr int kLossesToBackOff = 3;
 
 }  // namespace
 
@@ -114,9 +113,14 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     return resume;
   }
   int64_t left = *trip;
+  const auto work_ns = [&] { return region_.native_ns * static_cast<double>(left); };  // 0: not known
   // The last pass is the original's anyway.
-  if (left < 1 || (region_.native_ns > 0 && region_.native_ns * static_cast<double>(left) < kShortestEntryNs)) {
+  if (left < 1 || (work_ns() > 0 && work_ns() < kShortestEntryNs)) {
     Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
+    return resume;
+  }
+  if (region_.losses.Loses(work_ns())) {
+    Decline(RejectionReason::kNotWorthwhile, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
   if (region_.trusted_for != &variant) {
@@ -131,11 +135,12 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   const double prepared = NowNs();
   if (region_.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
     if (!ProbeNatively(variant, &left, &resume)) return resume;
-    if (region_.native_ns * static_cast<double>(left) < kShortestEntryNs) {
+    if (work_ns() < kShortestEntryNs) {
       Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
       return resume;
     }
   }
+  const double work_at_entry_ns = work_ns();
 
   double run_ns = prepared - start;  // the entry itself is part of the price
   int64_t run_passes = 0, done = 0;
@@ -153,8 +158,11 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       if (resume != jit::kHeader) return resume;
       continue;
     }
+    const double worth = worth_ns_;
     good = PlanToKeep(variant, passes, verify) &&
            (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes, &resume));
+    if (verify) worth_ns_ = worth + (NowNs() - slice_start);
+    if (!verify && good) worth_ns_ = worth + region_.native_ns * static_cast<double>(passes);
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
     left -= passes;
@@ -171,25 +179,18 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     region_.executions.fetch_add(1, std::memory_order_relaxed);
     region_.fruitless_entries = 0;
   }
-  if (run_passes > 0) RecordRun(run_ns, run_passes);
-  // The last pass is the original's; back off from a variant that keeps losing.
-  const int losses = region_.consecutive_losses.load(std::memory_order_relaxed);
-  if (losses >= kLossesToBackOff) {
-    region_.image->SkipNext(int64_t{1} << std::min(40, 4 + losses));
-  } else if (good) {
-    region_.image->SkipNext(1);
-  }
+  if (run_passes > 0) RecordRun(work_at_entry_ns, run_ns, run_passes);
+  if (good) region_.image->SkipNext(1);  // the last pass is the original's
   return resume;
 }
 
-void Entry::RecordRun(double ns, int64_t passes) {
+void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
   region_.variant_ns = ns / static_cast<double>(passes);
   region_.variant_timing.Add(region_.variant_ns);
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
-  const int losses = region_.consecutive_losses.load(std::memory_order_relaxed);
-  region_.consecutive_losses.store(saved > 0 ? 0 : losses + 1, std::memory_order_relaxed);
+  region_.losses.Add(work_ns, saved <= 0);
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());
@@ -216,6 +217,7 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
     return jit::kDecline;
   }
   const SignalMask mask = BlockAllSignals();
+  const double start = NowNs();
   uint32_t resume = jit::kDecline;
   Entry entry(region, *context);
   if (region.mode.load(std::memory_order_acquire) == RegionMode::kCapture) {
@@ -223,6 +225,7 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
   } else if (const Variant* variant = region.variant.load(std::memory_order_acquire)) {
     resume = entry.Run(*variant, mask);
   }
+  region.gain_ns.fetch_add(static_cast<int64_t>(entry.worth_ns() - (NowNs() - start)), std::memory_order_relaxed);
   region.busy.store(false, std::memory_order_release);
   RestoreSignals(mask);  // a waiting signal is taken here, with nothing of ours held
   return resume;

@@ -25,6 +25,8 @@ class Entry {
 
   uint32_t Capture();
   uint32_t Run(const Variant& variant, SignalMask mask);
+  /// What the original would have taken for what was done so far. Verification is no loss: it counts as what it took.
+  double worth_ns() const { return worth_ns_; }
 
  private:
   static size_t VectorBytes(jit::RegisterSet live, int vector);
@@ -47,7 +49,7 @@ class Entry {
   bool ProbeNative(int64_t limit, uint32_t* resume);
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);
-  void RecordRun(double ns, int64_t passes);
+  void RecordRun(double work_ns, double ns, int64_t passes);
   void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
   void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
@@ -67,9 +69,11 @@ class Entry {
   enum class Undo : uint8_t { kNothing, kChunk, kSlice };
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
+  bool in_order_ = false;        // passes of the slice meet each other: one chunk
   int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers
+  double worth_ns_ = 0;
   uint32_t sticky_ = 0;          // MXCSR flags raised by variants
 };
 

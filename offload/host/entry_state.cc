@@ -60,11 +60,15 @@ bool Entry::LoadState(std::span<const jit::Slot> slots) {
   state_.mxcsr = jit::ContextMxcsr(context_);
   state_.fs_base = OwnFsBase();
   slots_ = slots;
+  std::array<jit::ByteRange, jit::kMaxSlots> ranges;
   for (size_t i = 0; i < slots.size(); ++i) {
     const uint64_t address = jit::AddressOf(slots[i], state_);
-    const jit::ByteRange range{address, address + slots[i].bytes, slots[i].written};
-    if (range.end < range.begin || !RangesUsable({&range, 1})) return false;
-    std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(address), slots[i].bytes);
+    ranges[i] = {address, address + slots[i].bytes, slots[i].written};
+    if (ranges[i].end < ranges[i].begin) return false;
+  }
+  if (!slots.empty() && !RangesUsable({ranges.data(), slots.size()})) return false;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    std::memcpy(state_.slot[i].bytes.data(), reinterpret_cast<const void*>(ranges[i].begin), slots[i].bytes);
   }
   return true;
 }

@@ -28,6 +28,7 @@ bool Entry::RunNative(int64_t passes, uint32_t* resume, double* ns) {
   const double start = NowNs();
   const jit::RegionImage::NativeRun run = region_.image->RunFromHeader(&context_, passes);
   *ns = NowNs() - start;
+  worth_ns_ += *ns;
   if (run.left) {
     *resume = jit::kExit + run.exit;
     return false;

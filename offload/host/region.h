@@ -13,6 +13,7 @@
 #include "jit/artifact.h"
 #include "jit/compiler.h"
 #include "jit/region_image.h"
+#include "offload/host/losses.h"
 #include "offload/host/worker_pool.h"
 #include "offload/host/written_bytes.h"
 
@@ -76,7 +77,7 @@ struct Region {
   uint64_t entries_seen = 0;
   int failed_captures = 0;
   int fruitless_entries = 0;       // in a row, too small or for other values
-  std::atomic<int> consecutive_losses{0};  // atomic: the session forgives them
+  LossesBySize losses;
   int trusted_slices = 0;          // verified slices of the current variant
   const Variant* trusted_for = nullptr;
 
@@ -84,6 +85,7 @@ struct Region {
   std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
   std::array<std::atomic<uint64_t>, 64> decline_reasons{};  // by jit::RejectionReason
   std::atomic<uint64_t> variant_time_ns{0}, native_time_ns{0}, native_passes{0}, time_saved_ns{0};
+  std::atomic<int64_t> gain_ns{0};  // what the original would have taken for what entries did, less what they took
   std::atomic<uint32_t> trapping_mxcsr{0};  // of the last entry declined for it
   std::atomic<uint64_t> failed_guards{0};  // bit i: guard i of the variant did not hold at some entry
   std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
@@ -103,7 +105,8 @@ struct Region {
 
 /// It lies in the entry that was declined, not in the loop: another one may be large enough, or have the values.
 constexpr bool LiesInTheEntry(jit::RejectionReason reason) {
-  return reason == jit::RejectionReason::kTooLittleWork || reason == jit::RejectionReason::kValuesKeepChanging;
+  return reason == jit::RejectionReason::kTooLittleWork || reason == jit::RejectionReason::kValuesKeepChanging ||
+         reason == jit::RejectionReason::kNotWorthwhile;
 }
 
 /// The DispatchFunction of every region image; `cookie` is the Region.

@@ -115,9 +115,14 @@ bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
 bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   const int64_t asked = std::exchange(*passes, 0);
   if (!DescribeSlice(variant, asked)) return false;
-  if (variant.artifact.parts > 0) return StandsOn(variant, asked, passes);  // in order, whatever they do to each other
-  const jit::IndependenceResult independence = jit::CheckIndependent(region_.footprint);
-  if (independence.verdict == jit::Independence::kIndependent) return StandsOn(variant, asked, passes);
+  const bool shared = variant.artifact.parts > 1;
+  const auto independence = shared ? jit::IndependenceResult{} : jit::CheckIndependent(region_.footprint);
+  const bool independent = independence.verdict == jit::Independence::kIndependent;
+  in_order_ = !independent && variant.artifact.parts > 0;
+  if (in_order_ && jit::CheckSlots(region_.footprint).verdict != jit::Independence::kIndependent) {
+    return Decline(RejectionReason::kDependentIterations, asked);
+  }
+  if (in_order_ || independent) return StandsOn(variant, asked, passes);
   const jit::FootprintProgram& program = variant.artifact.footprint;
   const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
   region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
@@ -140,15 +145,14 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
-  chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, passes);
+  chunk_passes_ = in_order_ ? passes : region_.pool->ChunkPasses(passes, artifact.batch, passes);
   // A read that strays brings anything, and whether something is written may depend on it; or it faults in the original, before
   // what later passes write.
   const bool may_stray = (artifact.may_flag & jit::kFlagStrayed) != 0;
-  const bool in_order = artifact.parts > 0;
-  const bool can_repeat = !may_stray && !in_order && !jit::ReadsWhatItWrites(region_.footprint);
+  const bool can_repeat = !may_stray && !in_order_ && !jit::ReadsWhatItWrites(region_.footprint);
   if (!verify && (artifact.may_flag == 0 || can_repeat)) return true;
   constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
-  const bool by_chunk = !verify && !in_order && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
+  const bool by_chunk = !verify && !in_order_ && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
   WritePlan& writes = region_.writes;
   if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
     const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
@@ -172,7 +176,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   const bool shared = variant.artifact.parts > 1;
   const int64_t last = shared && !seeks ? 1 : 0;
   WorkerPool::Job job{variant.function, &state_, seeks || shared ? nullptr : &region_.after, passes - last, chunk_passes_,
-                      state_.mxcsr, variant.artifact.reductions, variant.artifact.parts};
+                      state_.mxcsr, variant.artifact.reductions, shared ? variant.artifact.parts : 0};
   if (undo_ != Undo::kNothing) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;

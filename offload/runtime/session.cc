@@ -16,6 +16,7 @@ namespace tracelift::offload {
 namespace {
 
 constexpr double kShortestNapMs = 5, kLongestNapMs = 100;
+constexpr double kProbationNapMs = 1;  // a region that only costs can make its loop several times slower
 constexpr double kReportEveryMs = 1000;
 constexpr double kPlanEveryMs = 200;
 constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
@@ -84,7 +85,7 @@ void Session::Run() {
   double last_report = NowMs(), last_plan = last_report;
   for (;;) {
     const uint64_t before = hotspots_.total();
-    Observe(nap_ms_);
+    Observe(OnProbation() ? kProbationNapMs : nap_ms_);
     // A process that does nothing is not woken for nothing.
     nap_ms_ = hotspots_.total() != before ? kShortestNapMs : std::min(2 * nap_ms_, kLongestNapMs);
     if (off_.load(std::memory_order_relaxed)) {

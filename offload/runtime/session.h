@@ -25,6 +25,7 @@
 #include "offload/host/region.h"
 #include "offload/runtime/hotspots.h"
 #include "offload/runtime/live_reader.h"
+#include "offload/runtime/upkeep.h"
 #include "partitioner/graph/resources.h"
 #include "profiler/modules.h"
 #include "profiler/preload_api.h"
@@ -61,9 +62,7 @@ struct Finding {
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
-  double judged_at_ms = 0;               // what the region saved is judged over windows of time
-  uint64_t judged_saved_ns = 0, judged_arrivals = 0;
-  int rests = 0;                         // in a row, because it was entered and saved nothing worth it
+  Upkeep upkeep;
   double rest_until_ms = 0;              // unpatched until then; 0: not resting
   int planned_home = 0;                  // plans in a row that want it at home
 };
@@ -121,6 +120,10 @@ class Session {
   bool CompileAndPublish(Finding& finding);
   void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
   void ForgiveLosses();
+  bool OnProbation() const;
+  bool IsCovered(const Finding& finding) const;
+  std::vector<Finding*> StepAside();
+  void StepBack(const std::vector<Finding*>& aside);
   void Rest(Finding& finding);
   void WakeUp(Finding& finding);
   void FinishPending();

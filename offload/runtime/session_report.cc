@@ -138,7 +138,7 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
                                 wavefront.skew, wavefront.skew > 1 ? "s" : ""));
   } else if (artifact.parts > 0 && artifact.panel > 0) {
     parts.push_back(fmt::format("passes in order, panels of {} iterations side by side", artifact.panel));
-  } else if (artifact.parts > 0) {
+  } else if (artifact.reliance.reads_first) {
     parts.push_back("passes in order, in vectors");
   } else if (artifact.panel > 0) {
     parts.push_back(fmt::format("panels of {} iterations for {} passes each", artifact.panel, artifact.batch));
@@ -146,7 +146,8 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
     const bool inner = !artifact.reliance.widened.empty();
     parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));
   }
-  const bool jammed = wavefront.lanes == 0 && artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
+  const bool widens_passes = artifact.lanes > 0 && artifact.panel == 0 && artifact.reliance.widened.empty();
+  const bool jammed = artifact.group > 1 && !widens_passes;
   if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));
   return fmt::format("{}", fmt::join(parts, ", "));
 }

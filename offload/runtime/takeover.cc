@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "offload/runtime/clock.h"
 #include "offload/runtime/session.h"
 
@@ -16,14 +18,7 @@ constexpr int kMostRecompiles = 3;      // for values that change
 constexpr uint64_t kManyDeclines = 8;   // without one execution
 constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
 constexpr uint64_t kSmallEntries = 32;  // the same, for reasons that another entry need not have
-// A patched loop costs its declined passes a few nanoseconds each, which can be more than the pass itself. It stays only
-// while, when it is entered, it saves this share of the time that passes; else it rests, unpatched, each time for twice as
-// long, and after so many attempts it is put back for good.
-constexpr double kWindowMs = 30;
-constexpr double kWorthwhileShare = 0.03;
-constexpr int kManyLosses = 3;  // in a row: no need to wait for the window's end
-constexpr double kFirstRestMs = 60;
-constexpr int kPatience = 5;
+constexpr int kPatience = 5;  // rests in a row; then it is put back for good
 
 EntryCounts CountEntries(const Region& region) {
   EntryCounts counts;
@@ -54,8 +49,8 @@ uint64_t DeclinesEnough(jit::RejectionReason reason) {
   }
 }
 
-uint64_t Arrivals(const Region& region) {
-  return region.executions.load(std::memory_order_relaxed) + region.declines.load(std::memory_order_relaxed);
+Tally TallyOf(const Region& region) {
+  return {NowMs(), region.gain_ns.load(std::memory_order_relaxed), region.image->arrivals()};
 }
 
 // The places whose guards failed are not folded into code again.
@@ -67,25 +62,10 @@ void NoteUnsteady(Finding& finding) {
   }
 }
 
-void StartWindow(Finding& finding) {
-  finding.judged_at_ms = NowMs();
-  finding.judged_saved_ns = finding.region->time_saved_ns.load(std::memory_order_relaxed);
-  finding.judged_arrivals = Arrivals(*finding.region);
-}
-
 bool EarnsItsKeep(Finding& finding) {
   const Region& region = *finding.region;
   if (region.verify == VerifyMode::kAlways) return true;  // every slice is computed twice, on request
-  if (region.consecutive_losses.load(std::memory_order_relaxed) >= kManyLosses) return false;
-  const double window = NowMs() - finding.judged_at_ms;
-  if (window < kWindowMs) return true;
-  const bool entered = Arrivals(region) != finding.judged_arrivals;
-  const uint64_t saved_ns = region.time_saved_ns.load(std::memory_order_relaxed) - finding.judged_saved_ns;
-  StartWindow(finding);
-  if (!entered) return true;
-  const bool worthwhile = static_cast<double>(saved_ns) * 1e-6 >= kWorthwhileShare * window;
-  if (worthwhile) finding.rests = 0;
-  return worthwhile;
+  return finding.upkeep.MayStay(TallyOf(region), region.busy.load(std::memory_order_relaxed));
 }
 
 }  // namespace
@@ -145,12 +125,16 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
     finding.code.push_back(region->image->code());
     finding.region = std::move(region);
   }
+  const std::vector<Finding*> aside = StepAside();
   if (auto installed = patcher_->Install(*finding.region->image); !installed) {
+    StepBack(aside);
     Reject(finding, installed.error());
     return TryChildren(function, loop);
   }
   finding.patched = true;
-  if (!WaitForCapture(finding, kCaptureMs)) {
+  const bool captured = WaitForCapture(finding, kCaptureMs);
+  StepBack(aside);
+  if (!captured) {
     finding.awaiting_capture = true;
     return TryChildren(function, loop);
   }
@@ -159,11 +143,40 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
 
 bool Session::WaitForCapture(Finding& finding, double ms) {
   const double deadline = NowMs() + ms;
-  while (finding.region->mode.load(std::memory_order_acquire) != RegionMode::kCaptured) {
-    if (NowMs() > deadline) return false;
-    Observe(0.2);
+  const auto is_captured = [&] { return finding.region->mode.load(std::memory_order_acquire) == RegionMode::kCaptured; };
+  while (!is_captured() && NowMs() < deadline) Observe(0.2);
+  return is_captured();
+}
+
+// Some patched region has cost more than it brought so far.
+bool Session::OnProbation() const {
+  return std::ranges::any_of(findings_, [](const Finding& finding) {
+    return finding.patched && !finding.awaiting_capture && finding.upkeep.BalanceNs(TallyOf(*finding.region)) < 0;
+  });
+}
+
+// While the session waits or compiles nobody looks after regions: those that have not brought anything yet are out of the
+// way.
+std::vector<Finding*> Session::StepAside() {
+  std::vector<Finding*> aside;
+  for (Finding& finding : findings_) {
+    if (!finding.patched || finding.upkeep.HasProved(TallyOf(*finding.region))) continue;
+    (void)patcher_->Remove(*finding.region->image);
+    finding.patched = false;
+    aside.push_back(&finding);
   }
-  return true;
+  return aside;
+}
+
+void Session::StepBack(const std::vector<Finding*>& aside) {
+  for (Finding* finding : aside) {
+    if (auto installed = patcher_->Install(*finding->region->image); !installed) {
+      Reject(*finding, installed.error());
+      continue;
+    }
+    finding->patched = true;
+    finding->upkeep.Open(TallyOf(*finding->region));
+  }
 }
 
 // The region has captured its registers: compile for them, and take the loop over or put it back for good.
@@ -180,7 +193,9 @@ bool Session::CompileAndPublish(Finding& finding) {
     }
     loader_ = std::move(*loader);
   }
+  const std::vector<Finding*> aside = StepAside();
   CompileCache::Result artifact = Compile(finding);
+  StepBack(aside);
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
     Reject(finding, artifact.error());
@@ -226,9 +241,8 @@ bool Session::CompileAndPublish(Finding& finding) {
 void Session::ForgiveLosses() {
   for (Finding& finding : findings_) {
     if (!finding.patched || finding.awaiting_capture) continue;
-    StartWindow(finding);
-    finding.rests = 0;
-    if (finding.region->consecutive_losses.exchange(0, std::memory_order_relaxed) > 0) finding.region->image->SkipNext(0);
+    finding.upkeep.Open(TallyOf(*finding.region));
+    finding.region->losses.Forgive();
   }
 }
 
@@ -246,22 +260,34 @@ void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t ad
 // Out of the program's way for a while; for good when that was tried often.
 void Session::Rest(Finding& finding) {
   Region& region = *finding.region;
-  if (finding.rests == kPatience) {
+  if (finding.upkeep.rests() == kPatience) {
     return PutBack(finding, MostFrequentDecline(region, {}, jit::RejectionReason::kNotWorthwhile));
   }
   (void)patcher_->Remove(*region.image);
   finding.patched = false;
-  finding.rest_until_ms = NowMs() + kFirstRestMs * (1 << finding.rests);
-  ++finding.rests;
+  const Tally now = TallyOf(region);
+  const double balance_ns = finding.upkeep.BalanceNs(now), rest_ms = finding.upkeep.NextRestMs(now);
+  finding.rest_until_ms = now.now_ms + rest_ms;
+  if (config_->log > 0) Note(fmt::format("{:#x}: rests for {:.0f} ms, having brought {:.0f} us", finding.address, rest_ms, balance_ns / 1e3));
+}
+
+// A loop around it runs elsewhere and wins: what is left for the inner one are the passes that this one declines.
+bool Session::IsCovered(const Finding& finding) const {
+  const jit::FunctionCode& code = *finding.region->code;
+  const std::vector<jit::LoopId> around = code.LoopAndParents(code.loops()[static_cast<size_t>(finding.region->loop)].parent);
+  return std::ranges::any_of(findings_, [&](const Finding& other) {
+    return other.patched && !other.awaiting_capture && other.region->code->bounds().begin == code.bounds().begin &&
+           std::ranges::find(around, other.region->loop) != around.end() && other.upkeep.HasProved(TallyOf(*other.region));
+  });
 }
 
 void Session::WakeUp(Finding& finding) {
-  if (NowMs() < finding.rest_until_ms) return;
+  if (NowMs() < finding.rest_until_ms || IsCovered(finding)) return;
   finding.rest_until_ms = 0;
-  finding.region->consecutive_losses.store(0, std::memory_order_relaxed);
+  finding.region->losses.Forgive();
   finding.region->image->SkipNext(0);
   finding.entries_before = CountEntries(*finding.region);
-  StartWindow(finding);
+  finding.upkeep.Open(TallyOf(*finding.region));
   if (auto installed = patcher_->Install(*finding.region->image); !installed) return Reject(finding, installed.error());
   finding.patched = true;
 }
@@ -296,7 +322,7 @@ void Session::Supervise() {
       finding.awaiting_capture = true;
       continue;
     }
-    if (!EarnsItsKeep(finding)) {
+    if (!EarnsItsKeep(finding) || IsCovered(finding)) {
       Rest(finding);
       continue;
     }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -56,6 +57,7 @@ void loop_stack_reads_exceptions(double*, const double*, size_t);
 void loop_stack_uninitialised(double*, const double*, size_t);
 void loop_stack_garbage(double*, const double*, size_t);
 void pushes_values(double*, const double*, size_t);
+void reuses_a_spill_slot(double*, const double*, size_t);
 void counts_in_the_frame(double*, const double*, size_t);
 void pushes_on_one_way(double*, const double*, size_t);
 void leaves_while_pushed(double*, const double*, size_t);
@@ -183,6 +185,14 @@ TEST(CalleeStack, OtherRoundingRunsNatively) {
 }
 
 // Loops that push and pop themselves (stack_loops.S).
+TEST(StackLoop, ReusesASpillSlot) {
+  std::vector<double> in(kMany);
+  for (size_t i = 0; i < kMany; ++i) {
+    const float pair[2] = {static_cast<float>(i) * 0.25f, i % 8 == 0 ? 2.0f : std::bit_cast<float>(0x3f800001)};
+    std::memcpy(&in[i], pair, sizeof(pair));
+  }
+  ExpectSame<double>(reuses_a_spill_slot, in);
+}
 TEST(StackLoop, PushesValues) { ExpectSame<double>(pushes_values, Random<double>(kMany)); }
 TEST(StackLoop, CountsInTheFrame) { ExpectSame<double>(counts_in_the_frame, Random<double>(kMany)); }
 TEST(StackLoop, PushesOnOneWay) { ExpectSame<double>(pushes_on_one_way, Random<double>(kMany)); }

@@ -35,6 +35,34 @@
         ret
         END pushes_values
 
+# A spill slot holds a float in each pass, and in some two of them afterwards.
+        FUNCTION reuses_a_spill_slot
+        test    rdx, rdx
+        je      3f
+        sub     rsp, 40
+        xor     ecx, ecx
+1:      movss   xmm0, [rsi+rcx*8]
+        movss   [rsp+8], xmm0
+        mov     eax, [rsi+rcx*8+4]
+        test    eax, 1
+        je      2f
+        mulss   xmm0, [rsp+8]
+        unpcklps xmm0, xmm0
+        movlps  [rsp+8], xmm0
+        pxor    xmm0, xmm0
+        mov     rax, [rsp+8]
+        add     [rdi+rcx*8], rax
+2:      mov     eax, [rsp+8]
+        xor     [rdi+rcx*8], eax
+        inc     rcx
+        cmp     rcx, rdx
+        jne     1b
+        mov     rax, [rsp+8]
+        add     [rdi], rax
+        add     rsp, 40
+3:      ret
+        END reuses_a_spill_slot
+
 # The counter and the bound lie in the frame: other displacements while something is pushed.
         FUNCTION counts_in_the_frame
         test    rdx, rdx

@@ -13,6 +13,11 @@ struct TakenLoop {
   Region* region = nullptr;    // null: not taken over, `why` tells
   Variant* variant = nullptr;
   std::string why;
+  /// The next entry is looked at, whatever the ones before it cost: on a busy machine variants lose.
+  void Forgive() const {
+    region->losses.Forgive();
+    region->image->SkipNext(0);
+  }
   uint64_t Declines(jit::RejectionReason reason) const {
     return region->decline_reasons[static_cast<size_t>(reason)].load();
   }

@@ -81,6 +81,23 @@ KERNEL(windows_bytes) {
   for (int i = 0; i < n; i++) to[i] = (uint16_t)(table[index[i]] + 2 * table[index[i] + 1]);
 }
 
+/* An element of an array, chosen by comparing: a pointer that is null at first. */
+KERNEL(windows_nearest) {
+  const double *table = in + 1000;
+  for (int i = 0; i < n; i++) {
+    const double *nearest = 0;
+    double distance = 0.5;
+    for (const double *at = table; at != table + 180; at += 3) {
+      double apart = at[0] < in[i] ? in[i] - at[0] : at[0] - in[i];
+      if (apart < distance) {
+        distance = apart;
+        nearest = at;
+      }
+    }
+    out[i] = nearest ? nearest[1] * distance : nearest - (const double *)0;
+  }
+}
+
 KERNEL(windows_points) {
   for (int i = 0; i < n; i++) {
     const double *point = in + 3 * index[i];

@@ -11,7 +11,7 @@
 #include "tests/offload/same_results.h"
 
 #define ALL(X)                                                                                                       \
-  X(gather) X(rows) X(rows_in_order) X(ragged) X(twice) X(sometimes) X(until) X(chain) X(in_place) X(bytes) X(points)
+  X(gather) X(rows) X(rows_in_order) X(ragged) X(twice) X(sometimes) X(until) X(chain) X(in_place) X(bytes) X(points) X(nearest)
 #define DECLARE(name)                                                                \
   void windows_##name##_O0(double*, const double*, const int*, const int*, int);     \
   void windows_##name##_O2(double*, const double*, const int*, const int*, int);     \
@@ -85,6 +85,7 @@ AT_LEVELS(Chain, chain, kLeftAlone, kAccelerated, kAccelerated, Descending(kRows
 AT_LEVELS(InPlace, in_place, kAny, kAny, kAny, Index(), Start())
 AT_LEVELS(Bytes, bytes, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 AT_LEVELS(Points, points, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
+AT_LEVELS(Nearest, nearest, kAccelerated, kAccelerated, kAccelerated, Index(), Start())
 
 // Memory of its own with nothing on either side; a part of it can be taken away.
 class Island {
