@@ -147,7 +147,8 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
     const bool inner = !artifact.reliance.widened.empty();
     parts.push_back(fmt::format("{} {} side by side in vectors", artifact.lanes, inner ? "iterations of an inner loop" : "passes"));
   }
-  const bool jammed = wavefront.lanes == 0 && artifact.group > 1 && (artifact.lanes == 0 || artifact.panel > 0 || !artifact.reliance.widened.empty());
+  const bool widens_passes = artifact.lanes > 0 && artifact.panel == 0 && artifact.reliance.widened.empty();
+  const bool jammed = artifact.group > 1 && !widens_passes;
   if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));
   return fmt::format("{}", fmt::join(parts, ", "));
 }

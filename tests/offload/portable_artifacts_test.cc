@@ -97,6 +97,7 @@ TEST_P(PortableArtifacts, ServeWhereverTheLibraryIsLoaded) {
   ASSERT_TRUE(moved.has_value());
   EXPECT_TRUE(jit::Hold(moved->facts, reader, bases_there));
   EXPECT_TRUE(jit::IsFor(*moved->result, other.region->captured, other.region->preview, {}));
+  EXPECT_EQ(moved->result->reliance.wavefront.lanes > 0, std::string_view(name) == "table");
   auto loader = jit::CodeLoader::Create();
   ASSERT_TRUE(loader.has_value());
   const auto function = (*loader)->Load(*moved->result);
@@ -124,6 +125,8 @@ INSTANTIATE_TEST_SUITE_P(All, PortableArtifacts,
                          testing::Combine(testing::Values("look_up", "scale", "call", "exponentials", "sums", "global_rows"),
                                           testing::Values("O0", "O1", "O2", "O3")),
                          NameOf);
+INSTANTIATE_TEST_SUITE_P(Wavefront, PortableArtifacts,
+                         testing::Combine(testing::Values("table"), testing::Values("O1", "O2", "O3")), NameOf);
 
 /// The compile cache over a folder of its own, for one loop.
 class CacheOfALoop : public testing::Test {
