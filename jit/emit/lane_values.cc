@@ -181,6 +181,10 @@ LaneValue LaneValues::KindOf(llvm::Instruction& instruction) const {
     scalar &= kind != LaneKind::kVarying;
   }
   if (uniform) return {};
+  // Both sides move on alike: a row's place against the end of that row.
+  const auto* compare = llvm::dyn_cast<llvm::ICmpInst>(&instruction);
+  if (compare && compare->isEquality() && scalar && Of(compare->getOperand(0)).stride == Of(compare->getOperand(1)).stride)
+    return {};
   if (!scalar || instruction.getType()->isIntegerTy(1)) return kVarying;
   return KindByEvolution(instruction).value_or(kVarying);
 }

@@ -44,7 +44,7 @@ struct Candidate {
 };
 
 // What becomes of an instruction, and how wide its elements are.
-enum class LaneCost : uint8_t { kShared, kVector, kMasked, kGathered, kOneByOne };
+enum class LaneCost : uint8_t { kShared, kVector, kMasked, kGathered, kGatheredByData, kOneByOne };
 struct Weighed {
   LaneCost cost;
   unsigned bits;
@@ -60,7 +60,8 @@ std::optional<Weighed> WeighInstruction(llvm::Instruction& instruction, const La
     const LaneValue address = values.Of(pointer);
     if (address.kind == LaneKind::kUniform) return Weighed{LaneCost::kShared, bits};
     if (std::abs(address.stride) == bytes) return Weighed{LaneCost::kVector, bits};
-    return Weighed{bits < 32 || type->isVectorTy() ? LaneCost::kOneByOne : LaneCost::kGathered, bits};
+    if (bits < 32 || type->isVectorTy()) return Weighed{LaneCost::kOneByOne, bits};
+    return Weighed{address.kind == LaneKind::kAffine ? LaneCost::kGathered : LaneCost::kGatheredByData, bits};
   }
   llvm::Type* type = instruction.getOperand(0)->getType();  // of a comparison, what is compared
   if (values.Of(&instruction).kind != LaneKind::kVarying || type->isPtrOrPtrVectorTy())
@@ -95,8 +96,7 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   unsigned lanes = static_cast<unsigned>(vector_bits) / widest;
   constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
   if (all.size() <= kFewInstructions && lanes <= 16) lanes *= 2;  // chains of operations overlap
-  // Lanes that go on alone wait for gathers in rows of their own, where a core would be ahead in the next row: a
-  // product with a sparse matrix takes 1.4 to 2 times as long so as one row after the other.
+  // Lanes that go on alone wait for what data lead them to, where a core would be ahead in the next row.
   constexpr double kGather = 0.75, kGatherApart = 3;
   double alone = 0, together = 0;
   for (const auto& [weighed, weight, rounds] : all) {
@@ -104,8 +104,9 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
     const double cost = weighed.cost == LaneCost::kShared     ? 0.5
                         : weighed.cost == LaneCost::kVector   ? vectors
                         : weighed.cost == LaneCost::kMasked   ? 2 * vectors
-                        : weighed.cost == LaneCost::kGathered ? (rounds > 1 ? kGatherApart : kGather) * lanes
-                                                              : 2.0 * lanes;
+                        : weighed.cost == LaneCost::kGathered ? kGather * lanes
+                        : weighed.cost == LaneCost::kGatheredByData ? (rounds > 1 ? kGatherApart : kGather) * lanes
+                                                                    : 2.0 * lanes;
     alone += weight * lanes;
     together += weight * rounds * cost;
   }

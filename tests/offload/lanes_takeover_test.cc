@@ -92,7 +92,9 @@ AT_LEVELS(Backwards, backwards, kAny, kAny, kAny, 3333, 33, 12'000)
 AT_LEVELS(Bytes, bytes, kAny, kAny, kAny, 3333, 33, 3'000)
 AT_LEVELS(Divisions, divisions, kAny, kAny, kAny, 1333, 33, 5'000)
 AT_LEVELS(Tables, tables, kAny, kAny, kAny, 1333, 33, 5'000)
-AT_LEVELS(Least, least, kAny, kYes, kAny, 3333, 133, 5'000)
+TEST(Lanes, LeastO0) { Check(&lanes_least_O0, Wide::kAny, FloatData(5'000, 5'000), 3333, 133); }
+TEST(Lanes, LeastO2) { Check(&lanes_least_O2, Wide::kYes, FloatData(5'000, 5'000), 3333, 133); }
+TEST(Lanes, LeastO3) { Check(&lanes_least_O3, Wide::kAny, FloatData(5'000, 5'000), 3333, 133); }
 AT_LEVELS(Counts, counts, kAny, kYes, kAny, 3333, 133, 5'000)
 AT_LEVELS(Switch, switch, kAny, kAny, kAny, 3333, 33, 5'000)
 AT_LEVELS(Library, library, kAny, kAny, kAny, 1333, 33, 5'000)
