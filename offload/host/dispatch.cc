@@ -29,6 +29,7 @@ constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
 constexpr int kProbeEvery = 32;
+constexpr int kLostSlices = 3;           // in a row, after which the rest of the entry is the original's
 
 }  // namespace
 
@@ -145,6 +146,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
 
   double run_ns = prepared - start;  // the entry itself is part of the price
   int64_t run_passes = 0, done = 0;
+  int lost_slices = 0;  // in a row
   bool good = true;
   while (good && left > 0) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
@@ -169,9 +171,13 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     left -= passes;
     done += passes;
     if (!verify) {
-      run_ns += NowNs() - slice_start;
+      const double took_ns = NowNs() - slice_start;
+      run_ns += took_ns;
       run_passes += passes;
-      if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
+      lost_slices = took_ns > region_.native_ns * static_cast<double>(passes) ? lost_slices + 1 : 0;
+      if (lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
+        good = Decline(RejectionReason::kNotWorthwhile, left);
+      } else if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
     }
     if (good && left > 0 && (!SlotsStand(artifact) || SignalWaits(mask))) break;
   }
