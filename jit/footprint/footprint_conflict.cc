@@ -37,16 +37,6 @@
 namespace tracelift::jit {
 namespace {
 
-void AddLoops(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int from, ByteEquation* equation) {
-  for (int k = from; k < footprint.loop_count; ++k) {
-    const auto loop = static_cast<size_t>(k);
-    // The strides of a loop with one iteration can be anything.
-    const int64_t last_a = footprint.TripOf(a, k) - 1, last_b = footprint.TripOf(b, k) - 1;
-    if (last_a > 0) equation->AddTerm(a.stride[loop], 0, last_a);
-    if (last_b > 0) equation->AddTerm(-b.stride[loop], 0, last_b);
-  }
-}
-
 // Some byte of `a` in any iteration is some byte of `b` in any iteration.
 Solvable MeetAnywhere(const AccessForm& a, const AccessForm& b, const Footprint& footprint, int* budget) {
   ByteEquation equation(a, b);

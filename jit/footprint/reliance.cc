@@ -105,13 +105,7 @@ IndependenceResult CheckReadsFirst(const Footprint& footprint) {
     for (const AccessForm& other : forms) {
       if (IsSlot(other) || !RangesMeet(write, other)) continue;
       ByteEquation rest(write, other);
-      for (int k = 1; k < footprint.loop_count; ++k) {
-        const auto at = static_cast<size_t>(k);
-        const int64_t last = footprint.trip[k] - 1;
-        if (last == 0) continue;
-        if (write.stride[at] != 0) rest.AddTerm(write.stride[at], 0, last);
-        if (other.stride[at] != 0) rest.AddTerm(-other.stride[at], 0, last);
-      }
+      AddLoops(write, other, footprint, 1, &rest);
       if (MeetLater(write.stride[0], other.stride[0], footprint.trip[0], rest, &budget) != Solvable::kNo)
         return {Independence::kUnknown, write.access, other.access};
     }
