@@ -78,6 +78,7 @@ struct Artifact {
   // 0: passes must be independent; 1: passes that are not run in order, in one chunk; more: so many chunks share each pass
   int parts = 0;
   Reliance reliance;                  // entries where it does not hold must not use it
+  bool plain = false;                 // CompileOptions::plain
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`
   std::vector<Reduction> reductions;  // that chunks do parts of

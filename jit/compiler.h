@@ -19,6 +19,8 @@ struct CompileOptions {
   std::vector<Guard> unsteady = {};
   // Nothing may be compiled for the lengths of inner loops.
   bool any_size = false;
+  // Passes stay whole and in one lane: the rival of code that puts iterations side by side, which does not always win.
+  bool plain = false;
 };
 
 /// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function

@@ -246,6 +246,26 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   return result;  // or the reason against the loop as it is written
 }
 
+void AddProperty(llvm::Loop& loop, llvm::MDNode* property) {
+  llvm::SmallVector<llvm::Metadata*, 4> properties{nullptr};
+  if (const llvm::MDNode* old = loop.getLoopID()) properties.append(old->op_begin() + 1, old->op_end());
+  properties.push_back(property);
+  llvm::MDNode* id = llvm::MDNode::getDistinct(loop.getHeader()->getContext(), properties);
+  id->replaceOperandWith(0, id);
+  loop.setLoopID(id);
+}
+
+// Of which only data know the length, mostly a short one: each piece that unrolling leaves costs a wrong guess of the
+// processor's (rows of a sparse matrix: 44 ns a row unrolled, 22 ns as they are).
+void KeepDataLoopsWhole(const std::vector<LoopDim>& dims, const std::vector<const llvm::BasicBlock*>& headers, llvm::LoopInfo& loops) {
+  for (size_t i = 0; i < dims.size(); ++i) {
+    llvm::Loop* loop = loops.getLoopFor(headers[i]);
+    if (dims[i].backedge_taken != kNoExpr || !loop || !loop->isInnermost()) continue;
+    llvm::LLVMContext& context = loop->getHeader()->getContext();
+    AddProperty(*loop, llvm::MDNode::get(context, llvm::MDString::get(context, "llvm.loop.unroll.disable")));
+  }
+}
+
 // LLVM takes the loop's iterations for independent where it makes vectors of it.
 void MarkParallel(llvm::Loop& loop) {
   llvm::LLVMContext& context = loop.getHeader()->getContext();
@@ -256,10 +276,7 @@ void MarkParallel(llvm::Loop& loop) {
     }
   }
   llvm::Metadata* parallel[] = {llvm::MDString::get(context, "llvm.loop.parallel_accesses"), group};
-  llvm::Metadata* properties[] = {nullptr, llvm::MDNode::get(context, parallel)};
-  llvm::MDNode* id = llvm::MDNode::getDistinct(context, properties);
-  id->replaceOperandWith(0, id);
-  loop.setLoopID(id);
+  AddProperty(loop, llvm::MDNode::get(context, parallel));
 }
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
@@ -293,7 +310,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     artifact->parts = 1;
     return;
   }
-  const WidenedLoop widened = WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
+  const WidenedLoop widened = artifact->plain ? WidenedLoop{} : WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
   artifact->lanes = widened.lanes;
   if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
   if (widened.passes) {
@@ -367,16 +384,18 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
 
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(analysed->footprint.dividing, *analysed->evolution);
+    KeepDataLoopsWhole(artifact.footprint.loops, analysed->headers, analyses.function.getResult<llvm::LoopAnalysis>(chunk));
     SeenFootprint seen(artifact.footprint, analysed->headers, observed);
     seen.SeparateMemories(chunk, analysed->footprint.accesses_by);
+    artifact.plain = options.plain;
     PanelPlan plan;
-    if (!options.any_size) {
+    if (!options.any_size && !options.plain) {
       plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
                         WidestVectorBits(**machine));
     }
-    const bool reads_first = seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
+    const bool reads_first = !options.plain && seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
     Wavefront wavefront;
-    if (plan.width == 0 && !reads_first) {
+    if (plan.width == 0 && !reads_first && !options.plain) {
       wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
                                 WidestVectorBits(**machine));
     }

@@ -131,7 +131,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, lanes, panel, packed, parts, reliance, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, lanes, panel, packed, parts, reliance, plain, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -149,6 +149,7 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(packed);
   archive(parts);
   archive(reliance);
+  archive(plain);
   archive(may_flag);
   archive(can_seek);
   archive(reductions);

@@ -62,6 +62,7 @@ std::optional<CompileCache::Result> CompileCache::Find(const CompileRequest& req
     } else {
       const jit::Artifact& artifact = *outcome->result;
       const auto is_it = [&](const jit::Artifact* other) { return IsSame(*other, artifact); };
+      if (request.plain && !artifact.plain) continue;
       if (!jit::IsFor(artifact, request.seen, request.preview, request.unsteady) || std::ranges::any_of(tried, is_it)) continue;
     }
     ++found_;
@@ -86,16 +87,31 @@ void CompileCache::Keep(const CompileRequest& request, const jit::ModuleBases& m
   if (store_.Save(key, Join(outcomes))) ++kept_;
 }
 
+size_t CompileCache::MoveToEnd(Outcomes& outcomes, const CompileRequest& request, const jit::ModuleBases& modules,
+                               const jit::Artifact& artifact) {
+  const auto is_other = [&](const std::vector<uint8_t>& bytes) {
+    const auto outcome = jit::OutcomeFromBytes(bytes, request.code, modules);
+    return !outcome || !outcome->result || !IsSame(*outcome->result, artifact);
+  };
+  return std::ranges::stable_partition(outcomes, is_other).size();
+}
+
+void CompileCache::Prefer(const CompileRequest& request, const jit::Artifact& artifact) {
+  const jit::ModuleBases modules = jit::ModuleBases::Of(request.code, request.reader);
+  if (!modules.complete()) return;
+  const jit::Fingerprint key = KeyOf(request, modules);
+  Outcomes outcomes = LoadOutcomes(key);
+  if (MoveToEnd(outcomes, request, modules, artifact) > 0) store_.Save(key, Join(outcomes));
+}
+
 void CompileCache::Forget(const CompileRequest& request, const jit::Artifact& artifact) {
   const jit::ModuleBases modules = jit::ModuleBases::Of(request.code, request.reader);
   if (!modules.complete()) return;
   const jit::Fingerprint key = KeyOf(request, modules);
   Outcomes outcomes = LoadOutcomes(key);
-  const size_t forgotten = std::erase_if(outcomes, [&](const std::vector<uint8_t>& bytes) {
-    const auto outcome = jit::OutcomeFromBytes(bytes, request.code, modules);
-    return outcome && outcome->result && IsSame(*outcome->result, artifact);
-  });
+  const size_t forgotten = MoveToEnd(outcomes, request, modules, artifact);
   if (forgotten == 0) return;
+  outcomes.resize(outcomes.size() - forgotten);
   if (outcomes.empty() || !store_.Save(key, Join(outcomes))) store_.Remove(key);
 }
 

@@ -25,6 +25,7 @@ struct CompileRequest {
   const jit::LoopPreview& preview;
   const jit::MachineState& seen;
   std::span<const jit::Guard> unsteady;
+  bool plain = false;  // nothing but jit::Artifact::plain will do
 };
 
 /// Thread rule: one thread at a time; any number of processes.
@@ -46,6 +47,8 @@ class CompileCache {
     Keep(request, modules, recorder, result);
     return result;
   }
+  /// It won against others for the same values: the one to find first.
+  void Prefer(const CompileRequest& request, const jit::Artifact& artifact);
   /// It computed something else than the original.
   void Forget(const CompileRequest& request, const jit::Artifact& artifact);
 
@@ -60,6 +63,9 @@ class CompileCache {
             const Result& result);
   jit::Fingerprint KeyOf(const CompileRequest& request, const jit::ModuleBases& modules) const;
   Outcomes LoadOutcomes(jit::Fingerprint key) const;
+  /// Moves the artifact's outcomes behind all others; how many that are.
+  static size_t MoveToEnd(Outcomes& outcomes, const CompileRequest& request, const jit::ModuleBases& modules,
+                          const jit::Artifact& artifact);
 
   EntryStore store_;
   std::string compiler_;

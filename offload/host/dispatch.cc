@@ -174,12 +174,15 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       const double took_ns = NowNs() - slice_start;
       run_ns += took_ns;
       run_passes += passes;
+      variant.slices.Add(AsInFirstEntry(took_ns / static_cast<double>(passes)));
       lost_slices = took_ns > region_.native_ns * static_cast<double>(passes) ? lost_slices + 1 : 0;
       if (lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
         good = Decline(RejectionReason::kNotWorthwhile, left);
       } else if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
     }
-    if (good && left > 0 && (!SlotsStand(artifact) || SignalWaits(mask))) break;
+    // Another variant was published: the next arrival enters it.
+    const bool replaced = region_.variant.load(std::memory_order_relaxed) != &variant;
+    if (good && left > 0 && (replaced || !SlotsStand(artifact) || SignalWaits(mask))) break;
   }
   CommitState();
   if (done > 0) {
@@ -260,6 +263,11 @@ std::vector<double> TimingRing::Sorted() const {
   for (size_t i = 0; i < used; ++i) values[i] = values_[i].load(std::memory_order_relaxed);
   std::sort(values.begin(), values.end());
   return values;
+}
+
+double TimingRing::Median() const {
+  const std::vector<double> values = Sorted();
+  return values.empty() ? 0 : values[values.size() / 2];
 }
 
 }  // namespace tracelift::offload

@@ -36,8 +36,10 @@ class TimingRing {
     values_[count_.load(std::memory_order_relaxed) % kSize].store(ns, std::memory_order_relaxed);
     count_.fetch_add(1, std::memory_order_release);
   }
+  void Clear() { count_.store(0, std::memory_order_release); }
   uint64_t count() const { return count_.load(std::memory_order_acquire); }
   std::vector<double> Sorted() const;
+  double Median() const;  // 0: nothing measured
 
  private:
   static constexpr size_t kSize = 64;
@@ -48,6 +50,7 @@ class TimingRing {
 struct Variant {
   jit::Artifact artifact;
   jit::ChunkFunction function = nullptr;
+  mutable TimingRing slices;  // of slices that it ran alone, as TimingRing of Region
 };
 
 struct Region {

@@ -33,23 +33,24 @@ void Session::OpenCache() {
 
 CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const {
   const Region& region = *finding.region;
-  return {reader_, *region.code, region.loop, region.preview, region.captured, unsteady};
+  return {reader_, *region.code, region.loop, region.preview, region.captured, unsteady, /*plain=*/false};
 }
 
-CompileCache::Result Session::Compile(Finding& finding) {
-  CompileCache::Result result = CompileOrFetch(finding, finding.unsteady);
+CompileCache::Result Session::Compile(Finding& finding, bool plain) {
+  CompileCache::Result result = CompileOrFetch(finding, finding.unsteady, plain);
   if (result || finding.unsteady.empty()) return result;
   if (config_->log > 0) {
     Note(fmt::format("{:#x}: with values that change: {}", finding.address, jit::Describe(result.error())));
   }
-  return CompileOrFetch(finding, {});  // not without them: for the new values then
+  return CompileOrFetch(finding, {}, plain);  // not without them: for the new values then
 }
 
-CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady) {
+CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady, bool plain) {
   const bool keep_ir = config_->log > 1;  // which only the compiler has
-  const CompileRequest request = RequestFor(finding, unsteady);
+  CompileRequest request = RequestFor(finding, unsteady);
+  request.plain = plain;
   const auto compile = [&](const jit::CodeReader& reader) {
-    const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0};
+    const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0, .plain = plain};
     return jit::CompileLoop(reader, request.code, request.loop, request.seen, options);
   };
   if (!cache_) return compile(reader_);

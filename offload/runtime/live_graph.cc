@@ -18,11 +18,6 @@ constexpr int kPlansInARow = 3;
 constexpr uint64_t kEnoughTimings = 16;
 constexpr uint64_t kEnoughNs = 150'000'000;
 
-double Median(const TimingRing& ring) {
-  const std::vector<double> values = ring.Sorted();
-  return values.empty() ? 0 : values[values.size() / 2];
-}
-
 uint64_t Overlap(const jit::ByteRange& a, const jit::ByteRange& b) {
   const uint64_t begin = std::max(a.begin, b.begin), end = std::min(a.end, b.end);
   return begin < end ? end - begin : 0;
@@ -56,7 +51,7 @@ void Session::Replan() {
     if (!finding.region) continue;
     Region& region = *finding.region;
     const uint64_t executions = region.executions.load();
-    const double native = Median(region.native_timing);
+    const double native = region.native_timing.Median();
     if (executions == 0 || native == 0) continue;
     if (!region.busy.exchange(true, std::memory_order_acquire)) {
       finding.ranges.assign(region.last_ranges.begin(), region.last_ranges.begin() + static_cast<long>(region.last_range_count));
@@ -69,7 +64,7 @@ void Session::Replan() {
     node.executions = executions;
     node.memory_bytes = MemoryBytes(finding.ranges);
     node.time_ns["home"] = native * passes;
-    if (const double variant = Median(region.variant_timing); variant > 0) node.time_ns["cpu"] = variant * passes;
+    if (const double variant = region.variant_timing.Median(); variant > 0) node.time_ns["cpu"] = variant * passes;
     if (finding.rejection) node.pin = "home";
     graph.Add(std::move(node));
     of_node.push_back(&finding);

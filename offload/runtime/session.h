@@ -61,6 +61,8 @@ struct Finding {
   int recompiles = 0;
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
+  const Variant* incumbent = nullptr;    // the published variant is measured against this one; null: against none
+  std::set<const Variant*> contested;    // have met their rivals, or have none
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   Upkeep upkeep;
   double rest_until_ms = 0;              // unpatched until then; 0: not resting
@@ -107,8 +109,8 @@ class Session {
   // compile.cc
   void OpenCache();
   CompileRequest RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const;
-  CompileCache::Result Compile(Finding& finding);
-  CompileCache::Result CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady);
+  CompileCache::Result Compile(Finding& finding, bool plain);
+  CompileCache::Result CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady, bool plain);
   void ForgetVariants(const Finding& finding);
 
   // takeover.cc
@@ -128,6 +130,12 @@ class Session {
   void WakeUp(Finding& finding);
   void FinishPending();
   void Supervise();
+
+  // variants.cc
+  const Variant* AddVariant(Finding& finding, jit::Artifact artifact);
+  void Publish(Finding& finding, const Variant& variant);
+  bool OpenContest(Finding& finding);
+  void SuperviseContest(Finding& finding);
 
   // session_report.cc
   profiler::RunReport BuildReport();

@@ -170,9 +170,10 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
   report.fetch_ms = static_cast<double>(finding.fetch_ns) / kNsPerMs;
   report.place = "home";
   report.state = config_->profile_only ? "profiled" : "installed";
-  if (!finding.variants.empty()) report.ir = finding.variants.back()->artifact.ir;
   if (finding.region) {
     const Region& region = *finding.region;
+    const Variant* variant = region.variant.load();
+    if (variant) report.ir = variant->artifact.ir;
     report.executions = region.executions.load();
     report.declines = region.declines.load();
     report.passes = region.passes.load();
@@ -183,7 +184,7 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
     if (report.executions > 0) {
       report.state = "accelerated";
       report.place = fmt::format("cpu x{}", pool_->threads());
-      report.transformation = TransformationOf(finding.variants.back()->artifact);
+      report.transformation = TransformationOf(variant->artifact);
     }
     for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
       if (const uint64_t count = region.decline_reasons[i].load()) {

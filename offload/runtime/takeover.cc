@@ -55,7 +55,8 @@ Tally TallyOf(const Region& region) {
 
 // The places whose guards failed are not folded into code again.
 void NoteUnsteady(Finding& finding) {
-  const std::vector<jit::Guard>& guards = finding.variants.back()->artifact.guards;
+  const Variant& variant = *finding.region->variant.load(std::memory_order_relaxed);
+  const std::vector<jit::Guard>& guards = variant.artifact.guards;
   const uint64_t failed = finding.region->failed_guards.exchange(0, std::memory_order_relaxed);
   for (size_t i = 0; i < guards.size(); ++i) {
     if (failed >> i % 64 & 1) finding.unsteady.push_back(guards[i]);
@@ -195,38 +196,17 @@ bool Session::CompileAndPublish(Finding& finding) {
     loader_ = std::move(*loader);
   }
   const std::vector<Finding*> aside = StepAside();
-  CompileCache::Result artifact = Compile(finding);
+  CompileCache::Result artifact = Compile(finding, /*plain=*/false);
   StepBack(aside);
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
     Reject(finding, artifact.error());
     return false;
   }
-  auto function = loader_->Load(*artifact);
-  if (!function) {
-    region.mode.store(RegionMode::kHome, std::memory_order_release);
-    Reject(finding, {jit::RejectionReason::kCompilerFailed, finding.address, function.error()});
-    return false;
-  }
-  auto variant = std::make_unique<Variant>();
-  variant->artifact = std::move(*artifact);
-  variant->function = *function;
-  {
-    const std::lock_guard lock(mutex_);
-    finding.times.lift_ns += variant->artifact.times.lift_ns;
-    finding.times.analyse_ns += variant->artifact.times.analyse_ns;
-    finding.times.optimise_ns += variant->artifact.times.optimise_ns;
-    finding.times.emit_ns += variant->artifact.times.emit_ns;
-    finding.code.push_back(jit::LoadedCode(variant->artifact, variant->function));  // its samples are the region's
-    finding.variants.push_back(std::move(variant));
-  }
-  if (config_->log > 1 && !finding.variants.back()->artifact.ir.empty()) {
-    Note(finding.variants.back()->artifact.ir);
-    Note(jit::Print(finding.variants.back()->artifact.footprint));
-  }
-  region.variant.store(finding.variants.back().get(), std::memory_order_release);
-  region.mode.store(RegionMode::kRun, std::memory_order_release);
-  region.image->SkipNext(0);
+  const Variant* variant = AddVariant(finding, std::move(*artifact));
+  if (!variant) return false;
+  finding.incumbent = nullptr;
+  Publish(finding, *variant);
   if (auto installed = patcher_->Install(*region.image); !installed) {
     Reject(finding, installed.error());
     return false;
@@ -261,6 +241,7 @@ void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t ad
 // Out of the program's way for a while; for good when that was tried often.
 void Session::Rest(Finding& finding) {
   Region& region = *finding.region;
+  if (OpenContest(finding)) return finding.upkeep.Open(TallyOf(region));
   if (finding.upkeep.rests() == kPatience) {
     return PutBack(finding, MostFrequentDecline(region, {}, jit::RejectionReason::kNotWorthwhile));
   }
@@ -328,6 +309,7 @@ void Session::Supervise() {
       finding.awaiting_capture = true;
       continue;
     }
+    SuperviseContest(finding);
     if (!EarnsItsKeep(finding) || IsCovered(finding)) {
       Rest(finding);
       continue;

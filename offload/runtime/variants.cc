@@ -1,0 +1,97 @@
+// A region's variants: loaded, published, and measured against each other.
+//
+// Code that puts iterations side by side in vectors is up to many times faster than the loop as it is, or slower, and what
+// decides that (how far lanes part, what gathers and masks cost on this processor) is not known before it runs. So where
+// such code is not clearly ahead, its rival, passes in one lane each, is compiled while it runs, takes over for some slices,
+// and the one with the lower median stays. The cache finds the winner first in later runs.
+
+#include <fmt/format.h>
+
+#include "offload/runtime/session.h"
+
+namespace tracelift::offload {
+namespace {
+
+constexpr uint64_t kEnoughSlices = 10;
+constexpr double kClearGainPerThread = 1.6;  // against the original: more than cores alone would bring
+
+bool PutsIterationsSideBySide(const jit::Artifact& artifact) {
+  return artifact.lanes > 0 && artifact.panel == 0 && artifact.parts == 0;
+}
+
+}  // namespace
+
+// Null when it cannot be loaded; the finding is rejected then.
+const Variant* Session::AddVariant(Finding& finding, jit::Artifact artifact) {
+  auto function = loader_->Load(artifact);
+  if (!function) {
+    finding.region->mode.store(RegionMode::kHome, std::memory_order_release);
+    Reject(finding, {jit::RejectionReason::kCompilerFailed, finding.address, function.error()});
+    return nullptr;
+  }
+  auto variant = std::make_unique<Variant>();
+  variant->artifact = std::move(artifact);
+  variant->function = *function;
+  if (config_->log > 1 && !variant->artifact.ir.empty()) {
+    Note(variant->artifact.ir);
+    Note(jit::Print(variant->artifact.footprint));
+  }
+  const std::lock_guard lock(mutex_);
+  const jit::CompileTimes& times = variant->artifact.times;
+  finding.times.lift_ns += times.lift_ns;
+  finding.times.analyse_ns += times.analyse_ns;
+  finding.times.optimise_ns += times.optimise_ns;
+  finding.times.emit_ns += times.emit_ns;
+  finding.code.push_back(jit::LoadedCode(variant->artifact, variant->function));  // its samples are the region's
+  finding.variants.push_back(std::move(variant));
+  return finding.variants.back().get();
+}
+
+void Session::Publish(Finding& finding, const Variant& variant) {
+  Region& region = *finding.region;
+  region.variant_timing.Clear();
+  region.variant.store(&variant, std::memory_order_release);
+  region.mode.store(RegionMode::kRun, std::memory_order_release);
+  region.image->SkipNext(0);
+}
+
+// The region's rival was made and runs from now on.
+bool Session::OpenContest(Finding& finding) {
+  Region& region = *finding.region;
+  const Variant& variant = *region.variant.load(std::memory_order_relaxed);
+  if (finding.incumbent || !PutsIterationsSideBySide(variant.artifact) || variant.slices.count() == 0) return false;
+  if (!finding.contested.insert(&variant).second) return false;
+  CompileCache::Result artifact = Compile(finding, /*plain=*/true);
+  if (!artifact) return false;
+  const Variant* rival = AddVariant(finding, std::move(*artifact));
+  if (!rival) return false;
+  finding.contested.insert(rival);
+  finding.incumbent = &variant;
+  Publish(finding, *rival);
+  if (config_->log > 0) Note(fmt::format("{:#x}: a rival without vectors of iterations", finding.address));
+  return true;
+}
+
+// Opens contests for variants that are not clearly ahead of the original, and ends those in which enough was seen.
+void Session::SuperviseContest(Finding& finding) {
+  Region& region = *finding.region;
+  const Variant& variant = *region.variant.load(std::memory_order_relaxed);
+  if (variant.slices.count() < kEnoughSlices) return;
+  if (!finding.incumbent) {
+    const double clearly = kClearGainPerThread * pool_->threads();
+    if (region.native_timing.Median() < clearly * variant.slices.Median()) OpenContest(finding);
+    return;
+  }
+  const Variant& incumbent = *finding.incumbent;
+  finding.incumbent = nullptr;
+  const bool stays = variant.slices.Median() <= incumbent.slices.Median();
+  const Variant& winner = stays ? variant : incumbent;
+  if (config_->log > 0) {
+    Note(fmt::format("{:#x}: {:.3g} ns a pass in one lane, {:.3g} in {}", finding.address, variant.slices.Median(),
+                     incumbent.slices.Median(), incumbent.artifact.lanes));
+  }
+  if (cache_) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
+  if (!stays) Publish(finding, winner);
+}
+
+}  // namespace tracelift::offload
