@@ -282,7 +282,6 @@ void MarkParallel(llvm::Loop& loop) {
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
                  bool reads_first, const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
-  const int vector_bits = WidestVectorBits(machine);
   const Panels panels = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : Panels{};
   if (panels.group > 0) {
     seen.RelyOnPanels(plan.headers, plan.ordered);
@@ -310,7 +309,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     artifact->parts = 1;
     return;
   }
-  const WidenedLoop widened = artifact->plain ? WidenedLoop{} : WidenLoop(chunk, analyses, vector_bits, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
+  const WidenedLoop widened = artifact->plain ? WidenedLoop{} : WidenLoop(chunk, analyses, {WidestVectorBits(machine), GathersFast(machine)}, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
   artifact->lanes = widened.lanes;
   if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
   if (widened.passes) {

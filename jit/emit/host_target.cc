@@ -53,6 +53,11 @@ int WidestVectorBits(const llvm::TargetMachine& machine) {
   return features.checkFeatures("+avx512f") ? 512 : features.checkFeatures("+avx") ? 256 : 128;
 }
 
+bool GathersFast(const llvm::TargetMachine& machine) {
+  const llvm::MCSubtargetInfo& features = *machine.getMCSubtargetInfo();
+  return features.checkFeatures("+avx512f") || features.checkFeatures("+fast-gather");
+}
+
 std::string HostCpuName() { return llvm::sys::getHostCPUName().str(); }
 
 std::string HostCpuFeatures() {

@@ -28,6 +28,9 @@ std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachi
 /// Of the machine's widest vectors.
 int WidestVectorBits(const llvm::TargetMachine& machine);
 
+/// Whether gathers are instructions that take less time than a load for each element.
+bool GathersFast(const llvm::TargetMachine& machine);
+
 /// Registers to SSA, lazily computed flags away, canonical loops: what analysis needs, nothing that moves memory.
 void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses);
 

@@ -74,9 +74,10 @@ std::optional<Weighed> WeighInstruction(llvm::Instruction& instruction, const La
 }
 
 // What an iteration costs alone and what it costs for all lanes, in instructions.
-Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loops, int vector_bits) {
+Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loops, const VectorUnit& vectors_of) {
+  const int vector_bits = vectors_of.bits;
   constexpr double kInnerTrips = 16;
-  constexpr double kLongestOfLanes = 2;  // as often as the mean: lanes that leave a loop early wait for the last one
+  constexpr double kLongestOfLanes = 1.5;  // as often as the mean: lanes that leave a loop early wait for the last one
   struct Part {
     Weighed weighed;
     double weight, rounds;
@@ -97,13 +98,13 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   constexpr size_t kFewInstructions = 200;  // more do not fit into the registers, and take long to compile
   if (all.size() <= kFewInstructions && lanes <= 16) lanes *= 2;  // chains of operations overlap
   // Lanes that go on alone wait for what data lead them to, where a core would be ahead in the next row.
-  constexpr double kGather = 0.75, kGatherApart = 3;
+  const double kGather = vectors_of.gathers_fast ? 0.75 : 2.5, kGatherApart = vectors_of.gathers_fast ? 3 : 8;
   double alone = 0, together = 0;
   for (const auto& [weighed, weight, rounds] : all) {
     const double vectors = std::max(1.0, static_cast<double>(lanes * weighed.bits) / vector_bits);
     const double cost = weighed.cost == LaneCost::kShared     ? 0.5
                         : weighed.cost == LaneCost::kVector   ? vectors
-                        : weighed.cost == LaneCost::kMasked   ? 2 * vectors
+                        : weighed.cost == LaneCost::kMasked   ? 1.25 * vectors
                         : weighed.cost == LaneCost::kGathered ? kGather * lanes
                         : weighed.cost == LaneCost::kGatheredByData ? (rounds > 1 ? kGatherApart : kGather) * lanes
                                                                     : 2.0 * lanes;
@@ -153,7 +154,7 @@ void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loop
 
 }  // namespace
 
-WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_bits, MayWiden may_widen) {
+WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen) {
   llvm::Loop* outermost = RegionLoopOf(function, analyses);
   if (!outermost) return {};
   llvm::Loop& region = *outermost;
@@ -163,7 +164,7 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
   if (!NeedsLanes(region, evolution, dominators)) return {};
   llvm::formLCSSARecursively(region, dominators, &loops, &evolution);
 
-  constexpr double kLeastGain = 1.5;
+  constexpr double kLeastGain = 1.3;  // what does not win loses the contest with code in one lane
   Candidate best{.gain = kLeastGain};
   std::optional<LaneValues> best_values;
   llvm::IRBuilder<> builder(function.getContext());
@@ -175,7 +176,7 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_b
     const std::optional<LaneValues> values = LaneValues::Of(*loop, loops, evolution);
     if (!values || (inner && HasKeptValues(*loop, *values)) || !LaneCode(*values, *loop, 1, builder).CanEmit())
       continue;
-    const Candidate candidate = Weigh(*loop, *values, loops, vector_bits);
+    const Candidate candidate = Weigh(*loop, *values, loops, vectors);
     if (candidate.gain <= best.gain) continue;
     best = candidate;
     best_values.emplace(*values);

@@ -12,6 +12,11 @@
 
 namespace tracelift::jit {
 
+struct VectorUnit {
+  int bits = 128;
+  bool gathers_fast = false;
+};
+
 struct WidenedLoop {
   bool passes = false;  // the region's own loop: the function now takes `lanes` passes at a time
   int lanes = 0;        // 0: nothing was done
@@ -22,6 +27,6 @@ struct WidenedLoop {
 using MayWiden = llvm::function_ref<bool(const llvm::BasicBlock* header)>;
 
 /// `function` is a finished chunk function. Widens the loop that gains most, if one does.
-WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, int vector_bits, MayWiden may_widen);
+WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen);
 
 }  // namespace tracelift::jit

@@ -86,6 +86,7 @@ bool ProcessorRunsAvx512(ZydisISASet set) {
 bool ProcessorRuns(const ZydisDecodedInstruction& info) {
   switch (info.meta.isa_ext) {
     case ZYDIS_ISA_EXT_AVX: return __builtin_cpu_supports("avx") != 0;
+    case ZYDIS_ISA_EXT_AVX_VNNI: return __builtin_cpu_supports("avxvnni") != 0;
     case ZYDIS_ISA_EXT_AVX512EVEX:
     case ZYDIS_ISA_EXT_AVX512VEX: return ProcessorRunsAvx512(info.meta.isa_set);
     case ZYDIS_ISA_EXT_AVX2GATHER:

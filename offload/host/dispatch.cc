@@ -68,8 +68,11 @@ bool Entry::Decline(RejectionReason reason, int64_t skip) {
 }
 
 // About `target_ns` of work, but enough passes that no core idles long at the end of a slice: a multiple of the threads,
-// eight batches for each unless that takes longer than a signal should wait.
-int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t batch) const {
+// eight batches for each unless that takes longer than a signal should wait. Where passes side by side leave no state, one
+// single pass more does.
+int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& artifact) const {
+  const int64_t batch = artifact.batch;
+  const bool needs_single = !artifact.can_seek && artifact.group > 1 && artifact.lanes > 0 && artifact.parts == 0;
   const double cost = std::max(region_.variant_ns > 0 ? region_.variant_ns : region_.native_ns, 0.01);
   const int64_t threads = region_.pool->threads() * batch;
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
@@ -80,7 +83,7 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, int64_t batch) const 
     passes = std::max(threads, std::min(passes, static_cast<int64_t>(kept)));
   }
   passes -= passes % threads;
-  return std::min(passes, left);
+  return std::min(passes + (needs_single ? 1 : 0), left);
 }
 
 // A slice that the original does too: short, but all ways through the variant, so a group of passes and a single one.
@@ -88,6 +91,13 @@ int64_t Entry::VerifiedPasses(int64_t left, int64_t group) const {
   const double cost = std::max(region_.native_ns, 0.01);
   const int64_t passes = std::max(static_cast<int64_t>(std::min(kVerifyNs / cost, 1e15)), group + (group > 1 ? 1 : 0));
   return std::min(std::max<int64_t>(passes, region_.pool->threads()), left);
+}
+
+// The published variant, or in every other slice its rival.
+const Variant* Entry::Choose() const {
+  const Variant* variant = region_.variant.load(std::memory_order_acquire);
+  const Variant* rival = region_.rival.load(std::memory_order_acquire);
+  return rival && region_.last_run == variant ? rival : variant;
 }
 
 uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
@@ -114,9 +124,8 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     return resume;
   }
   int64_t left = *trip;
-  if (region_.trusted_for != &variant) {
-    region_.trusted_for = &variant;
-    region_.trusted_slices = 0;
+  if (region_.entered != &variant) {
+    region_.entered = &variant;
     region_.fruitless_entries = 0;
     region_.variant_ns = 0;
     region_.pass_iterations = 0;
@@ -150,9 +159,9 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   bool good = true;
   while (good && left > 0) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
-                        (region_.verify == VerifyMode::kFirst && region_.trusted_slices < kTrustAfter);
+                        (region_.verify == VerifyMode::kFirst && variant.trusted_slices < kTrustAfter);
     const double slice_ns = artifact.parts > 0 ? kLongestSliceNs : kSliceNs;  // a panel stays in the cache during a slice
-    int64_t passes = verify ? VerifiedPasses(left, artifact.group) : SlicePasses(slice_ns, left, artifact.batch);
+    int64_t passes = verify ? VerifiedPasses(left, artifact.group) : SlicePasses(slice_ns, left, artifact);
     const double slice_start = NowNs();
     if (!CheckSlice(variant, &passes)) {
       double ns = 0;
@@ -174,14 +183,23 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       const double took_ns = NowNs() - slice_start;
       run_ns += took_ns;
       run_passes += passes;
-      variant.slices.Add(AsInFirstEntry(took_ns / static_cast<double>(passes)));
-      lost_slices = took_ns > region_.native_ns * static_cast<double>(passes) ? lost_slices + 1 : 0;
-      if (lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
+      RecordSlice(variant, AsInFirstEntry(took_ns / static_cast<double>(passes)));
+      const double native_ns = region_.native_ns;
+      bool lost = took_ns > native_ns * static_cast<double>(passes);
+      const bool probe = left > 1 && (lost || NowNs() > region_.probe_again_ns);
+      if (probe) good = ProbeNatively(variant, &left, &resume);
+      if (probe && lost) {  // passes may just have become longer: those next to it tell
+        const double worth_more_ns = (region_.native_ns - native_ns) * static_cast<double>(passes);
+        worth_ns_ += std::max(worth_more_ns, 0.0);
+        lost = took_ns > region_.native_ns * static_cast<double>(passes);
+      }
+      lost_slices = lost ? lost_slices + 1 : 0;
+      if (good && lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
         good = Decline(RejectionReason::kNotWorthwhile, left);
-      } else if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
+      }
     }
-    // Another variant was published: the next arrival enters it.
-    const bool replaced = region_.variant.load(std::memory_order_relaxed) != &variant;
+    // The next arrival enters another variant.
+    const bool replaced = region_.variant.load(std::memory_order_relaxed) != &variant || (!verify && HasRival());
     if (good && left > 0 && (replaced || !SlotsStand(artifact) || SignalWaits(mask))) break;
   }
   CommitState();
@@ -210,13 +228,23 @@ double Entry::AsInFirstEntry(double pass_ns) const {
   return pass_ns * region_.first_iterations / region_.pass_iterations;
 }
 
+// What passes cost can change a lot on the way through the data, so rivals are compared by slices next to each other.
+void Entry::RecordSlice(const Variant& variant, double pass_ns) {
+  const Variant* published = region_.variant.load(std::memory_order_relaxed);
+  if (&variant == published) region_.slices.Add(pass_ns);
+  const bool took_turns = HasRival() && region_.last_run && region_.last_run != &variant;
+  if (took_turns) region_.rival_ratio.Add(&variant == published ? region_.last_run_ns / pass_ns : pass_ns / region_.last_run_ns);
+  region_.last_run = &variant;
+  region_.last_run_ns = pass_ns;
+}
+
 void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
   region_.variant_ns = ns / static_cast<double>(passes);
   region_.variant_timing.Add(AsInFirstEntry(region_.variant_ns));
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
-  region_.losses.Add(work_ns, saved <= 0);
+  if (!HasRival()) region_.losses.Add(work_ns, saved <= 0);
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());
@@ -248,7 +276,7 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
   Entry entry(region, *context);
   if (region.mode.load(std::memory_order_acquire) == RegionMode::kCapture) {
     resume = entry.Capture();
-  } else if (const Variant* variant = region.variant.load(std::memory_order_acquire)) {
+  } else if (const Variant* variant = entry.Choose()) {
     resume = entry.Run(*variant, mask);
   }
   region.gain_ns.fetch_add(static_cast<int64_t>(entry.worth_ns() - (NowNs() - start)), std::memory_order_relaxed);

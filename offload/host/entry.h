@@ -24,6 +24,7 @@ class Entry {
   Entry(Region& region, jit::SavedContext& context) : region_(region), context_(context), state_(region.state) {}
 
   uint32_t Capture();
+  const Variant* Choose() const;
   uint32_t Run(const Variant& variant, SignalMask mask);
   /// What the original would have taken for what was done so far. Verification is no loss: it counts as what it took.
   double worth_ns() const { return worth_ns_; }
@@ -51,6 +52,8 @@ class Entry {
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);
   void ScaleEstimates(const Variant& variant, int64_t left);
   double AsInFirstEntry(double pass_ns) const;
+  bool HasRival() const { return region_.rival.load(std::memory_order_relaxed) != nullptr; }
+  void RecordSlice(const Variant& variant, double pass_ns);
   void RecordRun(double work_ns, double ns, int64_t passes);
   void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
@@ -59,7 +62,7 @@ class Entry {
   uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
-  int64_t SlicePasses(double target_ns, int64_t left, int64_t batch) const;
+  int64_t SlicePasses(double target_ns, int64_t left, const jit::Artifact& artifact) const;
   int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
   Region& region_;

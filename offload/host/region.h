@@ -50,7 +50,7 @@ class TimingRing {
 struct Variant {
   jit::Artifact artifact;
   jit::ChunkFunction function = nullptr;
-  mutable TimingRing slices;  // of slices that it ran alone, as TimingRing of Region
+  mutable int trusted_slices = 0;  // that were verified; guarded by busy of the region
 };
 
 struct Region {
@@ -65,6 +65,7 @@ struct Region {
   // Published by the session (release), read on entry (acquire).
   std::atomic<RegionMode> mode{RegionMode::kCapture};
   std::atomic<const Variant*> variant{nullptr};
+  std::atomic<const Variant*> rival{nullptr};  // takes turns with it, slice by slice; null: none
 
   // Guarded by busy.
   std::atomic<bool> busy{false};
@@ -83,8 +84,9 @@ struct Region {
   int failed_captures = 0;
   int fruitless_entries = 0;       // in a row, too small or for other values
   LossesBySize losses;
-  int trusted_slices = 0;          // verified slices of the current variant
-  const Variant* trusted_for = nullptr;
+  const Variant* entered = nullptr;   // at the last entry
+  const Variant* last_run = nullptr;  // ran the last slice alone, and
+  double last_run_ns = 0;             // what a pass took
 
   // Statistics: atomics without order, read by the session for the report.
   std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
@@ -95,6 +97,8 @@ struct Region {
   std::atomic<uint64_t> failed_guards{0};  // bit i: guard i of the variant did not hold at some entry
   std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
   TimingRing native_timing, variant_timing;
+  TimingRing slices;       // of single slices of the variant, in the same unit
+  TimingRing rival_ratio;  // of a pass of the rival to one of the variant, in slices next to each other
 
   // The bytes of the last execution, for data-flow edges; copied under busy.
   static constexpr size_t kMaxRanges = 24;

@@ -268,7 +268,7 @@ bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume
     return Decline(RejectionReason::kVerificationMismatch, INT64_MAX / 2);
   }
   region_.verified.fetch_add(1, std::memory_order_relaxed);
-  ++region_.trusted_slices;
+  ++variant.trusted_slices;
   region_.probe_again_ns = 0;  // caches and pages are warm now
   return true;
 }

@@ -28,6 +28,7 @@ constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
 // The coordinator looks for the next slice this long before it sleeps: slices follow each other within microseconds.
 constexpr int64_t kSpinNs = 60'000;
 constexpr int64_t kShortestWaitNs = 400'000;
+constexpr int64_t kLongestChunk = 3;  // as often as ours
 constexpr int kLongestPenalty = 256;
 
 int64_t NowNs() {
@@ -140,9 +141,9 @@ void WorkerPool::RunTogether(uint64_t chunks) {
     syscall(SYS_futex, &wake_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
   }
   const int64_t start = NowNs();
-  ClaimChunks(0);
-  // A helper needs about as long for its last chunk as we did for one of ours.
-  if (WaitUntilDone(chunks, kShortestWaitNs + (NowNs() - start))) {
+  const int64_t own = std::max<int64_t>(1, ClaimChunks(0));
+  // A helper needs about as long for its last chunk as we did for one of ours; data can make it a few times longer.
+  if (WaitUntilDone(chunks, kShortestWaitNs + kLongestChunk * (NowNs() - start) / own)) {
     penalty_ = std::max(1, penalty_ - 1);
   } else {
     jobs_alone_ = penalty_;
@@ -199,13 +200,15 @@ uint64_t WorkerPool::FirstChunk(size_t share, uint64_t chunks) const {
   return share * chunks / static_cast<uint64_t>(threads_);
 }
 
-void WorkerPool::ClaimChunks(int thread) {
+// How many chunks it did.
+int64_t WorkerPool::ClaimChunks(int thread) {
+  int64_t done = 0;
   const uint64_t generation = generation_.load(std::memory_order_acquire);
   for (int i = 0; i < threads_; ++i) {
     const auto share = static_cast<size_t>((thread + i) % threads_);
-    while (ClaimOne(generation, thread, share)) {
-    }
+    while (ClaimOne(generation, thread, share)) ++done;
   }
+  return done;
 }
 
 bool WorkerPool::ClaimOne(uint64_t generation, int thread, size_t share) {

@@ -60,7 +60,7 @@ class WorkerPool {
  private:
   void CoordinatorLoop();
   void LeaveArena();
-  void ClaimChunks(int thread);
+  int64_t ClaimChunks(int thread);
   bool ClaimOne(uint64_t generation, int thread, size_t share);
   uint64_t FirstChunk(size_t share, uint64_t chunks) const;
   bool WaitUntilDone(uint64_t chunks, int64_t longest_ns);

@@ -61,7 +61,6 @@ struct Finding {
   int recompiles = 0;
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
-  const Variant* incumbent = nullptr;    // the published variant is measured against this one; null: against none
   std::set<const Variant*> contested;    // have met their rivals, or have none
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   Upkeep upkeep;

@@ -205,7 +205,6 @@ bool Session::CompileAndPublish(Finding& finding) {
   }
   const Variant* variant = AddVariant(finding, std::move(*artifact));
   if (!variant) return false;
-  finding.incumbent = nullptr;
   Publish(finding, *variant);
   if (auto installed = patcher_->Install(*region.image); !installed) {
     Reject(finding, installed.error());
@@ -310,6 +309,7 @@ void Session::Supervise() {
       continue;
     }
     SuperviseContest(finding);
+    if (region.rival.load(std::memory_order_relaxed)) continue;  // it is short, and one of the two may lose
     if (!EarnsItsKeep(finding) || IsCovered(finding)) {
       Rest(finding);
       continue;

@@ -1,18 +1,21 @@
 // A region's variants: loaded, published, and measured against each other.
 //
-// Code that puts iterations side by side in vectors is up to many times faster than the loop as it is, or slower, and what
-// decides that (how far lanes part, what gathers and masks cost on this processor) is not known before it runs. So where
-// such code is not clearly ahead, its rival, passes in one lane each, is compiled while it runs, takes over for some slices,
-// and the one with the lower median stays. The cache finds the winner first in later runs.
+// Code that puts iterations side by side in vectors is up to many times faster than the loop as it is, or slower, and
+// what decides that (how far lanes part, what gathers and masks cost on this processor) is not known before it runs. So
+// where such code is not clearly ahead, its rival, passes in one lane each, is compiled while it runs. Then they take
+// turns, slice by slice, on the program's own data, and the one whose passes take less in slices next to each other
+// stays. The cache finds the winner first in later runs.
 
 #include <fmt/format.h>
 
+#include "offload/runtime/clock.h"
 #include "offload/runtime/session.h"
 
 namespace tracelift::offload {
 namespace {
 
-constexpr uint64_t kEnoughSlices = 10;
+constexpr uint64_t kEnoughSlices = 5;
+constexpr uint64_t kEnoughTurns = 9;
 constexpr double kClearGainPerThread = 1.6;  // against the original: more than cores alone would bring
 
 bool PutsIterationsSideBySide(const jit::Artifact& artifact) {
@@ -50,25 +53,27 @@ const Variant* Session::AddVariant(Finding& finding, jit::Artifact artifact) {
 void Session::Publish(Finding& finding, const Variant& variant) {
   Region& region = *finding.region;
   region.variant_timing.Clear();
+  region.slices.Clear();
+  region.rival.store(nullptr, std::memory_order_relaxed);
   region.variant.store(&variant, std::memory_order_release);
   region.mode.store(RegionMode::kRun, std::memory_order_release);
   region.image->SkipNext(0);
 }
 
-// The region's rival was made and runs from now on.
+// The published variant's rival was made, and takes turns with it from now on.
 bool Session::OpenContest(Finding& finding) {
   Region& region = *finding.region;
   const Variant& variant = *region.variant.load(std::memory_order_relaxed);
-  if (finding.incumbent || !PutsIterationsSideBySide(variant.artifact) || variant.slices.count() == 0) return false;
+  if (!PutsIterationsSideBySide(variant.artifact) || region.slices.count() == 0) return false;
   if (!finding.contested.insert(&variant).second) return false;
   CompileCache::Result artifact = Compile(finding, /*plain=*/true);
   if (!artifact) return false;
   const Variant* rival = AddVariant(finding, std::move(*artifact));
   if (!rival) return false;
-  finding.contested.insert(rival);
-  finding.incumbent = &variant;
-  Publish(finding, *rival);
-  if (config_->log > 0) Note(fmt::format("{:#x}: a rival without vectors of iterations", finding.address));
+  region.rival_ratio.Clear();
+  region.losses.Forgive();
+  region.rival.store(rival, std::memory_order_release);
+  region.image->SkipNext(0);
   return true;
 }
 
@@ -76,22 +81,23 @@ bool Session::OpenContest(Finding& finding) {
 void Session::SuperviseContest(Finding& finding) {
   Region& region = *finding.region;
   const Variant& variant = *region.variant.load(std::memory_order_relaxed);
-  if (variant.slices.count() < kEnoughSlices) return;
-  if (!finding.incumbent) {
+  const Variant* rival = region.rival.load(std::memory_order_relaxed);
+  if (!rival) {
     const double clearly = kClearGainPerThread * pool_->threads();
-    if (region.native_timing.Median() < clearly * variant.slices.Median()) OpenContest(finding);
+    const bool seen = region.slices.count() >= kEnoughSlices;
+    if (seen && region.native_timing.Median() < clearly * region.slices.Median()) OpenContest(finding);
     return;
   }
-  const Variant& incumbent = *finding.incumbent;
-  finding.incumbent = nullptr;
-  const bool stays = variant.slices.Median() <= incumbent.slices.Median();
-  const Variant& winner = stays ? variant : incumbent;
+  if (region.rival_ratio.count() < kEnoughTurns) return;
+  const double ratio = region.rival_ratio.Median();
   if (config_->log > 0) {
-    Note(fmt::format("{:#x}: {:.3g} ns a pass in one lane, {:.3g} in {}", finding.address, variant.slices.Median(),
-                     incumbent.slices.Median(), incumbent.artifact.lanes));
+    Note(fmt::format("{:#x}: a pass takes {:.2f} times as long in one lane as in {}", finding.address, ratio,
+                     variant.artifact.lanes));
   }
+  const Variant& winner = ratio < 1 ? *rival : variant;
   if (cache_) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
-  if (!stays) Publish(finding, winner);
+  Publish(finding, winner);
+  finding.upkeep.Open({NowMs(), region.gain_ns.load(std::memory_order_relaxed), region.image->arrivals()});
 }
 
 }  // namespace tracelift::offload

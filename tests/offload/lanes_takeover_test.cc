@@ -220,5 +220,39 @@ TEST(Lanes, IndependenceIsCheckedAtEachEntry) {
   EXPECT_EQ(std::memcmp(native.data(), traced.data(), traced.size() * sizeof(double)), 0) << Explain(taken);
 }
 
+// Each does some slices of an entry, and both are verified before they run alone.
+TEST(Lanes, RivalsInOneLaneTakeTurns) {
+  const int rows = 4001, n = 61;
+  const std::vector<double> data = Data(300'000, 300'000);
+  const auto kernel = &lanes_column_sums_O2;
+  const size_t results = data.size() / 2;
+  const auto run = [&](std::vector<double>& v) { kernel(v.data(), v.data() + results, rows, n); };
+  std::vector<double> native = data, traced = data;
+  run(native);
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), [&] {
+    traced = data;
+    run(traced);
+  });
+  ASSERT_NE(taken.region, nullptr) << taken.why;
+  const Variant* rival = AddRival(taken);
+  ASSERT_NE(rival, nullptr) << taken.why;
+  EXPECT_GT(taken.variant->artifact.lanes, 1);
+  EXPECT_EQ(rival->artifact.lanes, 0);
+  EXPECT_TRUE(rival->artifact.plain);
+  constexpr int kMostRuns = 200;  // on a busy machine an entry may be declined
+  for (int i = 0; i < kMostRuns && taken.region->rival_ratio.count() < 4; ++i) {
+    taken.Forgive();
+    traced = data;
+    run(traced);
+    ASSERT_EQ(std::memcmp(traced.data(), native.data(), native.size() * sizeof(double)), 0) << Explain(taken);
+  }
+  EXPECT_GE(taken.region->rival_ratio.count(), 4u) << Explain(taken);
+  EXPECT_GT(taken.region->rival_ratio.Median(), 0);
+  EXPECT_GT(taken.variant->trusted_slices, 0);
+  EXPECT_GT(rival->trusted_slices, 0);
+  EXPECT_EQ(taken.region->mismatches.load(), 0u) << Explain(taken);
+  ASSERT_TRUE(PutBack(taken));
+}
+
 }  // namespace
 }  // namespace tracelift::offload

@@ -54,7 +54,9 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;
-  taken.variant = new Variant{std::move(*artifact), *loaded};
+  taken.variant = new Variant;
+  taken.variant->artifact = std::move(*artifact);
+  taken.variant->function = *loaded;
   region.variant.store(taken.variant);
   region.mode.store(RegionMode::kRun);
   region.image->SkipNext(0);
@@ -105,6 +107,20 @@ bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For value
     if (values == For::kAnyValues || (failed >> i % 64 & 1)) taken.unsteady.push_back(guards[i]);
   }
   return CaptureAndCompile(taken, *taken.region, run, values == For::kAnyValues);
+}
+
+const Variant* AddRival(TakenLoop& taken) {
+  World& world = TheWorld();
+  Region& region = *taken.region;
+  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured, {.plain = true});
+  if (!artifact) return taken.why = jit::Describe(artifact.error()), nullptr;
+  auto loaded = world.loader->Load(*artifact);
+  if (!loaded) return taken.why = loaded.error(), nullptr;
+  auto* rival = new Variant;
+  rival->artifact = std::move(*artifact);
+  rival->function = *loaded;
+  region.rival.store(rival);
+  return rival;
 }
 
 bool PutBack(const TakenLoop& taken) { return TheWorld().patcher->Remove(*taken.region->image).has_value(); }

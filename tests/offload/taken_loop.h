@@ -33,6 +33,9 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
 enum class For { kTheseValues, kAnyValues };
 bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For values = For::kTheseValues);
 
+/// Compiles the same passes in one lane each; from then on both take turns. Null when that fails, `why` tells.
+const Variant* AddRival(TakenLoop& taken);
+
 /// False when the original code could not be written back.
 bool PutBack(const TakenLoop& taken);
 

@@ -223,6 +223,14 @@ TEST(Lifter, AgreesWithTheCpuOnMasks) {
   ExpectSame(RunFile("evex_mask.cases", 200));
 }
 
+// A loop may hold code for other processors that it jumps over; what this one cannot run cannot be compiled for it either.
+TEST(Lifter, LiftsOnlyWhatThisProcessorRuns) {
+  std::string failure;
+  const std::vector<bool> supported = AreSupported({".byte 0xc4, 0xe2, 0x69, 0x50, 0xcb  # {vex} vpdpbusd xmm1, xmm2, xmm3"}, &failure);
+  ASSERT_EQ(supported.size(), 1u) << failure;
+  EXPECT_EQ(supported[0], __builtin_cpu_supports("avxvnni") != 0);
+}
+
 /// A snippet has no stack of its own: these are compared with the CPU in callees (tests/offload/call_stack.S).
 const std::set<ZydisMnemonic>& InCallees() {
   static const std::set<ZydisMnemonic> mnemonics = {
