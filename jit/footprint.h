@@ -46,6 +46,8 @@ enum class ExprOp : uint8_t {
   kUMin,
   kUDiv,
   kExactDiv,  // a / b as unsigned numbers, where the program relies on b dividing a: fails when it does not
+  kURem,      // what a / b leaves, of unsigned numbers
+  kSRem,      // the same of signed ones, with the sign of a
   kZext,      // a (of width `from`) zero-extended to `width`
   kSext,
   kTrunc,

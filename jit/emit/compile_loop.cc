@@ -16,6 +16,7 @@
 #include "jit/compiler.h"
 #include "jit/emit/callee_frame.h"
 #include "jit/emit/chunk_function.h"
+#include "jit/emit/constant_reads.h"
 #include "jit/emit/counted_exits.h"
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/entry_loads.h"
@@ -29,7 +30,9 @@
 #include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
 #include "jit/emit/seen_footprint.h"
+#include "jit/emit/short_loops.h"
 #include "jit/emit/stepped_bounds.h"
+#include "jit/emit/stored_cells.h"
 #include "jit/emit/strict_bounds.h"
 #include "jit/emit/widen_loop.h"
 #include "jit/lift/float_audit.h"
@@ -203,15 +206,37 @@ bool NeedsWindows(const std::expected<AnalysedLoop, Rejection>& analysed) {
   return analysed ? analysed->footprint.has_endless_reads : analysed.error().reason == RejectionReason::kIndirectAddress;
 }
 
+// Small arrays that each pass fills for itself become values, tables that its loops over them read become constants.
+void ResolveShortLoops(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code, const CodeReader& reader,
+                       const ModuleBases& modules, LoopFacts& facts, std::vector<size_t>* in_memory, bool any_size, MachineState* seen) {
+  if (!UnrollShortLoops(chunk, analyses, *seen, !any_size)) return;
+  const auto simplified = [&] {
+    analyses.function.clear();
+    SimplifyForAnalysis(chunk, analyses);
+    const llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
+    return loops.empty() ? nullptr : *loops.begin();
+  };
+  const auto evolution = [&]() -> llvm::ScalarEvolution& { return analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk); };
+  llvm::Loop* region = simplified();
+  if (facts.pass_stack > 0) {  // arrays of callees
+    PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
+    region = simplified();
+  }
+  if (region && FoldConstantReads(*region, evolution(), reader, modules, *seen)) region = simplified();
+  if (region && MakeStoredCellsSlots(*region, evolution(), code, reader, &facts, in_memory, seen)) simplified();
+}
+
 // Trip count, carried values, footprint; of a loop that is too hard in general, for the state seen. Finds more slots.
 std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& analyses, const DecodedFunction& code,
-                                               const CodeReader& reader, LoopFacts& facts, MachineState seen) {
+                                               const CodeReader& reader, const ModuleBases& modules, LoopFacts& facts,
+                                               std::vector<size_t>* in_memory, bool any_size, MachineState seen) {
   constexpr int kRounds = 5;  // a branch decided may make a register constant, which decides another
   SimplifyForAnalysis(chunk, analyses);
   if (facts.pass_stack > 0) {
     PromoteCalleeFrame(chunk, facts.pass_stack, analyses);
     SimplifyForAnalysis(chunk, analyses);
   }
+  ResolveShortLoops(chunk, analyses, code, reader, modules, facts, in_memory, any_size, &seen);
   const auto leave_at_rare_stores = [&] {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     if (!LeaveAtRareStores(loops, analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(chunk))) return;
@@ -322,11 +347,18 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
 
 }  // namespace
 
+// No operand is there.
+constexpr Slot kNowhere{.fs = true, .displacement = INT64_MIN};
+
+// As memory are lifted the slots of `in_memory`; others are added that should have been.
 static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, const FunctionCode& function, LoopId loop,
-                                                  const MachineState& captured, const CompileOptions& options) {
+                                                  const MachineState& captured, const CompileOptions& options,
+                                                std::vector<size_t>* in_memory) {
   const DecodedFunction& code = function.decoded();
   auto facts = AnalyseLoop(code, loop);
   if (!facts) return std::unexpected(facts.error());
+  const std::vector<Slot> slots = facts->slots;
+  for (size_t slot : *in_memory) facts->slots[slot].written = true;  // so that nothing is concluded from their values
   const auto failed = [&](std::string detail) {
     return std::unexpected(Rejection{RejectionReason::kCompilerFailed, facts->header, std::move(detail)});
   };
@@ -357,10 +389,12 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
   module.setDataLayout((*machine)->createDataLayout());
+  for (size_t slot : *in_memory) facts->slots[slot] = kNowhere;
   auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .same = facts->same_at_header,
                           .float_control = float_control, .modules = modules},
                          artifact.symbol);
   if (!lifted) return std::unexpected(lifted.error());
+  facts->slots = slots;
   llvm::Function& chunk = **lifted;
   RelyOnLocals(chunk, facts->same_at_header);
   if (DependsOnFloatEnvironment(chunk)) {
@@ -376,7 +410,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   SetAttributes(chunk, float_control);
   {
     Analyses analyses(machine->get());
-    auto analysed = Analyse(chunk, analyses, code, reader, *facts, observed);
+    auto analysed = Analyse(chunk, analyses, code, reader, modules, *facts, in_memory, options.any_size, observed);
     if (!analysed) return std::unexpected(analysed.error());
     artifact.footprint = std::move(analysed->footprint.program);
     artifact.times.analyse_ns = watch.Lap();
@@ -424,7 +458,10 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
 std::expected<Artifact, Rejection> CompileLoop(const CodeReader& reader, const FunctionCode& function, LoopId loop,
                                                const MachineState& observed, const CompileOptions& options) {
   try {
-    return Compile(reader, function, loop, observed, options);
+    std::vector<size_t> in_memory;
+    auto outcome = Compile(reader, function, loop, observed, options, &in_memory);
+    // Slots that turn out to be elements of small arrays: as variables, they would be others than the array's.
+    return in_memory.empty() ? std::move(outcome) : Compile(reader, function, loop, observed, options, &in_memory);
   } catch (const std::exception& surprise) {  // a mistake of ours must not end the program
     const uint64_t header = function.loops()[static_cast<size_t>(loop)].header;
     return std::unexpected(Rejection{RejectionReason::kCompilerFailed, header, surprise.what()});

@@ -174,9 +174,59 @@ class Serialiser {
     return kNoExpr;
   }
 
+  ExprId Remainder(const llvm::Value* value) {
+    const auto* operation = llvm::dyn_cast<llvm::BinaryOperator>(value);
+    const bool is_signed = operation && operation->getOpcode() == llvm::Instruction::SRem;
+    if (!operation || !(is_signed || operation->getOpcode() == llvm::Instruction::URem)) return kNoExpr;
+    const llvm::SCEV* dividend = evolution_.getSCEV(operation->getOperand(0));
+    const ExprId divisor = Write(evolution_.getSCEV(operation->getOperand(1)));
+    return Binary(is_signed ? ExprOp::kSRem : ExprOp::kURem, Width(dividend), Write(dividend), divisor);
+  }
+
+  // ScalarEvolution has x - n * (x / n) for what is left of x, and the two parts wherever they come to lie in a sum: as a
+  // quotient and a multiple of x, each for itself, they would be intervals as wide as x is. kNoExpr when there is none.
+  ExprId SumWithRemainder(const llvm::SCEVAddExpr* sum) {
+    for (const llvm::SCEV* term : sum->operands()) {
+      const auto* product = llvm::dyn_cast<llvm::SCEVMulExpr>(term);
+      const auto is_quotient = [](const llvm::SCEV* factor) { return llvm::isa<llvm::SCEVUDivExpr>(factor); };
+      if (!product || llvm::count_if(product->operands(), is_quotient) != 1) continue;
+      const auto* quotient = llvm::cast<llvm::SCEVUDivExpr>(*llvm::find_if(product->operands(), is_quotient));
+      const llvm::SCEV* times = TimesDivisor(product, quotient);
+      if (!times) continue;
+      const llvm::SCEV* dividend = quotient->getLHS();
+      const llvm::SCEV* rest = evolution_.getMinusSCEV(evolution_.getMinusSCEV(sum, term), evolution_.getMulExpr(times, dividend));
+      const uint8_t width = Width(sum);
+      const ExprId remainder = Binary(ExprOp::kURem, width, Write(dividend), Write(quotient->getRHS()));
+      return Binary(ExprOp::kAdd, width, Write(rest), Binary(ExprOp::kMul, width, Write(times), remainder));
+    }
+    return kNoExpr;
+  }
+
+  // k when `product` is -k * n * (x / n), with k > 0 where n is a constant; else null.
+  const llvm::SCEV* TimesDivisor(const llvm::SCEVMulExpr* product, const llvm::SCEVUDivExpr* quotient) {
+    llvm::SmallVector<const llvm::SCEV*, 4> others;
+    const llvm::APInt* factor = nullptr;
+    bool has_divisor = false;
+    for (const llvm::SCEV* operand : product->operands()) {
+      if (operand == quotient) continue;
+      if (!has_divisor && operand == quotient->getRHS()) {
+        has_divisor = true;
+        continue;
+      }
+      if (const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(operand)) factor = &constant->getAPInt();
+      others.push_back(operand);
+    }
+    if (has_divisor) return others.empty() ? nullptr : evolution_.getNegativeSCEV(evolution_.getMulExpr(others));
+    const auto* divisor = llvm::dyn_cast<llvm::SCEVConstant>(quotient->getRHS());
+    if (!divisor || others.size() != 1 || !factor || !factor->isNegative() || divisor->isZero()) return nullptr;
+    const llvm::APInt &n = divisor->getAPInt(), multiple = -*factor;
+    return n.isStrictlyPositive() && multiple.urem(n).isZero() ? evolution_.getConstant(multiple.udiv(n)) : nullptr;
+  }
+
   // What ScalarEvolution does not look into.
   ExprId Unknown(const llvm::Value* value) {
     ExprId id = Parameter(value);
+    if (id == kNoExpr) id = Remainder(value);
     if (id == kNoExpr) id = ArithmeticShift(value);
     if (id == kNoExpr) id = Choice(value);
     return id;
@@ -202,6 +252,7 @@ class Serialiser {
         return Binary(ExprOp::kAdd, Width(scev), start, Binary(ExprOp::kMul, Width(scev), step, iv));
       }
       case llvm::scAddExpr:
+        if (const ExprId sum = SumWithRemainder(llvm::cast<llvm::SCEVAddExpr>(scev)); sum != kNoExpr) return sum;
         return Fold(ExprOp::kAdd, llvm::cast<llvm::SCEVNAryExpr>(scev));
       case llvm::scMulExpr:
         return Fold(ExprOp::kMul, llvm::cast<llvm::SCEVNAryExpr>(scev));

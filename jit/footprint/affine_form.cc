@@ -193,6 +193,36 @@ AffineForm ExactDivide(const AffineForm& a, const AffineForm& b, int width, cons
   return UnsignedDivide(a, b, width, trips);
 }
 
+AffineForm Remainder(const AffineForm& a, const AffineForm& b, int width, bool is_signed, const TripCounts& trips) {
+  if (!b.ok()) return b;
+  const auto into = is_signed ? IntoSigned : IntoUnsigned;
+  Wide shift = 0, shift_b = 0;
+  const Interval y = into(IntervalOf(b, trips), width, &shift_b);
+  const Interval x = into(IntervalOf(a, trips), width, &shift);
+  for (const Interval& operand : {x, y}) {
+    if (operand.status == FormStatus::kUnknownTrips) return AffineForm::Failed(operand.status);
+  }
+  if (!y.ok() || y.low < 1) return AffineForm::Failed(FormStatus::kNotAffine);
+  const Wide most = y.high - 1;
+  if (!x.ok()) return Hull(is_signed ? -most : Wide{0}, most, width);
+  if (x.low < 0) return Hull(std::max(x.low, -most), std::max<Wide>(0, std::min(x.high, most)), width);
+  // c + d*m + t leaves what c + t does; a form whose quotient does not change leaves the form less a constant.
+  const Wide divisor = y.low;
+  const bool is_fixed = y.low == y.high;
+  const auto from_first = [&](Wide quotient, bool keeps_strides) {
+    AffineForm out = a;
+    out.c = Reduce(static_cast<uint64_t>(a.c + shift - quotient * divisor), width);
+    for (int64_t& stride : out.stride) stride = keeps_strides ? stride : 0;
+    return out;
+  };
+  if (x.high < divisor) return from_first(0, true);
+  if (is_fixed && x.low / divisor == x.high / divisor) return from_first(x.low / divisor, true);
+  const bool strides_vanish = std::all_of(a.stride, a.stride + trips.count, [&](int64_t stride) { return stride % divisor == 0; });
+  const Wide first = FloorDivide(a.c + shift, divisor);
+  if (is_fixed && strides_vanish && FloorDivide(a.c + shift + a.slack, divisor) == first) return from_first(first, false);
+  return Hull(0, std::min(x.high, most), width);
+}
+
 AffineForm Extend(const AffineForm& a, int from, int width, bool is_signed, const TripCounts& trips) {
   if (!a.ok()) return a;
   Wide shift = 0;

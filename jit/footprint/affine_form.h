@@ -8,7 +8,8 @@
 // makes a stride of 0xffffffff the -1 it is. Operations that look at the value itself (extensions, minima, quotients,
 // addresses, trip counts) first ask for the interval that the form takes over all iterations: when it lies inside one
 // window of 2^w integers, the form shifted by a multiple of 2^w *is* the value; when it does not, a wrap is possible
-// and the node fails. Only what is left of a number modulo a small power of two becomes the interval of all remainders.
+// and the node fails. Only remainders, and what is left of a number modulo a small power of two, become the interval of all
+// remainders.
 #pragma once
 
 #include <cstdint>
@@ -80,6 +81,9 @@ AffineForm Maximum(const AffineForm& a, const AffineForm& b, int width, bool is_
 AffineForm UnsignedDivide(const AffineForm& a, const AffineForm& b, int width, const TripCounts& trips);
 /// As UnsignedDivide by a constant, failing unless it divides every value of `a`.
 AffineForm ExactDivide(const AffineForm& a, const AffineForm& b, int width, const TripCounts& trips);
+/// Exact where the quotient is the same in all iterations, or their strides leave nothing; else an interval, at most of all
+/// remainders, whatever `a` is.
+AffineForm Remainder(const AffineForm& a, const AffineForm& b, int width, bool is_signed, const TripCounts& trips);
 AffineForm Extend(const AffineForm& a, int from, int width, bool is_signed, const TripCounts& trips);
 /// The least power of two p for which the form modulo 2^width changes by the same in any p iterations of loop 0.
 int64_t PeriodOf(const AffineForm& form, int width);

@@ -146,6 +146,10 @@ class Evaluator {
         return UnsignedDivide(a, b, width, trips_);
       case ExprOp::kExactDiv:
         return ExactDivide(a, b, width, trips_);
+      case ExprOp::kURem:
+        return Remainder(a, b, width, false, trips_);
+      case ExprOp::kSRem:
+        return Remainder(a, b, width, true, trips_);
       default:
         return malformed;
     }

@@ -21,6 +21,7 @@ constexpr OpName kOps[] = {{ExprOp::kConst, "const"}, {ExprOp::kGpr, "gpr"},    
                            {ExprOp::kAdd, "add"},     {ExprOp::kMul, "mul"},
                            {ExprOp::kSMax, "smax"},   {ExprOp::kSMin, "smin"},  {ExprOp::kUMax, "umax"},
                            {ExprOp::kUMin, "umin"},   {ExprOp::kUDiv, "udiv"},  {ExprOp::kExactDiv, "exactdiv"},
+                           {ExprOp::kURem, "urem"},   {ExprOp::kSRem, "srem"},
                            {ExprOp::kZext, "zext"},
                            {ExprOp::kSext, "sext"},   {ExprOp::kTrunc, "trunc"}};
 constexpr std::string_view kGprNames[kGprCount] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",

@@ -10,6 +10,7 @@
 // verify it. Whatever goes wrong, the state is that of an arrival at the header, and the original goes on from it.
 
 #include <algorithm>
+#include <cmath>
 
 #include "offload/host/entry.h"
 #include "offload/host/memory_map.h"
@@ -73,7 +74,7 @@ bool Entry::Decline(RejectionReason reason, int64_t skip) {
 int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& artifact) const {
   const int64_t batch = artifact.batch;
   const bool needs_single = !artifact.can_seek && artifact.group > 1 && artifact.lanes > 0 && artifact.parts == 0;
-  const double cost = std::max(region_.variant_ns > 0 ? region_.variant_ns : region_.native_ns, 0.01);
+  const double cost = std::max(region_.costs.variant_ns > 0 ? region_.costs.variant_ns : region_.costs.native_ns, 0.01);
   const int64_t threads = region_.pool->threads() * batch;
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
   const int64_t even = std::min(8 * threads, within(kLongestSliceNs));
@@ -88,7 +89,7 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& 
 
 // A slice that the original does too: short, but all ways through the variant, so a group of passes and a single one.
 int64_t Entry::VerifiedPasses(int64_t left, int64_t group) const {
-  const double cost = std::max(region_.native_ns, 0.01);
+  const double cost = std::max(region_.costs.native_ns, 0.01);
   const int64_t passes = std::max(static_cast<int64_t>(std::min(kVerifyNs / cost, 1e15)), group + (group > 1 ? 1 : 0));
   return std::min(std::max<int64_t>(passes, region_.pool->threads()), left);
 }
@@ -127,24 +128,25 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   if (region_.entered != &variant) {
     region_.entered = &variant;
     region_.fruitless_entries = 0;
-    region_.variant_ns = 0;
-    region_.pass_iterations = 0;
+    region_.costs.variant_ns = 0;
+    region_.costs.pass_iterations = 0;
+    region_.costs_of_others = {};  // it may count iterations otherwise
     region_.probe_again_ns = 0;
   }
   ScaleEstimates(variant, left);
-  const auto work_ns = [&] { return region_.native_ns * static_cast<double>(left); };  // 0: not known
+  const auto work_ns = [&] { return region_.costs.native_ns * static_cast<double>(left); };  // 0: not known
   // The last pass is the original's anyway.
   if (left < 1 || (work_ns() > 0 && work_ns() < kShortestEntryNs)) {
     Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
-  if (region_.losses.Loses(work_ns())) {
+  if (region_.losses.Loses(work_ns(), region_.costs.pass_iterations)) {
     Decline(RejectionReason::kNotWorthwhile, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
-  const uint64_t entry = region_.entries_seen++;
+  const uint64_t entry = region_.costs.entries_seen++;
   const double prepared = NowNs();
-  if (region_.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
+  if (region_.costs.native_ns == 0 || entry < kProbeFirstEntries || entry % kProbeEvery == 0) {
     if (!ProbeNatively(variant, &left, &resume)) return resume;
     if (work_ns() < kShortestEntryNs) {
       Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
@@ -174,7 +176,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     good = PlanToKeep(variant, passes, verify) &&
            (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes, &resume));
     if (verify) worth_ns_ = worth + (NowNs() - slice_start);
-    if (!verify && good) worth_ns_ = worth + region_.native_ns * static_cast<double>(passes);
+    if (!verify && good) worth_ns_ = worth + region_.costs.native_ns * static_cast<double>(passes);
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
     left -= passes;
@@ -184,14 +186,14 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       run_ns += took_ns;
       run_passes += passes;
       RecordSlice(variant, AsInFirstEntry(took_ns / static_cast<double>(passes)));
-      const double native_ns = region_.native_ns;
+      const double native_ns = region_.costs.native_ns;
       bool lost = took_ns > native_ns * static_cast<double>(passes);
       const bool probe = left > 1 && (lost || NowNs() > region_.probe_again_ns);
       if (probe) good = ProbeNatively(variant, &left, &resume);
       if (probe && lost) {  // passes may just have become longer: those next to it tell
-        const double worth_more_ns = (region_.native_ns - native_ns) * static_cast<double>(passes);
+        const double worth_more_ns = (region_.costs.native_ns - native_ns) * static_cast<double>(passes);
         worth_ns_ += std::max(worth_more_ns, 0.0);
-        lost = took_ns > region_.native_ns * static_cast<double>(passes);
+        lost = took_ns > region_.costs.native_ns * static_cast<double>(passes);
       }
       lost_slices = lost ? lost_slices + 1 : 0;
       if (good && lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
@@ -212,20 +214,32 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   return resume;
 }
 
-// Where inner loops are longer than at the last entry, passes cost more.
+// Where inner loops are longer than at the last entry, passes cost more: about in proportion where they are not much longer.
+// Else what was measured of such passes holds, or this is the first entry of them, which measures.
 void Entry::ScaleEstimates(const Variant& variant, int64_t left) {
   if (left < 1) return;
   const double now = jit::IterationsPerPass(variant.artifact.footprint, state_, left);
-  if (region_.pass_iterations > 0) {
-    region_.native_ns *= now / region_.pass_iterations;
-    region_.variant_ns *= now / region_.pass_iterations;
+  PassCosts& costs = region_.costs;
+  const auto stored = [&](double iterations) -> PassCosts& {
+    const int most = static_cast<int>(region_.costs_of_others.size()) - 1;
+    return region_.costs_of_others[static_cast<size_t>(std::clamp(std::ilogb(std::max(iterations, 1.0)), 0, most))];
+  };
+  PassCosts& known = stored(now);
+  if (costs.pass_iterations > 0 && &stored(costs.pass_iterations) != &known) {
+    stored(costs.pass_iterations) = costs;
+    costs.entries_seen = 0;
+    if (known.pass_iterations > 0) costs = known;
   }
-  region_.pass_iterations = now;
+  if (costs.pass_iterations > 0) {
+    costs.native_ns *= now / costs.pass_iterations;
+    costs.variant_ns *= now / costs.pass_iterations;
+  }
+  costs.pass_iterations = now;
   if (region_.first_iterations == 0) region_.first_iterations = now;
 }
 
 double Entry::AsInFirstEntry(double pass_ns) const {
-  return pass_ns * region_.first_iterations / region_.pass_iterations;
+  return pass_ns * region_.first_iterations / region_.costs.pass_iterations;
 }
 
 // What passes cost can change a lot on the way through the data, so rivals are compared by slices next to each other.
@@ -239,12 +253,12 @@ void Entry::RecordSlice(const Variant& variant, double pass_ns) {
 }
 
 void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
-  region_.variant_ns = ns / static_cast<double>(passes);
-  region_.variant_timing.Add(AsInFirstEntry(region_.variant_ns));
+  region_.costs.variant_ns = ns / static_cast<double>(passes);
+  region_.variant_timing.Add(AsInFirstEntry(region_.costs.variant_ns));
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
-  const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
+  const double saved = (region_.costs.native_ns - region_.costs.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
-  if (!HasRival()) region_.losses.Add(work_ns, saved <= 0);
+  if (!HasRival()) region_.losses.Add(work_ns, saved <= 0, region_.costs.pass_iterations);
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());

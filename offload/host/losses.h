@@ -1,5 +1,5 @@
-// Entries that were slower elsewhere than the original, by how much work they had: what loses on small grids may win on
-// large ones.
+// Entries that were slower elsewhere than the original, by how much work they had and how many iterations of inner loops a pass
+// makes: what loses on small grids may win on large ones, and what loses with many short passes may win with few long ones.
 #pragma once
 
 #include <algorithm>
@@ -15,26 +15,30 @@ namespace tracelift::offload {
 class LossesBySize {
  public:
   /// Entries of this size lost several times in a row.
-  bool Loses(double work_ns) const { return lost_[ClassOf(work_ns)].load(std::memory_order_relaxed) >= kEnough; }
+  bool Loses(double work_ns, double pass_iterations = 1) const {
+    return lost_[ClassOf(work_ns)][ClassOf(pass_iterations)].load(std::memory_order_relaxed) >= kEnough;
+  }
 
-  void Add(double work_ns, bool lost) {
-    std::atomic<uint8_t>& count = lost_[ClassOf(work_ns)];
+  void Add(double work_ns, bool lost, double pass_iterations = 1) {
+    std::atomic<uint8_t>& count = lost_[ClassOf(work_ns)][ClassOf(pass_iterations)];
     const uint8_t before = count.load(std::memory_order_relaxed);
     count.store(lost ? static_cast<uint8_t>(std::min(before + 1, kEnough)) : uint8_t{0}, std::memory_order_relaxed);
   }
 
   void Forgive() {
-    for (std::atomic<uint8_t>& count : lost_) count.store(0, std::memory_order_relaxed);
+    for (auto& of_work : lost_) {
+      for (std::atomic<uint8_t>& count : of_work) count.store(0, std::memory_order_relaxed);
+    }
   }
 
  private:
   static constexpr int kEnough = 3;
-  static constexpr size_t kClasses = 48;  // by powers of two of a nanosecond
-  static size_t ClassOf(double work_ns) {
-    return static_cast<size_t>(std::clamp(std::ilogb(std::max(work_ns, 1.0)), 0, static_cast<int>(kClasses) - 1));
+  static constexpr size_t kClasses = 48;  // by powers of two, of a nanosecond or of iterations
+  static size_t ClassOf(double size) {
+    return static_cast<size_t>(std::clamp(std::ilogb(std::max(size, 1.0)), 0, static_cast<int>(kClasses) - 1));
   }
 
-  std::array<std::atomic<uint8_t>, kClasses> lost_{};
+  std::array<std::array<std::atomic<uint8_t>, kClasses>, kClasses> lost_{};
 };
 
 }  // namespace tracelift::offload

@@ -50,11 +50,11 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
     if (total == 1) first_ns = ns;
     if (passes < longest || passes == 1) continue;
     longest = passes;
-    region_.native_ns = CostOfPass(ns, std::min(first_ns, kCloneEntryNs), passes);
+    region_.costs.native_ns = CostOfPass(ns, std::min(first_ns, kCloneEntryNs), passes);
   }
   if (total == 0) return true;
-  if (longest == 0) region_.native_ns = CostOfPass(first_ns, kCloneEntryNs, 1);
-  region_.native_timing.Add(AsInFirstEntry(region_.native_ns));
+  if (longest == 0) region_.costs.native_ns = CostOfPass(first_ns, kCloneEntryNs, 1);
+  region_.native_timing.Add(AsInFirstEntry(region_.costs.native_ns));
   region_.native_time_ns.fetch_add(static_cast<uint64_t>(spent), std::memory_order_relaxed);
   region_.native_passes.fetch_add(static_cast<uint64_t>(total), std::memory_order_relaxed);
   return true;
@@ -62,12 +62,12 @@ bool Entry::ProbeNative(int64_t limit, uint32_t* resume) {
 
 // Measures the original on the next passes and updates how many are left; false when the entry is over.
 bool Entry::ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume) {
-  const double known = region_.native_ns;
+  const double known = region_.costs.native_ns;
   const auto enough = known == 0 ? *left : std::max(*left / 16, static_cast<int64_t>(std::min(kShortestProbeNs / known, 1e12)));
   const int64_t limit = std::clamp<int64_t>(enough, 1, *left);
   // A range that faults must fault in the original, where a handler of the program expects it.
   if (!DescribeSlice(variant, limit) || !ProbeNative(limit, resume)) return false;
-  region_.probe_again_ns = NowNs() + std::max(kProbeAgainNs, kProbeAgainPasses * region_.native_ns);
+  region_.probe_again_ns = NowNs() + std::max(kProbeAgainNs, kProbeAgainPasses * region_.costs.native_ns);
   const auto now_left = jit::EvaluateTripCount(variant.artifact.footprint, state_);
   if (!now_left) return false;
   *left = *now_left;

@@ -53,6 +53,15 @@ struct Variant {
   mutable int trusted_slices = 0;  // that were verified; guarded by busy of the region
 };
 
+/// What passes of about so many iterations of inner loops cost, latest estimates. Not in proportion to the iterations: short
+/// inner loops cost by the pass, and large strides by the cache lines that they share.
+struct PassCosts {
+  double native_ns = 0;        // of the original, a pass; 0: not measured
+  double variant_ns = 0;       // of a variant, overhead included
+  double pass_iterations = 0;  // both are of passes with so many
+  uint64_t entries_seen = 0;
+};
+
 struct Region {
   // Constant after construction.
   std::shared_ptr<const jit::FunctionCode> code;
@@ -75,12 +84,10 @@ struct Region {
   WritePlan writes;                // of the slice under way, when they are kept
   WriteCopy before, variant_result;
   uint64_t kept_per_pass = 0;      // bytes; 0: nothing is kept
-  double native_ns = 0;            // latest estimate, ns per pass of the original; 0: not measured
-  double variant_ns = 0;           // latest estimate, ns per pass of a variant, overhead included
-  double pass_iterations = 0;      // both are of passes with so many iterations of inner loops
+  PassCosts costs;                 // of passes as in the latest entry
+  std::array<PassCosts, 48> costs_of_others{};  // by powers of two of their iterations
   double first_iterations = 0;     // those of the first entry: what timings are told for
   double probe_again_ns = 0;       // within an entry, measure the original again from this time on
-  uint64_t entries_seen = 0;
   int failed_captures = 0;
   int fruitless_entries = 0;       // in a row, too small or for other values
   LossesBySize losses;

@@ -127,7 +127,7 @@ bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   const uint16_t access = independence.first < jit::kSlotBase ? independence.first : independence.second;
   region_.conflict_instruction.store(access < program.accesses.size() ? program.accesses[access].instruction : 0,
                                      std::memory_order_relaxed);
-  const double ns = std::max(region_.native_ns, 0.01);
+  const double ns = std::max(region_.costs.native_ns, 0.01);
   const int64_t together = ns * static_cast<double>(asked) < kWorthSplittingNs ? 0 : IndependentPasses(variant, asked);
   if (together >= region_.pool->threads() && together > 1 && ns * static_cast<double>(together) >= kWorthRunningNs) {
     return DescribeSlice(variant, together) && StandsOn(variant, together, passes);

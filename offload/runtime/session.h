@@ -64,6 +64,7 @@ struct Finding {
   std::set<const Variant*> contested;    // have met their rivals, or have none
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   Upkeep upkeep;
+  double published_ms = 0;               // its current variant
   double rest_until_ms = 0;              // unpatched until then; 0: not resting
   int planned_home = 0;                  // plans in a row that want it at home
 };
@@ -122,6 +123,7 @@ class Session {
   void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
   void ForgiveLosses();
   bool OnProbation() const;
+  bool IsOnTrial(const Function& function, jit::LoopId loop) const;
   bool IsCovered(const Finding& finding) const;
   std::vector<Finding*> StepAside();
   void StepBack(const std::vector<Finding*>& aside);

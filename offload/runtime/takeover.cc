@@ -14,6 +14,7 @@ namespace tracelift::offload {
 namespace {
 
 constexpr double kCaptureMs = 60;       // longer than this between arrivals: go on with the inner loops meanwhile
+constexpr double kTrialMs = 150;        // then the inner loops are tried, too, unless it wins
 constexpr int kMostRecompiles = 3;      // for values that change
 constexpr uint64_t kManyDeclines = 8;   // without one execution
 constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
@@ -96,7 +97,7 @@ bool Session::TryChildren(Function& function, jit::LoopId parent) {
 }
 
 bool Session::TryLoop(Function& function, jit::LoopId loop) {
-  if (!function.tried.insert(static_cast<int>(loop)).second) return TryChildren(function, loop);
+  if (!function.tried.insert(static_cast<int>(loop)).second) return IsOnTrial(function, loop) || TryChildren(function, loop);
   const jit::LoopInfo& info = function.code->loops()[static_cast<size_t>(loop)];
   Finding& finding = AddFinding(info.header, info.blocks);
 
@@ -157,6 +158,16 @@ bool Session::OnProbation() const {
   });
 }
 
+// A loop that was just taken over, or wins: loops in it are for what it leaves to the original. Compiled at once they would
+// keep it out of the program for longer than many a program runs.
+bool Session::IsOnTrial(const Function& function, jit::LoopId loop) const {
+  return std::ranges::any_of(findings_, [&](const Finding& finding) {
+    if (!finding.patched || finding.awaiting_capture || finding.region->loop != loop) return false;
+    if (finding.region->code->bounds().begin != function.code->bounds().begin) return false;
+    return NowMs() < finding.published_ms + kTrialMs || finding.upkeep.HasProved(TallyOf(*finding.region));
+  });
+}
+
 // While the session waits or compiles nobody looks after regions: those that have not brought anything yet are out of
 // the way.
 std::vector<Finding*> Session::StepAside() {
@@ -211,6 +222,7 @@ bool Session::CompileAndPublish(Finding& finding) {
     return false;
   }
   finding.patched = true;
+  finding.published_ms = NowMs();
   finding.entries_before = CountEntries(region);
   ForgiveLosses();
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));

@@ -3,7 +3,8 @@
 // Every arrival at a patched loop costs a few nanoseconds, also those that are only counted, and a pass of the loop may
 // take less than that; every entry that comes to nothing costs microseconds. So a region is judged by its balance: what
 // its entries saved, less all that. It stays while that is a share of the time that passes; else it rests, unpatched,
-// so long that what it cost is only a small share of the time again, and each time in a row for twice as long.
+// so long that what it cost is only a small share of the time again, and each time in a row for twice as long. What it earned
+// before counts for a while: a program whose phases win and lose in turn is judged over more than one of them.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,8 @@ class Upkeep {
 
  private:
   Tally opened_;
+  double earned_ns_ = 0;  // in the windows before, the latest ones count most,
+  double earned_ms_ = 0;  // which were so long
   bool proved_ = false;
   int rests_ = 0;  // in a row
 };

@@ -50,9 +50,9 @@ TEST_F(Entries, ThatComeToNothingCost) {
 TEST_F(Entries, BringWhatTheOriginalWouldHaveTaken) {
   const double pass_ns = 1000;  // ten times what it takes: so much is saved
   const int64_t before = region().gain_ns.load();
-  region().entries_seen = 5;  // not one that measures
+  region().costs.entries_seen = 5;  // not one that measures
   region().probe_again_ns = 1e300;
-  region().native_ns = pass_ns;
+  region().costs.native_ns = pass_ns;
   RunAgain(kMany);
   EXPECT_GT(region().gain_ns.load(), before + static_cast<int64_t>(pass_ns * kMany / 2));
   EXPECT_LE(region().gain_ns.load(), before + static_cast<int64_t>(pass_ns * kMany));
@@ -76,7 +76,8 @@ TEST_F(Entries, OfASizeThatLostAreLeftToTheOriginal) {
   EXPECT_TRUE(run_and_see());
 }
 
-// The same loop over rows of other lengths: what is known of its passes is scaled.
+// The same loop over rows of other lengths: what is known of its passes is scaled to similar ones; of others it is measured, and
+// both are remembered.
 TEST(EntriesOfNests, TellWhatPassesOfOtherLengthsCost) {
   constexpr size_t kRows = 400, kWidest = 2000;
   std::vector<double> data = RandomDoubles(2 * kRows * kWidest);
@@ -92,23 +93,30 @@ TEST(EntriesOfNests, TellWhatPassesOfOtherLengthsCost) {
   };
   for (int i = 0; i < 5; ++i) run_again(kWidest);
   EXPECT_EQ(taken.Declines(jit::RejectionReason::kValuesKeepChanging), 0u) << Explain(taken);
-  taken.region->entries_seen = 5;  // not one that measures
+  taken.region->costs.entries_seen = 5;  // not one that measures
   taken.region->probe_again_ns = 1e300;
-  taken.region->native_ns = 2000;
-  run_again(202);
-  EXPECT_NEAR(taken.region->native_ns, 200, 10);
-  taken.region->losses.Forgive();
-  taken.region->fruitless_entries = 0;
-  run_again(kWidest);
-  EXPECT_NEAR(taken.region->native_ns, 2000, 20);
+  taken.region->costs.native_ns = 2000;
+  const auto run_afresh = [&](int width) {
+    taken.region->losses.Forgive();
+    taken.region->fruitless_entries = 0;
+    run_again(width);
+  };
+  run_afresh(1202);
+  EXPECT_NEAR(taken.region->costs.native_ns, 1200, 20);
+  taken.region->costs.native_ns = 1e5;  // far from what they really cost
+  run_afresh(202);
+  EXPECT_LT(taken.region->costs.native_ns, 5e3) << "measured, not scaled";
+  EXPECT_EQ(taken.region->costs.entries_seen, 1u);
+  run_afresh(1202);
+  EXPECT_NEAR(taken.region->costs.native_ns, 1e5, 1e3);
   ASSERT_TRUE(PutBack(taken));
 }
 
 TEST_F(Entries, ThatLoseAreCounted) {
-  region().entries_seen = 5;
+  region().costs.entries_seen = 5;
   region().probe_again_ns = 1e300;
   for (int i = 0; i < 3; ++i) {
-    region().native_ns = 0.06;  // which nothing beats
+    region().costs.native_ns = 0.06;  // which nothing beats
     RunAgain(kMany);
   }
   EXPECT_TRUE(region().losses.Loses(0.06 * kMany)) << Explain(taken_);

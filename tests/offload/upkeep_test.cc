@@ -68,6 +68,33 @@ TEST(Upkeep, LetsLossesBeASmallShareOfTheTime) {
   EXPECT_GE(upkeep.NextRestMs({5, -static_cast<int64_t>(lost_ms) * kMs, 0}), 40 * lost_ms);
 }
 
+TEST(Upkeep, LetsPhasesLoseLessThanOthersEarned) {
+  Upkeep upkeep;
+  upkeep.Open({});
+  int64_t gain = 0;
+  double now = 0;
+  uint64_t arrivals = 0;
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_TRUE(upkeep.MayStay({now += 31, gain += 20 * kMs, ++arrivals}, false)) << round;
+    EXPECT_TRUE(upkeep.MayStay({now += 1, gain -= 2 * kMs, ++arrivals}, false)) << round;
+    EXPECT_TRUE(upkeep.MayStay({now += 31, gain, ++arrivals}, false)) << round;
+  }
+}
+
+TEST(Upkeep, LetsARegionRestThatHasLostWhatItEarned) {
+  Upkeep upkeep;
+  upkeep.Open({});
+  int64_t gain = 0;
+  double now = 0;
+  uint64_t arrivals = 0;
+  for (int window = 0; window < 100; ++window) ASSERT_TRUE(upkeep.MayStay({now += 31, gain += 20 * kMs, ++arrivals}, false));
+  const int64_t most = gain;
+  while (upkeep.MayStay({now += 5, gain -= 2 * kMs, ++arrivals}, false)) ASSERT_GT(gain, most - 100 * kMs);
+  (void)upkeep.NextRestMs({now, gain, arrivals});
+  upkeep.Open({now, gain, arrivals});
+  EXPECT_FALSE(upkeep.MayStay({now + 5, gain - kMs, ++arrivals}, false)) << "nothing of it is left";
+}
+
 TEST(Upkeep, ForgetsThatARegionProvedWhenItHasToRest) {
   Upkeep upkeep;
   upkeep.Open({});
@@ -83,6 +110,7 @@ TEST(LossesBySize, TellsSizesApart) {
   EXPECT_TRUE(losses.Loses(30e3));
   EXPECT_TRUE(losses.Loses(32e3));
   EXPECT_FALSE(losses.Loses(300e3));
+  EXPECT_FALSE(losses.Loses(30e3, 100)) << "fewer and longer passes";
   losses.Add(32e3, false);
   EXPECT_FALSE(losses.Loses(30e3)) << "not in a row any more";
 }

@@ -337,6 +337,10 @@ class Machine {
       case ExprOp::kUDiv:
       case ExprOp::kExactDiv:
         return b == 0 ? 0 : a / b;
+      case ExprOp::kURem:
+        return b == 0 ? 0 : a % b;
+      case ExprOp::kSRem:
+        return sign(b, w) < 1 ? 0 : mask(static_cast<uint64_t>(sign(a, w) % sign(b, w)), w);
       case ExprOp::kZext:
         return a;
       case ExprOp::kSext:
@@ -414,7 +418,7 @@ class RandomProgram {
   ExprId Tree(int width, int depth) {
     if (depth == 0) return Leaf(width);
     const uint8_t w = static_cast<uint8_t>(width);
-    switch (Below(12)) {
+    switch (Below(13)) {
       case 0:
       case 1:
       case 2:
@@ -448,7 +452,12 @@ class RandomProgram {
         if (width > 8) return Cast(Below(2) == 0 ? ExprOp::kZext : ExprOp::kSext, width, 8, Tree(8, depth - 1));
         return Cast(ExprOp::kTrunc, 8, 32, Tree(32, depth - 1));
       }
-      case 10:
+      case 10: {
+        const ExprId a = Tree(width, depth - 1);
+        const ExprId b = Below(4) == 0 ? Tree(width, depth - 1) : Const(width, 1 + Below(6));
+        return Push({.op = Below(2) == 0 ? ExprOp::kURem : ExprOp::kSRem, .width = w, .a = a, .b = b});
+      }
+      case 11:
         if (width < 64) return Cast(ExprOp::kTrunc, width, 64, Tree(64, depth - 1));
         [[fallthrough]];
       default:
@@ -530,6 +539,24 @@ TEST(Evaluation, CoversEveryAddressThatTheMachineComputes) {
   EXPECT_GT(outcomes["ok"], 50000);
   EXPECT_GT(with_slack, 1000);
   EXPECT_GT(with_stride, 10000);
+}
+
+// u[8 * ((i + rsi) % 10)] for i < rcx, as ints.
+TEST(Evaluation, RemaindersAreExactUntilTheyBeginAgain) {
+  const auto touched = [](std::string_view op, uint64_t first, uint64_t passes) {
+    MachineState state = WithRdi(0x10000);
+    state.gpr[kRsi] = first;
+    state.gpr[kRcx] = passes - 1;
+    return Print(*Evaluated("%0 = i64 gpr rsi\n%1 = i32 trunc %0 from i64\n%2 = i32 iv 0\n%3 = i32 add %1 %2\n%4 = i32 const 10\n%5 = i32 " +
+                                std::string(op) + " %3 %4\n%6 = i64 sext %5 from i32\n%7 = i64 const 8\n%8 = i64 mul %7 %6\n" +
+                                "%9 = i64 gpr rdi\n%10 = i64 add %9 %8\n%11 = i64 gpr rcx\nloop 0 backedge %11\nread 8 at %10 in loop 0\n",
+                            state));
+  };
+  EXPECT_EQ(touched("urem", 23, 7), touched("urem", 3, 7)) << "33 would begin again";
+  EXPECT_NE(touched("urem", 3, 7), touched("urem", 3, 8));
+  EXPECT_EQ(touched("urem", 3, 8), touched("srem", 3, 8));
+  EXPECT_EQ(touched("urem", 3, 8), touched("urem", 6, 8)) << "from then on they may be any";
+  EXPECT_NE(touched("urem", 3, 8), touched("srem", static_cast<uint64_t>(-1), 8)) << "below zero leaves less than zero";
 }
 
 TEST(Evaluation, CostOfAMatrixProduct) {

@@ -32,6 +32,8 @@ constexpr std::string_view kEverything =
     "%12 = i64 sext %2 from i32\n"
     "%13 = i1 trunc %12 from i64\n"
     "%14 = i64 fs\n"
+    "%15 = i64 urem %4 %5\n"
+    "%16 = i64 srem %4 %5\n"
     "loop 0 backedge %11\n"
     "loop 1 in 0 backedge unknown\n"
     "loop 2 in 1 backedge %10 must-divide\n"
