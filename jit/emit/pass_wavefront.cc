@@ -12,6 +12,7 @@
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/stagger_passes.h"
+#include "jit/emit/straighten_loops.h"
 #include "jit/emit/wide_loop.h"
 
 namespace tracelift::jit {
@@ -50,6 +51,8 @@ unsigned WidestElement(llvm::Loop& inner) {
 // One group of passes, side by side. Null when its code has no form for lanes.
 llvm::Function* EmitGroup(llvm::Function& function, Analyses& analyses, unsigned lanes, unsigned skew) {
   llvm::Function* group = CloneAs(function, ".wavefront");
+  group->addFnAttr(kReadsOnlyWhenThere);
+  group->addFnAttr(llvm::Attribute::NoInline);  // which would take that from it
   const auto emit = [&] {
     if (!StaggerPasses(*group, analyses, lanes, skew)) return false;
     llvm::Loop* region = RegionLoopOf(*group, analyses);
