@@ -161,12 +161,21 @@ IndependenceResult CheckIndependent(const Footprint& footprint);
 /// Where in its pass an access is made, beside the one inner loop.
 enum AccessPlace : uint8_t { kAheadOfInner = 1, kWithinInner = 2, kBehindInner = 4 };
 
+/// What each pass reads in each iteration of the inner loop is what the pass before it wrote, so many steps before.
+struct HandedOn {
+  uint8_t read = 0, written = 0;                // accesses,
+  uint32_t read_offset = 0, written_offset = 0;  // of which these bytes,
+  uint32_t bytes = 0;                           // so many
+  int32_t steps = 0;                            // at least 1
+};
+
 /// Groups of passes run side by side, each pass so many iterations of the inner loop behind the one before it.
 struct Wavefront {
   int lanes = 0;                // passes in a group; 0: no wavefront
   int skew = 0;                 // iterations
   int loop = -1;                // the inner loop
   std::vector<uint8_t> places;  // by access: AccessPlace, or several of them
+  std::vector<HandedOn> handed_on;
 };
 
 /// What compiled code relies on beside independent passes; checked for every slice.
@@ -190,6 +199,10 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
 
 /// The wavefront's part of it.
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
+
+/// Whether the same value is there, in whatever order passes run that keeps to CheckWavefront.
+bool IsHandedOn(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront,
+                const HandedOn& handed);
 
 /// Whether no access meets a slot that is written, and no write a slot: what passes that run in order must keep to, too.
 IndependenceResult CheckSlots(const Footprint& footprint);

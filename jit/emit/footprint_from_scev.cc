@@ -351,8 +351,11 @@ bool ExitsAheadOfAccesses(const llvm::Loop* loop) {
 }
 
 // The lanes of a vector, the fields of a structure: an access that continues another, or lies in it, is part of it.
-// Which one it joined; -1: none.
-int Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
+struct Joined {
+  int access = -1;  // none
+  uint32_t offset = 0;
+};
+Joined Joins(const Access& access, const llvm::SCEV* address, const std::vector<const llvm::SCEV*>& addresses,
           std::vector<Access>& accesses, llvm::ScalarEvolution& evolution) {
   constexpr int64_t kLongest = 4096;
   for (size_t i = 0; i < accesses.size(); ++i) {
@@ -363,9 +366,9 @@ int Joins(const Access& access, const llvm::SCEV* address, const std::vector<con
     const int64_t offset = distance->getAPInt().getSExtValue();
     if (offset < 0 || offset > other.bytes || offset + access.bytes > kLongest) continue;
     other.bytes = std::max(other.bytes, static_cast<uint32_t>(offset) + access.bytes);
-    return static_cast<int>(i);
+    return {static_cast<int>(i), static_cast<uint32_t>(offset)};
   }
-  return -1;
+  return {};
 }
 
 bool RunsOverEndless(const llvm::SCEV* address, const FootprintProgram& program, const std::map<const llvm::Loop*, int>& dimension) {
@@ -499,8 +502,9 @@ std::expected<LoopFootprint, Rejection> FootprintOf(const LoopShape& shape, llvm
         access.write = touch.write;
         access.innermost_loop = dimension.at(loops.getLoopFor(block));
         access.instruction = InstructionAddress(&instruction, code);
-        if (const int joined = address && access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : -1; joined >= 0) {
-          result.accesses_by.push_back({&instruction, joined});
+        const Joined joined = address && access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : Joined{};
+        if (joined.access >= 0) {
+          result.accesses_by.push_back({&instruction, joined.access, joined.offset});
           continue;
         }
         access.address = address ? serialiser.Write(address) : kNoExpr;

@@ -13,6 +13,7 @@ namespace tracelift::jit {
 struct AccessBy {
   llvm::Instruction* instruction;
   int access;  // in FootprintProgram::accesses; several instructions may share one
+  uint32_t offset = 0;  // of what it touches in the access
 };
 
 /// The loops of a nest in the order of FootprintProgram::loops.

@@ -26,6 +26,7 @@
 #include "jit/emit/narrow_phis.h"
 #include "jit/emit/partial_writes.h"
 #include "jit/emit/sink_nan_tests.h"
+#include "jit/emit/straighten_loops.h"
 #include "jit/lift/codegen_options.h"
 #include "jit/lift/float_calls.h"
 
@@ -170,6 +171,10 @@ void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   tuning.SLPVectorization = true;
   tuning.LoopInterleaving = true;
   llvm::PassBuilder builder(&machine, tuning);
+  const bool masks = machine.getMCSubtargetInfo()->checkFeatures("+avx512vl,+avx512bw");
+  builder.registerVectorizerStartEPCallback([=](llvm::FunctionPassManager& before, llvm::OptimizationLevel) {
+    before.addPass(StraightenLoops(masks));
+  });
   llvm::ModulePassManager passes = builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3);
   passes.run(module, analyses.module);
   LowerFloatCalls(module, WidestVectorBits(machine));

@@ -5,6 +5,8 @@
 
 #include <numeric>
 
+#include "jit/emit/handed_reads.h"
+
 namespace tracelift::jit {
 namespace {
 
@@ -23,6 +25,11 @@ bool HasWideType(llvm::Type* type) {
     return bits == 1 || bits == 8 || bits == 16 || bits == 32 || bits == 64;
   }
   return element->isFloatTy() || element->isDoubleTy() || (type->isPointerTy() && !type->isVectorTy());
+}
+
+// Else single accesses come out in the end, but with their addresses taken out of vectors.
+bool HasScatters(const llvm::Instruction& instruction) {
+  return instruction.getFunction()->getFnAttribute("target-features").getValueAsString().contains("+avx512f");
 }
 
 }  // namespace
@@ -61,6 +68,7 @@ bool LaneCode::CanEmit(llvm::Instruction& instruction) const {
     return !IsWide(load) || HasWideType(load->getType());
   }
   if (auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction)) {
+    if (IsFromLaneBefore(call)) return HasWideType(call->getType());
     const auto* intrinsic = llvm::dyn_cast<llvm::IntrinsicInst>(call);
     if (!intrinsic || intrinsic->mayReadOrWriteMemory()) return false;
     return !IsWide(call) ||
@@ -150,6 +158,7 @@ void LaneCode::Emit(llvm::Instruction& instruction, llvm::Value* mask) {
 llvm::Value* LaneCode::EmitWide(llvm::Instruction& instruction, llvm::Value* mask) {
   if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) return EmitLoad(*load, mask);
   if (auto* call = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction)) return EmitCall(*call);
+  if (IsFromLaneBefore(&instruction)) return EmitFromLaneBefore(llvm::cast<llvm::CallInst>(instruction));
   const auto operand = [&](unsigned i) { return Wide(instruction.getOperand(i)); };
   if (auto* binary = llvm::dyn_cast<llvm::BinaryOperator>(&instruction)) {
     llvm::Value* left = operand(0);
@@ -229,6 +238,24 @@ llvm::Value* LaneCode::EmitCall(llvm::IntrinsicInst& call) {
   return builder_.CreateCall(llvm::Intrinsic::getDeclaration(call.getModule(), id, overloads), arguments);
 }
 
+// All lanes are there (jit/emit/stagger_passes.h).
+llvm::Value* LaneCode::EmitFromLaneBefore(llvm::CallInst& call) {
+  llvm::Type* type = call.getType();
+  llvm::Value* before = Wide(call.getArgOperand(0));
+  llvm::LoadInst* first = builder_.CreateAlignedLoad(type, PointerOf(call.getArgOperand(1), 0), llvm::Align(1));
+  KeepScopes(call, first);
+  const unsigned elements = ElementsOf(type), all = count_ * elements;
+  llvm::SmallVector<int, 64> order;
+  if (type->isVectorTy()) {
+    llvm::SmallVector<int, 64> spread(all, -1);
+    std::iota(spread.begin(), spread.begin() + elements, 0);
+    for (unsigned i = 0; i < all; ++i) order.push_back(static_cast<int>(i < elements ? all + i : i - elements));
+    return builder_.CreateShuffleVector(before, builder_.CreateShuffleVector(first, spread), order);
+  }
+  for (unsigned lane = 0; lane < count_; ++lane) order.push_back(lane == 0 ? 0 : static_cast<int>(lane) - 1);
+  return builder_.CreateInsertElement(builder_.CreateShuffleVector(before, order), first, uint64_t{0});
+}
+
 llvm::Value* LaneCode::LaneOf(llvm::Value* wide, unsigned lane, llvm::Type* type) {
   if (!type->isVectorTy()) return builder_.CreateExtractElement(wide, lane);
   llvm::SmallVector<int, 16> part(ElementsOf(type));
@@ -283,7 +310,7 @@ llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load, llvm::Value* mask) {
     if (mask) there = Reversed(there, type);
     return Reversed(in_a_row(PointerOf(pointer, count_ - 1), there), type);
   }
-  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32) {
+  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || IsWide(pointer) || HasScatters(load))) {
     return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1), mask));
   }
   llvm::Value* all = llvm::PoisonValue::get(WideType(type));
@@ -328,7 +355,7 @@ void LaneCode::EmitStore(llvm::StoreInst& store, llvm::Value* mask) {
     }
     return;
   }
-  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32) {
+  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || IsWide(pointer) || HasScatters(store))) {
     KeepScopes(store, builder_.CreateMaskedScatter(value, Wide(pointer), llvm::Align(1), mask));
     return;
   }

@@ -4,6 +4,7 @@
 #include <llvm/Analysis/LoopIterator.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 
+#include "jit/emit/handed_reads.h"
 #include "jit/emit/loop_shape.h"
 
 namespace tracelift::jit {
@@ -174,6 +175,7 @@ LaneValue LaneValues::KindOf(llvm::Instruction& instruction) const {
     if (llvm::isa<llvm::AllocaInst>(load->getPointerOperand())) return kVarying;  // each lane has flags of its own
     return Of(load->getPointerOperand()).kind == LaneKind::kUniform ? LaneValue{} : kVarying;
   }
+  if (IsFromLaneBefore(&instruction)) return kVarying;
   bool uniform = true, scalar = true;
   for (const llvm::Value* operand : instruction.operands()) {
     const LaneKind kind = Of(operand).kind;

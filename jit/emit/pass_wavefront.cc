@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <optional>
 
+#include "jit/emit/handed_reads.h"
 #include "jit/emit/lane_code.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/stagger_passes.h"
+#include "jit/emit/straighten_loops.h"
 #include "jit/emit/wide_loop.h"
 
 namespace tracelift::jit {
@@ -50,6 +52,8 @@ unsigned WidestElement(llvm::Loop& inner) {
 // One group of passes, side by side. Null when its code has no form for lanes.
 llvm::Function* EmitGroup(llvm::Function& function, Analyses& analyses, unsigned lanes, unsigned skew) {
   llvm::Function* group = CloneAs(function, ".wavefront");
+  group->addFnAttr(kReadsOnlyWhenThere);
+  group->addFnAttr(llvm::Attribute::NoInline);  // which would take that from it
   const auto emit = [&] {
     if (!StaggerPasses(*group, analyses, lanes, skew)) return false;
     llvm::Loop* region = RegionLoopOf(*group, analyses);
@@ -83,12 +87,15 @@ Wavefront PlanWavefront(llvm::Loop& region, llvm::ScalarEvolution& evolution, co
   if (counts_only && seen.MayWiden(inner->getHeader())) return {};
   const int64_t passes = seen.LengthOf(region.getHeader()), length = seen.LengthOf(inner->getHeader());
   const int vector = vector_bits / static_cast<int>(WidestElement(*inner));
-  Wavefront plan{.lanes = 0, .skew = 0, .loop = 1, .places = PlacesOf(accesses_by, *inner, seen.accesses())};
+  Wavefront plan{.lanes = 0, .skew = 0, .loop = 1, .places = PlacesOf(accesses_by, *inner, seen.accesses()), .handed_on = {}};
   for (const int lanes : {2 * vector, vector}) {  // with two vectors, chains of operations overlap
     plan.lanes = lanes;
     for (plan.skew = 1; plan.skew <= kLargestSkew; ++plan.skew) {
       const int64_t ramp = int64_t{lanes - 1} * plan.skew;
-      if (passes > lanes && length >= kShortestRamp * ramp && seen.KeepsOrder(plan)) return plan;
+      if (passes > lanes && length >= kShortestRamp * ramp && seen.KeepsOrder(plan)) {
+        plan.handed_on = PlanHandedReads(*inner, *EndOfIteration(*inner, region), plan, seen, accesses_by);
+        return plan;
+      }
     }
   }
   return {};

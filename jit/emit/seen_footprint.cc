@@ -141,6 +141,10 @@ bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {
   return known_ && Holds(reliance);
 }
 
+bool SeenFootprint::IsHandedOn(const Wavefront& wavefront, const HandedOn& handed) const {
+  return known_ && jit::IsHandedOn(program_, *footprint_, wavefront, handed);
+}
+
 void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
   reliance_.wavefront = wavefront;
 }

@@ -42,6 +42,7 @@ class SeenFootprint {
   bool EachMeetsTheNext() const;
   /// Whether the wavefront keeps the order of all accesses that meet.
   bool KeepsOrder(const Wavefront& wavefront) const;
+  bool IsHandedOn(const Wavefront& wavefront, const HandedOn& handed) const;
   void RelyOnWavefront(const Wavefront& wavefront);
 
   size_t accesses() const { return program_.accesses.size(); }

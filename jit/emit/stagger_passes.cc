@@ -11,10 +11,12 @@
 #include <llvm/Transforms/Utils/PromoteMemToReg.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
+#include <map>
 #include <optional>
 #include <vector>
 
 #include "jit/emit/carry_loads.h"
+#include "jit/emit/handed_reads.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/wide_loop.h"
@@ -80,6 +82,7 @@ class Stagger {
     AddressByPass();
     HoistArithmetic();
     KeepInMemory();
+    KeepForNextLane();
     Rewire(lanes, skew);
     llvm::DominatorTree dominators(function_);
     llvm::PromoteMemToReg(kept_, dominators);
@@ -199,6 +202,57 @@ class Stagger {
     }
   }
 
+  // What marked writes wrote in each of the last steps. A read in the same step finds what is there when that begins.
+  void KeepForNextLane() {
+    std::map<int, unsigned> steps;
+    std::vector<llvm::StoreInst*> writes;
+    for (llvm::BasicBlock* block : inner_.blocks()) {
+      for (llvm::Instruction& instruction : *block) {
+        const int number = HandedNumber(instruction);
+        if (number < 0) continue;
+        if (auto* write = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
+          writes.push_back(write);
+        } else {
+          steps[number] = std::max(steps[number], StepsHandedOn(instruction));
+        }
+      }
+    }
+    llvm::BasicBlock* body = inner_.getHeader();
+    for (llvm::StoreInst* write : writes) {
+      const int number = HandedNumber(*write);
+      llvm::Type* type = write->getValueOperand()->getType();
+      llvm::Value* newer = write->getValueOperand();
+      builder_.SetInsertPoint(body, body->getFirstInsertionPt());
+      std::vector<llvm::Value*> before;
+      std::vector<llvm::AllocaInst*> places;
+      for (unsigned step = 0; step < steps[number]; ++step) {
+        places.push_back(new llvm::AllocaInst(type, 0, "handed", function_.getEntryBlock().begin()));
+        kept_.push_back(places.back());
+        before.push_back(builder_.CreateLoad(type, places.back()));
+      }
+      builder_.SetInsertPoint(write);
+      for (unsigned step = 0; step < steps[number]; ++step)
+        builder_.CreateStore(step == 0 ? newer : before[step - 1], places[step]);
+      handed_[number] = places;
+    }
+  }
+
+  // Only where all passes are in their inner loops.
+  void ReadFromLanes(const std::vector<llvm::BasicBlock*>& blocks) {
+    for (llvm::BasicBlock* block : blocks) {
+      for (llvm::Instruction& instruction : llvm::make_early_inc_range(*block)) {
+        const unsigned steps = StepsHandedOn(instruction);
+        if (steps == 0 || !handed_.contains(HandedNumber(instruction))) continue;
+        auto& read = llvm::cast<llvm::LoadInst>(instruction);
+        llvm::AllocaInst* place = handed_.at(HandedNumber(read))[steps - 1];
+        builder_.SetInsertPoint(blocks.front(), blocks.front()->getFirstInsertionPt());
+        llvm::Value* value = builder_.CreateLoad(read.getType(), place);
+        read.replaceAllUsesWith(FromLaneBefore(read, value));
+        read.eraseFromParent();
+      }
+    }
+  }
+
   llvm::BasicBlock* NewBlock(const char* name) {
     return llvm::BasicBlock::Create(function_.getContext(), name, &function_);
   }
@@ -209,11 +263,12 @@ class Stagger {
     llvm::BasicBlock* next;               // goes on to another one
     llvm::BasicBlock* iteration_end;      // of every one
     llvm::BasicBlock *behind, *pass_end;  // from the first to the last block behind the inner loop
+    std::vector<llvm::BasicBlock*> blocks;
   };
 
   Copy Original() {
     const InnerEnd end = *EndOfInner(inner_, region_);
-    return {ahead_, WayBack(inner_, end), end.from, end.to, region_.getLoopLatch()};
+    return {ahead_, WayBack(inner_, end), end.from, end.to, region_.getLoopLatch(), {}};
   }
 
   Copy Clone(llvm::ArrayRef<llvm::BasicBlock*> blocks) {
@@ -228,8 +283,8 @@ class Stagger {
       return map.count(block) ? llvm::cast<llvm::BasicBlock>(map[block]) : nullptr;
     };
     const Copy from = Original();
-    return {copy_of(from.ahead), copy_of(from.next), copy_of(from.iteration_end), copy_of(from.behind),
-            copy_of(from.pass_end)};
+    return {copy_of(from.ahead),  copy_of(from.next),     copy_of(from.iteration_end),
+            copy_of(from.behind), copy_of(from.pass_end), {clones.begin(), clones.end()}};
   }
 
   static void EndWith(llvm::BasicBlock* block, llvm::BasicBlock* next) {
@@ -277,6 +332,7 @@ class Stagger {
       if (block != header_) pass_blocks.push_back(block);
     }
     const Copy starting = Original(), running = Clone(inner_.getBlocks()), ending = Clone(pass_blocks);
+    ReadFromLanes(running.blocks);
     const uint64_t ramp = uint64_t{lanes - 1} * skew;
 
     builder_.SetInsertPoint(header_->getTerminator());
@@ -328,6 +384,8 @@ class Stagger {
   llvm::Value* last_ = nullptr;  // iteration of the inner loop
   llvm::AllocaInst* iteration_ = nullptr;
   std::vector<llvm::AllocaInst*> kept_;  // values that blocks hand on
+  std::map<int, std::vector<llvm::AllocaInst*>>
+      handed_;  // by HandedNumber: what was written a step before, two steps, ...
 };
 
 }  // namespace
@@ -339,6 +397,10 @@ llvm::Loop* InnerLoopOf(llvm::Loop& region, llvm::ScalarEvolution& evolution) {
   if (!CountOfInner(inner, region, evolution)) return nullptr;
   llvm::DominatorTree dominators(*region.getHeader()->getParent());
   return dominators.dominates(inner.getHeader(), region.getLoopLatch()) ? &inner : nullptr;
+}
+
+const llvm::BasicBlock* EndOfIteration(const llvm::Loop& inner, const llvm::Loop& region) {
+  return EndOfInner(inner, region)->from;
 }
 
 bool StaggerPasses(llvm::Function& function, Analyses& analyses, unsigned lanes, unsigned skew) {

@@ -21,6 +21,9 @@ namespace tracelift::jit {
 /// loops have one end; null otherwise.
 llvm::Loop* InnerLoopOf(llvm::Loop& region, llvm::ScalarEvolution& evolution);
 
+/// Every iteration of it comes by this block.
+const llvm::BasicBlock* EndOfIteration(const llvm::Loop& inner, const llvm::Loop& region);
+
 /// Rewrites a chunk function of which nothing but what it does to memory is asked, and that is called for one group of
 /// passes. False when it is of no use any more, the region having another shape.
 bool StaggerPasses(llvm::Function& function, Analyses& analyses, unsigned lanes, unsigned skew);

@@ -91,12 +91,24 @@ static void Visit(Archive& archive, Is<FootprintProgram> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<HandedOn> auto& value) {
+  auto& [read, written, read_offset, written_offset, bytes, steps] = value;
+  archive(read);
+  archive(written);
+  archive(read_offset);
+  archive(written_offset);
+  archive(bytes);
+  archive(steps);
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<Wavefront> auto& value) {
-  auto& [lanes, skew, loop, places] = value;
+  auto& [lanes, skew, loop, places, handed_on] = value;
   archive(lanes);
   archive(skew);
   archive(loop);
   archive(places);
+  archive(handed_on);
 }
 
 template <typename Archive>
@@ -173,7 +185,10 @@ bool IsWhole(const Artifact& artifact) {
   const Reliance& reliance = artifact.reliance;
   const Wavefront& wavefront = reliance.wavefront;
   const bool has_places = wavefront.lanes == 0 || wavefront.places.size() == program.accesses.size();
-  return has_places && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
+  const bool hands_on = std::ranges::all_of(wavefront.handed_on, [&](const HandedOn& handed) {
+    return handed.read < accesses && handed.written < accesses && handed.steps > 0;
+  });
+  return has_places && hands_on && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
          is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions &&
          artifact.parts >= 0 && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&
