@@ -163,23 +163,25 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     }
     const double worth = worth_ns_;
     good = PlanToKeep(variant, passes, verify) &&
-           (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes, &resume));
+           (verify ? VerifySlice(variant, &passes, &resume) : RunVariant(variant, &passes, &resume));
     if (verify) worth_ns_ = worth + (NowNs() - slice_start);
     if (!verify && good) worth_ns_ = worth + region_.native_ns * static_cast<double>(passes);
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
     left -= passes;
     done += passes;
+    if (stops_) Leave(left, &resume);
     if (!verify) {
       const double took_ns = NowNs() - slice_start;
       run_ns += took_ns;
       run_passes += passes;
+      if (stops_) break;
       lost_slices = took_ns > region_.native_ns * static_cast<double>(passes) ? lost_slices + 1 : 0;
       if (lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
         good = Decline(RejectionReason::kNotWorthwhile, left);
       } else if (left > 1 && NowNs() > region_.probe_again_ns) good = ProbeNatively(variant, &left, &resume);
     }
-    if (good && left > 0 && (!SlotsStand(artifact) || SignalWaits(mask))) break;
+    if (stops_ || (good && left > 0 && (!SlotsStand(artifact) || SignalWaits(mask)))) break;
   }
   CommitState();
   if (done > 0) {
@@ -187,7 +189,8 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     region_.fruitless_entries = 0;
   }
   if (run_passes > 0) RecordRun(work_at_entry_ns, run_ns, run_passes);
-  if (good) region_.image->SkipNext(1);  // the last pass is the original's
+  if (stops_ && done == 0) Decline(RejectionReason::kTooLittleWork, 0);
+  if (good && resume == jit::kHeader) region_.image->SkipNext(1);  // the last pass is the original's
   return resume;
 }
 
@@ -213,7 +216,7 @@ void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.native_ns - region_.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
-  region_.losses.Add(work_ns, saved <= 0);
+  if (!stops_) region_.losses.Add(work_ns, saved <= 0);  // where a search stops says nothing about the next one
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());

@@ -55,10 +55,12 @@ class Entry {
   void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
   void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
-  bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
+  int64_t PassesOfSearch() const;
+  bool RunVariant(const Variant& variant, int64_t* passes, uint32_t* resume);
   uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
-  bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
+  bool VerifySlice(const Variant& variant, int64_t* passes, uint32_t* resume);
+  void Leave(int64_t left, uint32_t* resume);
   int64_t SlicePasses(double target_ns, int64_t left, int64_t batch) const;
   int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
@@ -72,6 +74,7 @@ class Entry {
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
   bool in_order_ = false;        // passes of the slice meet each other: one chunk
+  bool stops_ = false;           // a search, which chunks may end: one pass of the next chunk_passes_ leaves the loop
   int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers
