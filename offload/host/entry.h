@@ -21,7 +21,8 @@ inline double NowNs() {
 /// One entry of one region; `region.busy` is held. The rules of dispatch.cc bind all of it.
 class Entry {
  public:
-  Entry(Region& region, jit::SavedContext& context) : region_(region), context_(context), state_(region.state) {}
+  Entry(Region& region, jit::RegionImage& image, jit::SavedContext& context)
+      : region_(region), image_(image), context_(context), state_(region.state) {}
 
   uint32_t Capture();
   uint32_t Run(const Variant& variant, SignalMask mask);
@@ -39,6 +40,7 @@ class Entry {
   bool GuardsHold(const jit::Artifact& artifact) const;
   bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
+  bool ArrivesWithEachPass() const { return image_.place() == jit::PatchPlace::kInLoop; }
   bool PlaceWindows(const Variant& variant, int64_t passes, uint64_t stack_top, uint64_t stack_low);
   bool DescribeSlice(const Variant& variant, int64_t passes);
   bool IndependentBehind(const Variant& variant, int64_t passes);
@@ -65,6 +67,7 @@ class Entry {
   int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
   Region& region_;
+  jit::RegionImage& image_;  // that it came through
   jit::SavedContext& context_;
   jit::MachineState& state_;
   jit::ByteRange ranges_[Region::kMaxRanges * 2];

@@ -15,27 +15,27 @@ constexpr double kNsPerMs = 1e6;
 
 }  // namespace
 
-void Upkeep::Open(const Tally& now) { opened_ = now; }
+void Upkeep::Open(const Tally& now) { before_ = opened_ = now; }
 
 double Upkeep::BalanceNs(const Tally& now) const {
-  return static_cast<double>(now.gain_ns - opened_.gain_ns) -
-         kArrivalNs * static_cast<double>(now.arrivals - opened_.arrivals);
+  return static_cast<double>(now.gain_ns - before_.gain_ns) -
+         kArrivalNs * static_cast<double>(now.arrivals - before_.arrivals);
 }
 
 bool Upkeep::MayStay(const Tally& now, bool inside) {
   if (inside) return true;
   const double balance_ns = BalanceNs(now);
   if (balance_ns < -kMostLossNs) return false;
-  const double window_ms = now.now_ms - opened_.now_ms;
-  if (window_ms < kWindowMs) return true;
-  const bool reached = now.arrivals != opened_.arrivals;
-  const bool worthwhile = balance_ns >= kWorthwhileShare * window_ms * kNsPerMs;
+  if (now.now_ms - opened_.now_ms < kWindowMs) return true;
+  const bool reached = now.arrivals != before_.arrivals;
+  const bool worthwhile = balance_ns >= kWorthwhileShare * (now.now_ms - before_.now_ms) * kNsPerMs;
   if (reached && !worthwhile) return false;
   if (reached) {
     proved_ = true;
     rests_ = 0;
   }
-  Open(now);
+  before_ = opened_;
+  opened_ = now;
   return true;
 }
 
@@ -44,6 +44,7 @@ bool Upkeep::HasProved(const Tally& now) const { return proved_ || BalanceNs(now
 double Upkeep::NextRestMs(const Tally& now) {
   proved_ = false;
   const double for_loss_ms = -BalanceNs(now) / kNsPerMs / kShareOfLosses;
+  before_ = opened_;  // what came before is paid for
   return std::max(kFirstRestMs, for_loss_ms) * (1 << rests_++);
 }
 

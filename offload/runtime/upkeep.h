@@ -26,19 +26,19 @@ class Upkeep {
   /// False when it is to rest. `inside`: a thread is in it, and what that saves is not counted yet.
   bool MayStay(const Tally& now, bool inside);
 
-  /// It brought more than it cost, now or in the last window in which it was reached.
+  /// It brought more than it cost, now or when it was last reached.
   bool HasProved(const Tally& now) const;
 
-  /// What it brought since its window began, less what it cost.
+  /// What it brought in its last two windows, less what it cost: large entries may come in one and small ones in the next.
   double BalanceNs(const Tally& now) const;
 
-  /// How long it is to rest, having cost so much since its window began; longer with each rest in a row.
+  /// How long it is to rest, having cost so much in them; longer with each rest in a row.
   double NextRestMs(const Tally& now);
 
   int rests() const { return rests_; }
 
  private:
-  Tally opened_;
+  Tally before_, opened_;  // when the last window began, and this one
   bool proved_ = false;
   int rests_ = 0;  // in a row
 };

@@ -33,6 +33,9 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
 enum class For { kTheseValues, kAnyValues };
 bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For values = For::kTheseValues);
 
+/// From now on it is entered through a patch ahead of the loop. False when there is no place for one.
+bool MoveAhead(const TakenLoop& taken);
+
 /// False when the original code could not be written back.
 bool PutBack(const TakenLoop& taken);
 
