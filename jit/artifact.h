@@ -55,7 +55,7 @@ inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consum
 inline constexpr uint32_t kFlagDetour = 4;       // control went to code that is not lifted: redo in the original code
 inline constexpr uint32_t kFlagStale = 8;        // `out` has a value that only an earlier chunk set: redo in the original
 inline constexpr uint32_t kFlagUnlike = 16;      // values at entry are not related as compiled for: nothing was done
-inline constexpr uint32_t kFlagLeft = 32;        // a pass left the loop, which writes nothing: redo in the original code
+inline constexpr uint32_t kFlagLeft = 32;        // a pass left the loop, which writes nothing: the original does the chunk
 inline constexpr uint32_t kFlagStrayed = 64;     // a read would have left the memory meant for it: redo in the original code
 inline constexpr uint32_t kFlagDivideFault = 2;  // a division would have faulted: redo in the original code
 
@@ -82,6 +82,8 @@ struct Artifact {
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`
   std::vector<Reduction> reductions;  // that chunks do parts of
+  /// A search: where a chunk ends with kFlagLeft, the state ahead of it is known, and all chunks before stand.
+  bool FindsItsEnd() const { return (may_flag & kFlagLeft) != 0 && can_seek && reductions.empty(); }
   uint64_t header = 0;
   std::array<uint64_t, kMaxModules> module_bases{};  // of the state at entry: what the code counts addresses from
   int64_t pass_stack = 0;             // bytes below the program's rsp that belong to the pass alone

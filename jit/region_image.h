@@ -71,12 +71,17 @@ class NearMemory {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Where a loop is patched: in it, which also catches whoever is in it already, or ahead of it, where an arrival is an entry
+/// and not a pass.
+enum class PatchPlace : uint8_t { kInLoop, kAhead };
+
 class RegionImage {
  public:
   /// Chooses the patch site and emits the image. `allow_trap`: SIGTRAP is usable in this process.
   static std::expected<std::unique_ptr<RegionImage>, Rejection> Build(const FunctionCode& function, LoopId loop,
                                                                        NearMemory& memory, bool allow_trap,
-                                                                       DispatchFunction dispatch, void* cookie);
+                                                                       DispatchFunction dispatch, void* cookie,
+                                                                       PatchPlace place = PatchPlace::kInLoop);
   ~RegionImage();
 
   uint64_t patch_site() const;
@@ -84,6 +89,7 @@ class RegionImage {
   std::span<const uint8_t> patch_bytes() const;     // what is written over the first of them
   PatchKind patch_kind() const;
   bool site_is_header() const;
+  PatchPlace place() const;
   uint64_t header() const;
   const std::vector<uint64_t>& exits() const;
   uint64_t stub() const;  // where the patch leads to
@@ -100,7 +106,8 @@ class RegionImage {
     uint32_t exit = 0;
     int64_t passes = 0;       // arrivals at the header during the run; the state at its start is not one
   };
-  /// Runs the clone from the patch site until the header is reached (passes is 1) or the loop is left (passes is 0).
+  /// Runs the clone from the patch site until the header is reached (passes is 1) or the loop is left, or not entered (passes
+  /// is 0).
   NativeRun RunFromSite(SavedContext* context);
   /// Runs the clone from the header until it was reached `passes` times again, or the loop is left.
   NativeRun RunFromHeader(SavedContext* context, int64_t passes);

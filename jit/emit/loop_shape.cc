@@ -217,9 +217,9 @@ std::vector<ExitEdge> ExitsOf(const llvm::Loop* loop) {
   return exits;
 }
 
-// Also on data that the program would never have come to: how often it is passed does not depend on what is loaded.
+// Also on data that the program would never have come to: how often it is passed at most does not depend on what is loaded.
 bool EndsOnAnyData(const llvm::Loop* inner, const llvm::Loop* outer, llvm::ScalarEvolution& evolution) {
-  const llvm::SCEV* count = evolution.getBackedgeTakenCount(inner);
+  const llvm::SCEV* count = evolution.getSymbolicMaxBackedgeTakenCount(inner);
   const auto is_data = [&](const llvm::SCEV* part) {
     const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(part);
     const auto* value = unknown ? llvm::dyn_cast<llvm::Instruction>(unknown->getValue()) : nullptr;

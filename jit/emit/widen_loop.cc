@@ -84,12 +84,16 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
   };
   std::vector<Part> all;  // inner loops count more
   unsigned widest = 8;
+  const auto counts_iterations = [&](const llvm::Instruction& instruction) {  // of the loop itself: for all lanes together
+    const llvm::BasicBlock* latch = loop.getLoopLatch();
+    return instruction.getParent() == latch && instruction.hasOneUse() && instruction.user_back() == latch->getTerminator();
+  };
   for (llvm::BasicBlock* block : loop.blocks()) {
     llvm::Loop* in = loops.getLoopFor(block);
     for (llvm::Instruction& instruction : *block) {
       const std::optional<Weighed> weighed = WeighInstruction(instruction, values, values.IsLinear(in));
       if (!weighed) continue;
-      if (weighed->cost != LaneCost::kShared) widest = std::max(widest, weighed->bits);
+      if (weighed->cost != LaneCost::kShared && !counts_iterations(instruction)) widest = std::max(widest, weighed->bits);
       const double weight = std::pow(kInnerTrips, in->getLoopDepth() - loop.getLoopDepth());
       all.push_back({*weighed, weight, values.IsDivergent(in) ? kLongestOfLanes : 1});
     }

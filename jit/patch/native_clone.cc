@@ -13,14 +13,14 @@ constexpr uint8_t kNotZero = 0x5;
 
 class CloneWriter {
  public:
-  CloneWriter(const DecodedFunction& function, const LoopFacts& facts, uint64_t site, const EntryBlock& block,
-              CodeWriter* writer)
-      : function_(function), facts_(facts), site_(site), block_(block), writer_(*writer) {
+  CloneWriter(const DecodedFunction& function, const LoopFacts& facts, uint64_t site,
+              const std::vector<ApproachBlock>& approach, const EntryBlock& block, CodeWriter* writer)
+      : function_(function), facts_(facts), site_(site), approach_(approach), block_(block), writer_(*writer) {
     blocks_ = function.LiftedBlocks(facts.loop);
     std::sort(blocks_.begin(), blocks_.end());
     const int header = function.BlockAt(facts.header);
     flags_live_ = function.live_in[static_cast<size_t>(header)].HasFlags();
-    if (!flags_live_) counter_ = UnusedRegister(function, facts.loop);
+    if (!flags_live_) counter_ = UnusedRegister(function, facts.loop, approach);
   }
 
   NativeClone Write() {
@@ -30,6 +30,7 @@ class CloneWriter {
     site_label_ = writer_.NewLabel();
 
     for (size_t i = 0; i < blocks_.size(); ++i) WriteBlock(i);
+    WriteApproach();
     WriteEnds();
     NativeClone clone;
     clone.counter = counter_;
@@ -47,7 +48,23 @@ class CloneWriter {
     if (block.begin == facts_.header) writer_.PadTo(64, block.begin);
     writer_.Bind(copies_.at(block.begin));
     const uint64_t next = position + 1 < blocks_.size() ? function_.blocks[blocks_[position + 1]].begin : uint64_t{0};
-    for (int i = block.first; i < block.first + block.count; ++i) {
+    WriteInstructions(block, block.first, next);
+  }
+
+  /// The way from the site to the header; its arrival there counts as one from inside.
+  void WriteApproach() {
+    for (size_t i = 0; i < approach_.size(); ++i) {
+      const bool last = i + 1 == approach_.size();
+      const uint64_t next = last ? uint64_t{0} : function_.blocks[approach_[i + 1].block].begin;
+      if (i > 0) writer_.Bind(copies_.at(function_.blocks[approach_[i].block].begin));
+      if (!last) copies_[next] = writer_.NewLabel();
+      WriteInstructions(function_.blocks[approach_[i].block], approach_[i].first, next);
+    }
+  }
+
+  /// From instruction `first` to the block's end. `next` is the original of what is written behind it.
+  void WriteInstructions(const BasicBlock& block, int first, uint64_t next) {
+    for (int i = first; i < block.first + block.count; ++i) {
       const Instruction& instruction = function_.instructions[i];
       if (instruction.address == site_) writer_.Bind(site_label_);
       if (IsDirectJump(instruction) || instruction.jumps_by_table) continue;
@@ -264,6 +281,7 @@ class CloneWriter {
   const DecodedFunction& function_;
   const LoopFacts& facts_;
   const uint64_t site_;
+  const std::vector<ApproachBlock>& approach_;
   const EntryBlock& block_;
   CodeWriter& writer_;
   std::vector<int> blocks_;
@@ -277,16 +295,17 @@ class CloneWriter {
 
 }  // namespace
 
-int UnusedRegister(const DecodedFunction& function, LoopId loop) {
+int UnusedRegister(const DecodedFunction& function, LoopId loop, const std::vector<ApproachBlock>& approach) {
   RegisterSet used;
   used.AddGpr(kRsp);
-  for (int b : function.LiftedBlocks(loop)) {
-    const BasicBlock& block = function.blocks[b];
+  const auto add = [&](const BasicBlock& block) {
     for (int i = block.first; i < block.first + block.count; ++i) {
       const RegisterUse use = UseOf(function.instructions[i]);
       used = used | use.reads | use.writes;
     }
-  }
+  };
+  for (int b : function.LiftedBlocks(loop)) add(function.blocks[b]);
+  for (const ApproachBlock& on_the_way : approach) add(function.blocks[on_the_way.block]);
   for (int reg = kGprCount - 1; reg >= 0; --reg) {
     if (!used.HasGpr(reg)) return reg;
   }
@@ -294,8 +313,8 @@ int UnusedRegister(const DecodedFunction& function, LoopId loop) {
 }
 
 NativeClone WriteNativeClone(const DecodedFunction& function, const LoopFacts& facts, uint64_t site,
-                             const EntryBlock& block, CodeWriter* writer) {
-  return CloneWriter(function, facts, site, block, writer).Write();
+                             const std::vector<ApproachBlock>& approach, const EntryBlock& block, CodeWriter* writer) {
+  return CloneWriter(function, facts, site, approach, block, writer).Write();
 }
 
 }  // namespace tracelift::jit

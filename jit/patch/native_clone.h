@@ -11,6 +11,7 @@
 #include "jit/code/decoded_function.h"
 #include "jit/patch/code_writer.h"
 #include "jit/patch/entry_block.h"
+#include "jit/patch/patch_site.h"
 
 namespace tracelift::jit {
 
@@ -20,11 +21,12 @@ struct NativeClone {
   int counter = -1;  // register that counts passes; -1: EntryBlock::passes_left itself
 };
 
-/// A register that no instruction of the loop uses, or -1.
-int UnusedRegister(const DecodedFunction& function, LoopId loop);
+/// A register that no instruction of the loop, or on the way to it, uses, or -1.
+int UnusedRegister(const DecodedFunction& function, LoopId loop, const std::vector<ApproachBlock>& approach = {});
 
-/// Writes the copy. Every instruction of the loop must be relocatable. Valid once writer->Finish() succeeded.
+/// Writes the copy, and one of the way from a site ahead of the loop to its header. Every instruction must be relocatable; where
+/// the way leads elsewhere must be among the exits. Valid once writer->Finish() succeeded.
 NativeClone WriteNativeClone(const DecodedFunction& function, const LoopFacts& facts, uint64_t site,
-                             const EntryBlock& block, CodeWriter* writer);
+                             const std::vector<ApproachBlock>& approach, const EntryBlock& block, CodeWriter* writer);
 
 }  // namespace tracelift::jit

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "jit/patch/relocate.h"
@@ -80,6 +82,40 @@ bool FitsOnePage(const Instruction& instruction) {
   return instruction.address % kPageBytes + instruction.bytes.size() <= kPageBytes;
 }
 
+/// How the jump can take the place of an instruction that is executed always; nullopt when it cannot.
+std::optional<PatchSite> SiteAt(const DecodedFunction& function, int index, bool allow_trap) {
+  const Instruction& instruction = function.instructions[index];
+  const std::vector<uint8_t> own(instruction.bytes.begin(), instruction.bytes.end());
+  const size_t in_word = std::min({own.size(), kJumpBytes, static_cast<size_t>(8 - instruction.address % 8)});
+  if (in_word == kJumpBytes) return PatchSite{&instruction, PatchKind::kAtomicJump, own, kJumpBytes};
+  if (in_word >= kFewestPunnedBytes) {
+    std::vector<uint8_t> code = CodeFrom(function, index);
+    if (!code.empty()) return PatchSite{&instruction, PatchKind::kAtomicJump, std::move(code), in_word};
+  }
+  if (!allow_trap || own.size() < kJumpBytes || !FitsOnePage(instruction)) return std::nullopt;
+  return PatchSite{&instruction, PatchKind::kTrappedJump, own, kJumpBytes};
+}
+
+/// The only block outside the loop that leads to `block`; -1 when there is none, or a call or the like comes between.
+int OnlyWayTo(const DecodedFunction& function, int block, const std::vector<int>& loop) {
+  int only = -1;
+  for (int predecessor : function.blocks[block].predecessors) {
+    if (std::ranges::find(loop, predecessor) != loop.end()) continue;
+    if (only >= 0) return -1;
+    only = predecessor;
+  }
+  if (only < 0 || IsInCopy(function.blocks[only].begin)) return -1;
+  const BlockEnd end = function.blocks[only].end_kind;
+  const bool passes_on = end == BlockEnd::kFallThrough || end == BlockEnd::kJump || end == BlockEnd::kBranch;
+  return passes_on ? only : -1;
+}
+
+bool CanBeOnTheWay(const Instruction& instruction) {
+  return CanRelocate(instruction) && instruction.callee == KnownCallee::kNone && !instruction.jumps_by_table &&
+         instruction.linkage == Linkage::kNone && instruction.info.meta.category != ZYDIS_CATEGORY_SYSCALL &&
+         !UseOf(instruction).writes.HasGpr(kRsp);
+}
+
 struct Rank {
   int category;  // lower is better
   bool not_the_header;
@@ -145,6 +181,34 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
   std::vector<PatchSite> sites;
   for (auto& [rank, site] : found) sites.push_back(std::move(site));
   return sites;
+}
+
+std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const LoopFacts& facts, bool allow_trap) {
+  constexpr int kFarthest = 16;  // instructions: what comes farther ahead may lead elsewhere more often than here
+  const std::vector<int> loop = function.LiftedBlocks(facts.loop);
+  std::vector<Approach> found;
+  std::vector<ApproachBlock> way;  // from the site's block to the header
+  std::set<int> seen;
+  int steps = 0;
+  for (int block = OnlyWayTo(function, loop[0], loop); block >= 0 && seen.insert(block).second;
+       block = OnlyWayTo(function, block, {})) {
+    const BasicBlock& from = function.blocks[block];
+    way.insert(way.begin(), {block, from.first});
+    for (int i = from.first + from.count - 1; i >= from.first; --i) {
+      if (++steps > kFarthest || !CanBeOnTheWay(function.instructions[i])) {
+        block = -1;
+        break;
+      }
+      if (auto site = SiteAt(function, i, allow_trap)) {
+        way.front().first = i;
+        found.push_back({std::move(*site), way});
+      }
+    }
+    if (block < 0) break;
+    way.front().first = from.first;
+  }
+  std::ranges::stable_partition(found, [](const Approach& approach) { return approach.site.kind == PatchKind::kAtomicJump; });
+  return found;
 }
 
 }  // namespace tracelift::jit

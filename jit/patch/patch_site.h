@@ -35,6 +35,21 @@ struct PatchSite {
 std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, const LoopFacts& facts,
                                                                   bool allow_trap);
 
+/// A way into the loop that all entries take: instructions ahead of the header, the last of them leading to it.
+struct ApproachBlock {
+  int block = 0;
+  int first = 0;  // index of the first instruction on the way
+};
+struct Approach {
+  PatchSite site;                     // the first instruction
+  std::vector<ApproachBlock> blocks;  // in order
+};
+
+/// Sites ahead of the loop, through which whoever is not in it yet comes to its header: an arrival is an entry there, not a
+/// pass. Nearest first, those replaced by one store before those that need a trap (only if `allow_trap`). What lies between may
+/// lead elsewhere, to addresses that are exits then; it makes no calls and leaves rsp alone. Empty when there are none.
+std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const LoopFacts& facts, bool allow_trap);
+
 /// Where the jump at `site` can lead, given its first `site.written` bytes.
 AddressRange JumpWindow(const PatchSite& site);
 

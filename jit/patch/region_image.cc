@@ -13,6 +13,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "jit/patch/entry_block.h"
@@ -60,13 +61,41 @@ const Instruction* FindUnrelocatable(const DecodedFunction& function, LoopId loo
 }
 
 /// The first candidate whose jump can lead to us; *landing_pad is memory in its window when it needs one.
-const PatchSite* FirstReachable(const std::vector<PatchSite>& sites, NearMemory& memory, uint8_t** landing_pad) {
-  for (const PatchSite& site : sites) {
-    if (site.kind != PatchKind::kAtomicJump || site.written == kJumpBytes) return &site;
+const Approach* FirstReachable(const std::vector<Approach>& candidates, NearMemory& memory, uint8_t** landing_pad) {
+  for (const Approach& candidate : candidates) {
+    const PatchSite& site = candidate.site;
+    if (site.kind != PatchKind::kAtomicJump || site.written == kJumpBytes) return &candidate;
     *landing_pad = memory.AllocateWithin(JumpWindow(site), kLandingPadBytes);
-    if (*landing_pad != nullptr) return &site;
+    if (*landing_pad != nullptr) return &candidate;
   }
   return nullptr;
+}
+
+std::expected<std::vector<Approach>, Rejection> Candidates(const DecodedFunction& function, const LoopFacts& facts, bool allow_trap,
+                                                           PatchPlace place) {
+  std::vector<Approach> candidates;
+  if (place == PatchPlace::kAhead) {
+    candidates = ChooseApproaches(function, facts, allow_trap);
+    if (candidates.empty()) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, facts.header, "ahead of the loop"});
+    return candidates;
+  }
+  auto sites = ChoosePatchSites(function, facts, allow_trap);
+  if (!sites) return std::unexpected(sites.error());
+  for (PatchSite& site : *sites) candidates.push_back({std::move(site), {}});
+  return candidates;
+}
+
+/// Where the way to the loop leads elsewhere is an exit of the region.
+void AddExits(const DecodedFunction& function, const std::vector<ApproachBlock>& approach, LoopFacts* facts) {
+  for (size_t i = 0; i < approach.size(); ++i) {
+    const uint64_t next = i + 1 < approach.size() ? function.blocks[approach[i + 1].block].begin : facts->header;
+    for (uint64_t target : function.blocks[approach[i].block].targets) {
+      if (target == next || std::ranges::find(facts->exits, target) != facts->exits.end()) continue;
+      facts->exits.push_back(target);
+      facts->is_detour.push_back(false);
+      facts->exit_stack.push_back(0);
+    }
+  }
 }
 
 /// jmp [rip+0]; the stub's address: it may be more than 2 GiB away.
@@ -156,6 +185,7 @@ struct RegionImage::Impl {
   AddressRange code;
   std::vector<uint8_t> expected, patch;
   PatchKind kind{};
+  PatchPlace place{};
   std::vector<uint64_t> exits;
   NativeClone clone;
   EntryBlock* block = nullptr;  // in near memory
@@ -178,26 +208,36 @@ RegionImage::~RegionImage() = default;
 std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const FunctionCode& function_code,
                                                                           LoopId loop, NearMemory& memory,
                                                                           bool allow_trap, DispatchFunction dispatch,
-                                                                          void* cookie) {
+                                                                          void* cookie, PatchPlace place) {
   const DecodedFunction& function = function_code.decoded();
   const XsaveLayout xsave = HostXsaveLayout();
   if (xsave.bytes == 0) {
     return std::unexpected(Rejection{RejectionReason::kNoPatchSite, 0, "this CPU or kernel has no XSAVE"});
   }
-  const auto facts = AnalyseLoop(function, loop);
+  auto facts = AnalyseLoop(function, loop);
   if (!facts) return std::unexpected(facts.error());
   if (const Instruction* instruction = FindUnrelocatable(function, loop)) {
     return std::unexpected(
         Rejection{RejectionReason::kUnsupportedInstruction, instruction->address, Disassemble(*instruction)});
   }
-  const auto sites = ChoosePatchSites(function, *facts, allow_trap);
-  if (!sites) return std::unexpected(sites.error());
+  const auto candidates = Candidates(function, *facts, allow_trap, place);
+  if (!candidates) return std::unexpected(candidates.error());
   uint8_t* landing_pad = nullptr;
-  const PatchSite* const site = FirstReachable(*sites, memory, &landing_pad);
-  if (site == nullptr) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, facts->header, ""});
+  const Approach* const chosen = FirstReachable(*candidates, memory, &landing_pad);
+  if (chosen == nullptr) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, facts->header, ""});
+  const PatchSite* const site = &chosen->site;
+  const bool exits_inside = std::ranges::any_of(function.LiftedBlocks(loop), [&](int b) {
+    return std::ranges::any_of(chosen->blocks, [&](const ApproachBlock& way) { return way.block == b; });
+  });
+  if (exits_inside) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, facts->header, ""});
+  AddExits(function, chosen->blocks, &*facts);
   // The loop has a site and can be copied: it gets memory.
 
-  const size_t code_bytes = RoundUp(CodeBytesBound(function, *facts));
+  size_t most_bytes = CodeBytesBound(function, *facts);
+  for (const ApproachBlock& way : chosen->blocks) {
+    most_bytes += static_cast<size_t>(function.blocks[way.block].count) * kMostBytesPerInstruction;
+  }
+  const size_t code_bytes = RoundUp(most_bytes);
   const size_t tail_bytes = (kExit + facts->exits.size()) * sizeof(uint64_t);
   const size_t data_bytes = sizeof(EntryBlock) + tail_bytes + kFrameCapacity;
   uint8_t* const code = memory.Allocate(site->instruction->address, code_bytes + data_bytes);
@@ -209,6 +249,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
   impl.expected = site->expected;
   impl.kind = site->kind;
   impl.header = facts->header;
+  impl.place = place;
   for (uint64_t exit : facts->exits) impl.exits.push_back(OriginalAddress(exit));
   impl.block = new (code + code_bytes) EntryBlock();
   auto* const tails = reinterpret_cast<uint64_t*>(impl.block + 1);
@@ -227,7 +268,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
     tails[kExit + i] = IsInCopy(facts->exits[i]) ? WriteFarTail(impl.exits[i], above, &writer)
                                                  : WriteTail(writer.LabelOf(impl.exits[i]), above, &writer);
   }
-  impl.clone = WriteNativeClone(function, *facts, impl.site, *impl.block, &writer);
+  impl.clone = WriteNativeClone(function, *facts, impl.site, chosen->blocks, *impl.block, &writer);
   if (!writer.Finish() || writer.bytes().size() > code_bytes) {
     return std::unexpected(Rejection{RejectionReason::kNoNearMemory, facts->header, "its data is too far away"});
   }
@@ -266,6 +307,7 @@ std::span<const uint8_t> RegionImage::expected_bytes() const { return impl_->exp
 std::span<const uint8_t> RegionImage::patch_bytes() const { return impl_->patch; }
 PatchKind RegionImage::patch_kind() const { return impl_->kind; }
 bool RegionImage::site_is_header() const { return impl_->site == impl_->header; }
+PatchPlace RegionImage::place() const { return impl_->place; }
 uint64_t RegionImage::header() const { return impl_->header; }
 const std::vector<uint64_t>& RegionImage::exits() const { return impl_->exits; }
 uint64_t RegionImage::stub() const { return impl_->stub; }

@@ -25,6 +25,7 @@ constexpr double kSliceNs = 4e6;         // a slice is about this long, so that 
 constexpr double kLongestSliceNs = 25e6;
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
+constexpr int kFruitlessEntries = 256, kLongestPauseAhead = 6;  // the same, where arrivals are entries
 constexpr int kLongestPause = 12;  // as a power of two, in arrivals, after entries in a row that came to nothing
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
@@ -38,13 +39,13 @@ uint32_t Entry::Capture() {
   uint32_t resume = jit::kHeader;
   // An arrival that cannot be captured costs many times a pass of an interpreter's loop: fewer and fewer are looked at.
   const int earlier = region_.failed_captures++;
-  region_.image->SkipNext(int64_t{64} << std::min(earlier, 24));
+  image_.SkipNext(int64_t{64} << std::min(earlier, 24));
   if (!ReachHeader(&resume)) return resume;
   if (LoadState(region_.preview.slots)) {
     region_.captured = state_;
     region_.failed_captures = 0;
     region_.mode.store(RegionMode::kCaptured, std::memory_order_release);
-    region_.image->SkipNext(INT64_MAX / 2);
+    image_.SkipNext(INT64_MAX / 2);
   }
   return resume;
 }
@@ -62,9 +63,15 @@ bool Entry::FloatEnvironmentFits(const jit::Artifact& artifact) {
 
 bool Entry::Decline(RejectionReason reason, int64_t skip) {
   region_.CountDecline(reason);
+  if (!ArrivesWithEachPass()) {
+    // The next arrival is another entry, and the largest may come behind hundreds that are too small.
+    const int rows = LiesInTheEntry(reason) ? region_.fruitless_entries++ / kFruitlessEntries : 0;
+    image_.SkipNext(rows == 0 ? 0 : int64_t{1} << std::min(kLongestPauseAhead, rows));
+    return false;
+  }
   // Entries too small, or for other values, come in thousands, while the session may be busy compiling: looked at ever less.
   if (LiesInTheEntry(reason)) skip = std::max(skip, int64_t{1} << std::min(kLongestPause, region_.fruitless_entries++ / 2));
-  region_.image->SkipNext(skip);
+  image_.SkipNext(skip);
   return false;
 }
 
@@ -174,18 +181,20 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     }
     const double worth = worth_ns_;
     good = PlanToKeep(variant, passes, verify) &&
-           (verify ? VerifySlice(variant, passes, &resume) : RunVariant(variant, passes, &resume));
+           (verify ? VerifySlice(variant, &passes, &resume) : RunVariant(variant, &passes, &resume));
     if (verify) worth_ns_ = worth + (NowNs() - slice_start);
     if (!verify && good) worth_ns_ = worth + region_.costs.native_ns * static_cast<double>(passes);
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
     left -= passes;
     done += passes;
+    if (stops_) Leave(left, &resume);
     if (!verify) {
       const double took_ns = NowNs() - slice_start;
       run_ns += took_ns;
       run_passes += passes;
       RecordSlice(variant, AsInFirstEntry(took_ns / static_cast<double>(passes)));
+      if (stops_) break;
       const double native_ns = region_.costs.native_ns;
       bool lost = took_ns > native_ns * static_cast<double>(passes);
       const bool probe = left > 1 && (lost || NowNs() > region_.probe_again_ns);
@@ -202,7 +211,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     }
     // The next arrival enters another variant.
     const bool replaced = region_.variant.load(std::memory_order_relaxed) != &variant || (!verify && HasRival());
-    if (good && left > 0 && (replaced || !SlotsStand(artifact) || SignalWaits(mask))) break;
+    if (stops_ || (good && left > 0 && (replaced || !SlotsStand(artifact) || SignalWaits(mask)))) break;
   }
   CommitState();
   if (done > 0) {
@@ -210,7 +219,8 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     region_.fruitless_entries = 0;
   }
   if (run_passes > 0) RecordRun(work_at_entry_ns, run_ns, run_passes);
-  if (good) region_.image->SkipNext(1);  // the last pass is the original's
+  if (stops_ && done == 0) Decline(RejectionReason::kTooLittleWork, 0);
+  if (good && resume == jit::kHeader && ArrivesWithEachPass()) image_.SkipNext(1);  // the last pass is the original's
   return resume;
 }
 
@@ -258,17 +268,19 @@ void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.costs.native_ns - region_.costs.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
-  if (!HasRival()) region_.losses.Add(work_ns, saved <= 0, region_.costs.pass_iterations);
+  // Where a search stops says nothing about the next one, and in a contest one of two loses.
+  if (!stops_ && !HasRival()) region_.losses.Add(work_ns, saved <= 0, region_.costs.pass_iterations);
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());
 }
 
-uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
-  auto& region = *static_cast<Region*>(cookie);
+namespace {
+
+uint32_t Enter(Region& region, jit::RegionImage& image, jit::SavedContext* context) {
   const RegionMode mode = region.mode.load(std::memory_order_acquire);
   if (mode == RegionMode::kCaptured || mode == RegionMode::kHome) {
-    region.image->SkipNext(INT64_MAX / 2);
+    image.SkipNext(INT64_MAX / 2);
     return jit::kDecline;
   }
   // What dispatch and the deepest chunk need below here; threads and coroutines can have less.
@@ -277,17 +289,17 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
   const jit::ByteRange room{stack - kStackBytes, stack, true};
   if (!RangesUsable({&room, 1})) {
     region.CountDecline(RejectionReason::kSmallStack);
-    region.image->SkipNext(1 << 16);
+    image.SkipNext(1 << 16);
     return jit::kDecline;
   }
   if (region.busy.exchange(true, std::memory_order_acquire)) {
-    region.image->SkipNext(64);  // another thread is in it; look again a little later
+    image.SkipNext(image.place() == jit::PatchPlace::kInLoop ? 64 : 0);  // another thread is in it; look again a little later
     return jit::kDecline;
   }
   const SignalMask mask = BlockAllSignals();
   const double start = NowNs();
   uint32_t resume = jit::kDecline;
-  Entry entry(region, *context);
+  Entry entry(region, image, *context);
   if (region.mode.load(std::memory_order_acquire) == RegionMode::kCapture) {
     resume = entry.Capture();
   } else if (const Variant* variant = entry.Choose()) {
@@ -297,6 +309,18 @@ uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
   region.busy.store(false, std::memory_order_release);
   RestoreSignals(mask);  // a waiting signal is taken here, with nothing of ours held
   return resume;
+}
+
+}  // namespace
+
+uint32_t Dispatch(void* cookie, jit::SavedContext* context) {
+  auto& region = *static_cast<Region*>(cookie);
+  return Enter(region, *region.image, context);
+}
+
+uint32_t DispatchAhead(void* cookie, jit::SavedContext* context) {
+  auto& region = *static_cast<Region*>(cookie);
+  return Enter(region, *region.ahead, context);
 }
 
 std::vector<double> TimingRing::Sorted() const {

@@ -21,7 +21,8 @@ inline double NowNs() {
 /// One entry of one region; `region.busy` is held. The rules of dispatch.cc bind all of it.
 class Entry {
  public:
-  Entry(Region& region, jit::SavedContext& context) : region_(region), context_(context), state_(region.state) {}
+  Entry(Region& region, jit::RegionImage& image, jit::SavedContext& context)
+      : region_(region), image_(image), context_(context), state_(region.state) {}
 
   uint32_t Capture();
   const Variant* Choose() const;
@@ -40,6 +41,7 @@ class Entry {
   bool GuardsHold(const jit::Artifact& artifact) const;
   bool FloatEnvironmentFits(const jit::Artifact& artifact);
   bool Decline(jit::RejectionReason reason, int64_t skip);
+  bool ArrivesWithEachPass() const { return image_.place() == jit::PatchPlace::kInLoop; }
   bool PlaceWindows(const Variant& variant, int64_t passes, uint64_t stack_top, uint64_t stack_low);
   bool DescribeSlice(const Variant& variant, int64_t passes);
   bool IndependentBehind(const Variant& variant, int64_t passes);
@@ -58,14 +60,17 @@ class Entry {
   void Adopt(const jit::MachineState& from, const jit::Artifact& artifact);
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
   void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
-  bool RunVariant(const Variant& variant, int64_t passes, uint32_t* resume);
+  int64_t PassesOfSearch() const;
+  bool RunVariant(const Variant& variant, int64_t* passes, uint32_t* resume);
   uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
-  bool VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume);
+  bool VerifySlice(const Variant& variant, int64_t* passes, uint32_t* resume);
+  void Leave(int64_t left, uint32_t* resume);
   int64_t SlicePasses(double target_ns, int64_t left, const jit::Artifact& artifact) const;
   int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
   Region& region_;
+  jit::RegionImage& image_;  // that it came through
   jit::SavedContext& context_;
   jit::MachineState& state_;
   jit::ByteRange ranges_[Region::kMaxRanges * 2];
@@ -75,6 +80,7 @@ class Entry {
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
   bool in_order_ = false;        // passes of the slice meet each other: one chunk
+  bool stops_ = false;           // a search, which chunks may end: one pass of the next chunk_passes_ leaves the loop
   int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots
   jit::RegisterSet changed_;     // in these registers

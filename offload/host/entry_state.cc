@@ -49,8 +49,8 @@ size_t Entry::VectorBytes(jit::RegisterSet live, int vector) {
 }
 
 bool Entry::ReachHeader(uint32_t* resume) {
-  if (region_.image->site_is_header()) return true;
-  const jit::RegionImage::NativeRun run = region_.image->RunFromSite(&context_);
+  if (image_.site_is_header()) return true;
+  const jit::RegionImage::NativeRun run = image_.RunFromSite(&context_);
   if (run.left) *resume = jit::kExit + run.exit;
   return !run.left;
 }

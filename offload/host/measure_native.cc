@@ -26,7 +26,7 @@ double CostOfPass(double ns, double entering_ns, int64_t passes) {
 bool Entry::RunNative(int64_t passes, uint32_t* resume, double* ns) {
   CommitState();
   const double start = NowNs();
-  const jit::RegionImage::NativeRun run = region_.image->RunFromHeader(&context_, passes);
+  const jit::RegionImage::NativeRun run = image_.RunFromHeader(&context_, passes);
   *ns = NowNs() - start;
   worth_ns_ += *ns;
   if (run.left) {

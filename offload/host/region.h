@@ -70,6 +70,7 @@ struct Region {
   WorkerPool* pool = nullptr;
   VerifyMode verify = VerifyMode::kFirst;
   std::unique_ptr<jit::RegionImage> image;
+  std::unique_ptr<jit::RegionImage> ahead;  // the same, patched ahead of the loop; made later, before its patch, and kept
 
   // Published by the session (release), read on entry (acquire).
   std::atomic<RegionMode> mode{RegionMode::kCapture};
@@ -125,7 +126,8 @@ constexpr bool LiesInTheEntry(jit::RejectionReason reason) {
          reason == jit::RejectionReason::kNotWorthwhile;
 }
 
-/// The DispatchFunction of every region image; `cookie` is the Region.
+/// The DispatchFunctions of Region::image and Region::ahead; `cookie` is the Region.
 uint32_t Dispatch(void* cookie, jit::SavedContext* context);
+uint32_t DispatchAhead(void* cookie, jit::SavedContext* context);
 
 }  // namespace tracelift::offload

@@ -16,6 +16,7 @@ constexpr uint64_t kUndoBytes = 64 << 10;    // what a chunk keeps should stay i
 constexpr int64_t kPassesAfterNaNs = 1 << 16;
 constexpr double kWorthSplittingNs = 100e3;  // a slice in which passes meet
 constexpr double kWorthRunningNs = 20e3;     // the part of it in which they do not
+constexpr double kSearchedAgainNs = 12e3;    // by the original, where a search stops
 constexpr int kMostConflicts = 4;            // of passes that come one by one, in one entry
 
 RejectionReason ReasonOf(uint32_t flags) {
@@ -145,7 +146,9 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
-  chunk_passes_ = in_order_ ? passes : region_.pool->ChunkPasses(passes, artifact.batch, passes);
+  stops_ = false;
+  const int64_t longest = artifact.FindsItsEnd() ? PassesOfSearch() : passes;
+  chunk_passes_ = in_order_ ? passes : region_.pool->ChunkPasses(passes, artifact.batch, longest);
   // A read that strays brings anything, and whether something is written may depend on it; or it faults in the original, before
   // what later passes write.
   const bool may_stray = (artifact.may_flag & jit::kFlagStrayed) != 0;
@@ -168,8 +171,15 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   return true;
 }
 
-// Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before).
-bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume) {
+// So many passes the original does again where a search stops.
+int64_t Entry::PassesOfSearch() const {
+  return std::max<int64_t>(1, static_cast<int64_t>(kSearchedAgainNs / std::max(region_.native_ns, 0.01)));
+}
+
+// Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before). Where a
+// search stops, *passes becomes how many were done before that.
+bool Entry::RunVariant(const Variant& variant, int64_t* wanted, uint32_t* resume) {
+  const int64_t passes = *wanted;
   const bool seeks = variant.artifact.can_seek;
   CopyState(state_, &region_.after);
   // Where chunks share each pass, none can tell the state at the end: the last pass comes behind them.
@@ -177,6 +187,7 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   const int64_t last = shared && !seeks ? 1 : 0;
   WorkerPool::Job job{variant.function, &state_, seeks || shared ? nullptr : &region_.after, passes - last, chunk_passes_,
                       state_.mxcsr, variant.artifact.reductions, shared ? variant.artifact.parts : 0};
+  job.stops_at_flag = variant.artifact.FindsItsEnd() && !in_order_;
   if (undo_ != Undo::kNothing) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;
@@ -190,7 +201,14 @@ bool Entry::RunVariant(const Variant& variant, int64_t passes, uint32_t* resume)
   if (job.passes > 0 && !region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
   sticky_ |= outcome.mxcsr_sticky;
   if (last > 0 && outcome.flags == 0) outcome.flags = RunLastPass(variant, passes - last);
-  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks && job.reductions.empty()) {
+  if (outcome.flags == jit::kFlagLeft && job.stops_at_flag) {
+    stops_ = true;
+    *wanted = outcome.FirstFlagged() * chunk_passes_;
+    if (*wanted > 0) Seek(variant, state_, *wanted);
+    region_.passes.fetch_add(static_cast<uint64_t>(*wanted), std::memory_order_relaxed);
+    return true;
+  }
+  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks && job.reductions.empty() && !job.stops_at_flag) {
     return RedoChunks(variant, passes, outcome, resume);
   }
   if (outcome.flags != 0) {
@@ -231,12 +249,21 @@ bool Entry::RedoChunks(const Variant& variant, int64_t passes, const WorkerPool:
   return redone * 4 < passes || Decline(RejectionReason::kNotANumber, kPassesAfterNaNs);
 }
 
-// The variant, then the original, on the same slice; the original's results stand.
-bool Entry::VerifySlice(const Variant& variant, int64_t passes, uint32_t* resume) {
+// The original goes on where the variant has seen that the loop is left, and leaves it.
+void Entry::Leave(int64_t left, uint32_t* resume) {
+  double ns = 0;
+  (void)RunNative(std::min(chunk_passes_, left), resume, &ns);
+}
+
+// The variant, then the original, on the same slice, or so much of it as comes before the place where a search stops; the
+// original's results stand.
+bool Entry::VerifySlice(const Variant& variant, int64_t* wanted, uint32_t* resume) {
   jit::MachineState& before = region_.captured;  // not needed any more once a variant runs
   CopyState(state_, &before);
-  if (!region_.variant_result.Reserve(region_.writes)) return Decline(RejectionReason::kTooMuchToKeep, passes);
-  if (!RunVariant(variant, passes, resume)) return false;
+  if (!region_.variant_result.Reserve(region_.writes)) return Decline(RejectionReason::kTooMuchToKeep, *wanted);
+  if (!RunVariant(variant, wanted, resume)) return false;
+  const int64_t passes = *wanted;
+  if (passes == 0) return true;
   region_.variant_result.Save(region_.writes, 0, 0, passes);
   region_.before.Restore(region_.writes, 0, 0, passes);
   CopyState(state_, &region_.after);

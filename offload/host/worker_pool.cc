@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <span>
 
 #include "offload/host/float_scope.h"
@@ -23,6 +24,7 @@ namespace {
 
 // More chunks than threads, so that a helper that comes late or a chunk that takes longer evens out.
 constexpr int64_t kChunksPerThread = 8;
+constexpr uint64_t kAheadOfHelpers = 1;  // chunks of a search
 constexpr uint64_t kIndexBits = 32;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
 // The coordinator looks for the next slice this long before it sleeps: slices follow each other within microseconds.
@@ -81,6 +83,12 @@ int64_t WorkerPool::ChunkPasses(int64_t passes, int64_t group, int64_t most) con
   return (chunk + group - 1) / group * group;
 }
 
+int64_t WorkerPool::Outcome::FirstFlagged() const {
+  size_t word = 0;
+  while (word < flagged.size() && flagged[word] == 0) ++word;
+  return static_cast<int64_t>(64 * word) + (word < flagged.size() ? std::countr_zero(flagged[word]) : 0);
+}
+
 bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   if (taken_.exchange(true, std::memory_order_acquire)) return false;
   const auto chunks = job.parts > 0 ? std::min<uint64_t>(static_cast<uint64_t>(job.parts), kMostChunks)
@@ -92,6 +100,7 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   job_.store(&job, std::memory_order_relaxed);
   chunks_.store(chunks, std::memory_order_relaxed);
+  shared_by_.store(job.stops_at_flag ? 1 : shares.size(), std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
   flags_.store(0, std::memory_order_relaxed);
   sticky_.store(0, std::memory_order_relaxed);
@@ -99,9 +108,9 @@ bool WorkerPool::Run(const Job& job, Outcome* outcome) {
   StartReductions(job);
   if (threads_ == 1 || chunks == 1 || jobs_alone_ > 0) {
     if (jobs_alone_ > 0) --jobs_alone_;
-    for (uint64_t index = 0; index < chunks; ++index) RunChunk(job, 0, index);
+    RunAlone(job, chunks);
   } else {
-    RunTogether(chunks);
+    RunTogether(job, chunks);
   }
   outcome->flags = flags_.load(std::memory_order_relaxed);
   outcome->mxcsr_sticky = sticky_.load(std::memory_order_relaxed);
@@ -128,11 +137,23 @@ void WorkerPool::CombineReductions(const Job& job, Outcome* outcome) const {
   }
 }
 
-void WorkerPool::RunTogether(uint64_t chunks) {
+void WorkerPool::RunAlone(const Job& job, uint64_t chunks) {
+  for (uint64_t index = 0; index < chunks; ++index) {
+    if (RunChunk(job, 0, index) && job.stops_at_flag) return;
+  }
+}
+
+void WorkerPool::RunTogether(const Job& job, uint64_t chunks) {
+  // A search that is over at once wakes nobody.
+  uint64_t done = 0;
+  for (; job.stops_at_flag && done < kAheadOfHelpers; ++done) {
+    if (RunChunk(job, 0, done)) return;
+  }
+  done_.store(done, std::memory_order_relaxed);
   const std::span<Share> shares(shares_.get(), static_cast<size_t>(threads_));
   const uint64_t generation = (generation_.load(std::memory_order_relaxed) + 1) & kIndexMask;
   for (size_t i = 0; i < shares.size(); ++i) {
-    shares[i].ticket.store(generation << kIndexBits | FirstChunk(i, chunks), std::memory_order_release);
+    shares[i].ticket.store(generation << kIndexBits | std::max(done, FirstChunk(i, chunks)), std::memory_order_release);
   }
   generation_.store(generation, std::memory_order_seq_cst);
 
@@ -151,8 +172,8 @@ void WorkerPool::RunTogether(uint64_t chunks) {
   }
 }
 
-// In the program's float environment.
-void WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
+// In the program's float environment. True when it set a flag.
+bool WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
   const int64_t first = job.parts > 0 ? 0 : static_cast<int64_t>(index) * job.chunk_passes;
   const int64_t count = job.parts > 0 ? job.passes : std::min(job.chunk_passes, job.passes - first);
   WriteCopy& own = copies_[static_cast<size_t>(thread)];
@@ -175,9 +196,22 @@ void WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
     if (raised) sticky_.fetch_or(raised, std::memory_order_relaxed);
     if (undoes && result.flags) own.Restore(*job.writes, first, first, count);
   }
-  if (!result.flags) return;
+  if (!result.flags) return false;
   flags_.fetch_or(result.flags, std::memory_order_relaxed);
   flagged_[index / 64].fetch_or(uint64_t{1} << index % 64, std::memory_order_relaxed);
+  return true;
+}
+
+// What was not begun yet is done: nobody asks for it. All of it lies in the first share.
+void WorkerPool::EndClaims(uint64_t generation) {
+  const uint64_t chunks = chunks_.load(std::memory_order_relaxed);
+  std::atomic<uint64_t>& next = shares_[0].ticket;
+  uint64_t ticket = next.load(std::memory_order_relaxed);
+  while ((ticket & kIndexMask) < chunks) {
+    if (!next.compare_exchange_weak(ticket, generation << kIndexBits | chunks, std::memory_order_relaxed)) continue;
+    done_.fetch_add(chunks - (ticket & kIndexMask), std::memory_order_release);
+    return;
+  }
 }
 
 // False when a helper kept us waiting as only a descheduled one does.
@@ -197,7 +231,8 @@ bool WorkerPool::WaitUntilDone(uint64_t chunks, int64_t longest_ns) {
 }
 
 uint64_t WorkerPool::FirstChunk(size_t share, uint64_t chunks) const {
-  return share * chunks / static_cast<uint64_t>(threads_);
+  const uint64_t shares = shared_by_.load(std::memory_order_relaxed);
+  return std::min<uint64_t>(share, shares) * chunks / shares;
 }
 
 // How many chunks it did.
@@ -222,7 +257,8 @@ bool WorkerPool::ClaimOne(uint64_t generation, int thread, size_t share) {
   } while (!next.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
 
   // Claimed: the job stays until this chunk is done.
-  RunChunk(*job_.load(std::memory_order_relaxed), thread, index);
+  const Job& job = *job_.load(std::memory_order_relaxed);
+  if (RunChunk(job, thread, index) && job.stops_at_flag) EndClaims(generation);
   done_.fetch_add(1, std::memory_order_release);
   return true;
 }

@@ -47,12 +47,16 @@ class WorkerPool {
     // is null, with a plan of one chunk, just long enough to undo a chunk that sets a flag.
     const WritePlan* writes = nullptr;
     const WriteCopy* before = nullptr;
+    // Chunks are begun in order, and none behind one that sets a flag: where a search stops. All before the first that did are
+    // done then.
+    bool stops_at_flag = false;
   };
   struct Outcome {
     uint32_t flags = 0;          // jit::kFlag*
     uint32_t mxcsr_sticky = 0;   // exception flags raised
     std::array<uint64_t, jit::kMaxReductions> reduced{};  // by all chunks together, by index of Job::reductions
     std::array<uint64_t, kMostChunks / 64> flagged{};  // bit i: chunk i set a flag
+    int64_t FirstFlagged() const;                      // kMostChunks: none did
   };
   /// False when another thread's job is under way.
   bool Run(const Job& job, Outcome* outcome);
@@ -64,10 +68,12 @@ class WorkerPool {
   bool ClaimOne(uint64_t generation, int thread, size_t share);
   uint64_t FirstChunk(size_t share, uint64_t chunks) const;
   bool WaitUntilDone(uint64_t chunks, int64_t longest_ns);
-  void RunTogether(uint64_t chunks);
+  void RunAlone(const Job& job, uint64_t chunks);
+  void RunTogether(const Job& job, uint64_t chunks);
+  void EndClaims(uint64_t generation);
   void StartReductions(const Job& job);
   void CombineReductions(const Job& job, Outcome* outcome) const;
-  void RunChunk(const Job& job, int thread, uint64_t index);
+  bool RunChunk(const Job& job, int thread, uint64_t index);
 
   const int threads_;
   std::atomic<bool> taken_{false};
@@ -84,6 +90,7 @@ class WorkerPool {
   const std::unique_ptr<OwnResult[]> results_;  // likewise: of all its chunks of the job, but for the flags
   std::atomic<uint64_t> generation_{0};
   std::atomic<uint64_t> chunks_{0};
+  std::atomic<uint64_t> shared_by_{1};  // the first so many shares hold all chunks
   std::atomic<const Job*> job_{nullptr};
   std::atomic<uint64_t> done_{0};
   std::array<std::atomic<uint64_t>, kMostChunks / 64> flagged_{};

@@ -57,6 +57,8 @@ struct Finding {
   uint64_t elf_address = 0;
   std::vector<std::string> callers;
   bool patched = false;
+  bool ahead = false;                    // of the loop, and not in it
+  double moved_ms = 0;                   // when that changed
   bool awaiting_capture = false;
   int recompiles = 0;
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
@@ -67,6 +69,8 @@ struct Finding {
   double published_ms = 0;               // its current variant
   double rest_until_ms = 0;              // unpatched until then; 0: not resting
   int planned_home = 0;                  // plans in a row that want it at home
+
+  jit::RegionImage& Image() const { return ahead ? *region->ahead : *region->image; }
 };
 
 class Session {
@@ -127,6 +131,10 @@ class Session {
   bool IsCovered(const Finding& finding) const;
   std::vector<Finding*> StepAside();
   void StepBack(const std::vector<Finding*>& aside);
+  bool MoveAhead(Finding& finding);
+  bool Move(Finding& finding, bool ahead);
+  bool MissesItsLoop(const Finding& finding) const;
+  bool IsPatchedBy(const jit::RegionImage& image, const Finding& finding) const;
   void Rest(Finding& finding);
   void WakeUp(Finding& finding);
   void FinishPending();

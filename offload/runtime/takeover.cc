@@ -19,6 +19,8 @@ constexpr int kMostRecompiles = 3;      // for values that change
 constexpr uint64_t kManyDeclines = 8;   // without one execution
 constexpr uint64_t kFewDeclines = 2;    // the same, for reasons that lie in the loop's structure
 constexpr uint64_t kSmallEntries = 32;  // the same, for reasons that another entry need not have
+constexpr uint64_t kManyEntries = 16;   // that were looked at: the loop is entered over and over
+constexpr double kUnreachedMs = 200;
 constexpr int kPatience = 5;  // rests in a row; then it is put back for good
 
 EntryCounts CountEntries(const Region& region) {
@@ -50,8 +52,8 @@ uint64_t DeclinesEnough(jit::RejectionReason reason) {
   }
 }
 
-Tally TallyOf(const Region& region) {
-  return {NowMs(), region.gain_ns.load(std::memory_order_relaxed), region.image->arrivals()};
+Tally TallyOf(const Finding& finding) {
+  return {NowMs(), finding.region->gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()};
 }
 
 // The places whose guards failed are not folded into code again.
@@ -67,7 +69,7 @@ void NoteUnsteady(Finding& finding) {
 bool EarnsItsKeep(Finding& finding) {
   const Region& region = *finding.region;
   if (region.verify == VerifyMode::kAlways) return true;  // every slice is computed twice, on request
-  return finding.upkeep.MayStay(TallyOf(region), region.busy.load(std::memory_order_relaxed));
+  return finding.upkeep.MayStay(TallyOf(finding), region.busy.load(std::memory_order_relaxed));
 }
 
 }  // namespace
@@ -128,7 +130,7 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
     finding.region = std::move(region);
   }
   const std::vector<Finding*> aside = StepAside();
-  if (auto installed = patcher_->Install(*finding.region->image); !installed) {
+  if (auto installed = patcher_->Install(finding.Image()); !installed) {
     StepBack(aside);
     Reject(finding, installed.error());
     return TryChildren(function, loop);
@@ -154,7 +156,7 @@ bool Session::WaitForCapture(Finding& finding, double ms) {
 // Some patched region has cost more than it brought so far.
 bool Session::OnProbation() const {
   return std::ranges::any_of(findings_, [](const Finding& finding) {
-    return finding.patched && !finding.awaiting_capture && finding.upkeep.BalanceNs(TallyOf(*finding.region)) < 0;
+    return finding.patched && !finding.awaiting_capture && finding.upkeep.BalanceNs(TallyOf(finding)) < 0;
   });
 }
 
@@ -164,7 +166,7 @@ bool Session::IsOnTrial(const Function& function, jit::LoopId loop) const {
   return std::ranges::any_of(findings_, [&](const Finding& finding) {
     if (!finding.patched || finding.awaiting_capture || finding.region->loop != loop) return false;
     if (finding.region->code->bounds().begin != function.code->bounds().begin) return false;
-    return NowMs() < finding.published_ms + kTrialMs || finding.upkeep.HasProved(TallyOf(*finding.region));
+    return NowMs() < finding.published_ms + kTrialMs || finding.upkeep.HasProved(TallyOf(finding));
   });
 }
 
@@ -173,8 +175,8 @@ bool Session::IsOnTrial(const Function& function, jit::LoopId loop) const {
 std::vector<Finding*> Session::StepAside() {
   std::vector<Finding*> aside;
   for (Finding& finding : findings_) {
-    if (!finding.patched || finding.upkeep.HasProved(TallyOf(*finding.region))) continue;
-    (void)patcher_->Remove(*finding.region->image);
+    if (!finding.patched || finding.upkeep.HasProved(TallyOf(finding))) continue;
+    (void)patcher_->Remove(finding.Image());
     finding.patched = false;
     aside.push_back(&finding);
   }
@@ -183,19 +185,19 @@ std::vector<Finding*> Session::StepAside() {
 
 void Session::StepBack(const std::vector<Finding*>& aside) {
   for (Finding* finding : aside) {
-    if (auto installed = patcher_->Install(*finding->region->image); !installed) {
+    if (auto installed = patcher_->Install(finding->Image()); !installed) {
       Reject(*finding, installed.error());
       continue;
     }
     finding->patched = true;
-    finding->upkeep.Open(TallyOf(*finding->region));
+    finding->upkeep.Open(TallyOf(*finding));
   }
 }
 
 // The region has captured its registers: compile for them, and take the loop over or put it back for good.
 bool Session::CompileAndPublish(Finding& finding) {
   Region& region = *finding.region;
-  (void)patcher_->Remove(*region.image);
+  (void)patcher_->Remove(finding.Image());
   finding.patched = false;
   finding.awaiting_capture = false;
   if (!loader_) {
@@ -217,7 +219,7 @@ bool Session::CompileAndPublish(Finding& finding) {
   const Variant* variant = AddVariant(finding, std::move(*artifact));
   if (!variant) return false;
   Publish(finding, *variant);
-  if (auto installed = patcher_->Install(*region.image); !installed) {
+  if (auto installed = patcher_->Install(finding.Image()); !installed) {
     Reject(finding, installed.error());
     return false;
   }
@@ -233,14 +235,14 @@ bool Session::CompileAndPublish(Finding& finding) {
 void Session::ForgiveLosses() {
   for (Finding& finding : findings_) {
     if (!finding.patched || finding.awaiting_capture) continue;
-    finding.upkeep.Open(TallyOf(*finding.region));
+    finding.upkeep.Open(TallyOf(finding));
     finding.region->losses.Forgive();
   }
 }
 
 void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address) {
   finding.region->mode.store(RegionMode::kHome, std::memory_order_release);
-  if (finding.patched) (void)patcher_->Remove(*finding.region->image);
+  if (finding.patched) (void)patcher_->Remove(finding.Image());
   finding.patched = false;
   const jit::FunctionCode& code = *finding.region->code;
   const bool traps = reason == jit::RejectionReason::kFloatEnvironment;
@@ -249,16 +251,65 @@ void Session::PutBack(Finding& finding, jit::RejectionReason reason, uint64_t ad
   if (Function* function = FunctionAt(code.bounds().begin)) TryChildren(*function, finding.region->loop);
 }
 
+// Many entries, of which some are worth it: what costs are the arrivals of the others' passes. So it is patched ahead of the loop,
+// where only entries arrive. A loop that runs once for the whole program has no other entry: it stays patched inside.
+bool Session::MoveAhead(Finding& finding) {
+  Region& region = *finding.region;
+  const EntryCounts counts = CountEntries(region);
+  if (finding.ahead || region.ahead || counts.executions == 0 || counts.executions + counts.Declines() < kManyEntries) return false;
+  const jit::FunctionCode& code = *region.code;
+  auto image = jit::RegionImage::Build(code, region.loop, near_memory_, host_->sigtrap_usable() != 0, &DispatchAhead, &region,
+                                       jit::PatchPlace::kAhead);
+  if (!image || IsPatchedBy(**image, finding)) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    finding.code.push_back((*image)->code());
+    region.ahead = std::move(*image);
+  }
+  return Move(finding, /*ahead=*/true);
+}
+
+// Another region's patch lies there, or will again.
+bool Session::IsPatchedBy(const jit::RegionImage& image, const Finding& finding) const {
+  const uint64_t begin = image.patch_site(), end = begin + image.expected_bytes().size();
+  return std::ranges::any_of(findings_, [&](const Finding& other) {
+    if (!other.region || !other.region->image || &other == &finding) return false;
+    const uint64_t site = other.Image().patch_site();
+    return site < end && begin < site + other.Image().expected_bytes().size();
+  });
+}
+
+// Whoever is in the loop, or came through the other patch, goes on as before.
+bool Session::Move(Finding& finding, bool ahead) {
+  (void)patcher_->Remove(finding.Image());
+  finding.ahead = ahead;
+  finding.moved_ms = NowMs();
+  finding.region->losses.Forgive();
+  finding.Image().SkipNext(0);
+  if (auto installed = patcher_->Install(finding.Image()); !installed) {
+    if (!ahead) return Reject(finding, installed.error()), false;
+    return Move(finding, false), false;
+  }
+  finding.upkeep.Open(TallyOf(finding));
+  if (config_->log > 0) Note(fmt::format("{:#x}: patched {} the loop", finding.address, ahead ? "ahead of" : "in"));
+  return true;
+}
+
+// Nobody comes by the patch ahead of it: the loop runs on and on.
+bool Session::MissesItsLoop(const Finding& finding) const {
+  return finding.ahead && finding.region->ahead->arrivals() == 0 && NowMs() - finding.moved_ms > kUnreachedMs;
+}
+
 // Out of the program's way for a while; for good when that was tried often.
 void Session::Rest(Finding& finding) {
   Region& region = *finding.region;
-  if (OpenContest(finding)) return finding.upkeep.Open(TallyOf(region));
+  if (OpenContest(finding)) return finding.upkeep.Open(TallyOf(finding));
   if (finding.upkeep.rests() == kPatience) {
     return PutBack(finding, MostFrequentDecline(region, {}, jit::RejectionReason::kNotWorthwhile));
   }
-  (void)patcher_->Remove(*region.image);
+  (void)patcher_->Remove(finding.Image());
   finding.patched = false;
-  const Tally now = TallyOf(region);
+  const Tally now = TallyOf(finding);
   const double balance_ns = finding.upkeep.BalanceNs(now), rest_ms = finding.upkeep.NextRestMs(now);
   finding.rest_until_ms = now.now_ms + rest_ms;
   if (config_->log > 0) {
@@ -275,7 +326,7 @@ bool Session::IsCovered(const Finding& finding) const {
     if (!other.patched || other.awaiting_capture) return false;
     const bool is_around = other.region->code->bounds().begin == code.bounds().begin &&
                            std::ranges::find(around, other.region->loop) != around.end();
-    return is_around && other.upkeep.HasProved(TallyOf(*other.region));
+    return is_around && other.upkeep.HasProved(TallyOf(other));
   });
 }
 
@@ -283,10 +334,10 @@ void Session::WakeUp(Finding& finding) {
   if (NowMs() < finding.rest_until_ms || IsCovered(finding)) return;
   finding.rest_until_ms = 0;
   finding.region->losses.Forgive();
-  finding.region->image->SkipNext(0);
+  finding.Image().SkipNext(0);
   finding.entries_before = CountEntries(*finding.region);
-  finding.upkeep.Open(TallyOf(*finding.region));
-  if (auto installed = patcher_->Install(*finding.region->image); !installed) return Reject(finding, installed.error());
+  finding.upkeep.Open(TallyOf(finding));
+  if (auto installed = patcher_->Install(finding.Image()); !installed) return Reject(finding, installed.error());
   finding.patched = true;
 }
 
@@ -316,21 +367,26 @@ void Session::Supervise() {
       ++finding.recompiles;
       NoteUnsteady(finding);
       region.mode.store(RegionMode::kCapture, std::memory_order_release);
-      region.image->SkipNext(0);
+      finding.Image().SkipNext(0);
       finding.awaiting_capture = true;
       continue;
     }
     SuperviseContest(finding);
     if (region.rival.load(std::memory_order_relaxed)) continue;  // it is short, and one of the two may lose
-    if (!EarnsItsKeep(finding) || IsCovered(finding)) {
-      Rest(finding);
+    if (MissesItsLoop(finding)) {
+      Move(finding, /*ahead=*/false);
+      continue;
+    }
+    const bool covered = IsCovered(finding);
+    if (covered || !EarnsItsKeep(finding)) {
+      if (covered || !MoveAhead(finding)) Rest(finding);
       continue;
     }
     if (now.executions != before.executions) continue;
     const jit::RejectionReason reason = MostFrequentDecline(region, before, jit::RejectionReason::kNotWorthwhile);
     if (now.Declines() - before.Declines() < DeclinesEnough(reason)) continue;
     if (LiesInTheEntry(reason)) {
-      Rest(finding);  // small ones may come in a row before a large one
+      if (!finding.ahead) Rest(finding);  // small ones may come in a row before a large one
     } else {
       PutBack(finding, reason, region.conflict_instruction.load());
     }

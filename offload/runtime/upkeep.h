@@ -27,7 +27,7 @@ class Upkeep {
   /// False when it is to rest. `inside`: a thread is in it, and what that saves is not counted yet.
   bool MayStay(const Tally& now, bool inside);
 
-  /// It brought more than it cost, now or in the last window in which it was reached.
+  /// It brought more than it cost, now or when it was last reached.
   bool HasProved(const Tally& now) const;
 
   /// What it brought since its window began, less what it cost.

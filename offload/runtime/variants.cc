@@ -57,7 +57,7 @@ void Session::Publish(Finding& finding, const Variant& variant) {
   region.rival.store(nullptr, std::memory_order_relaxed);
   region.variant.store(&variant, std::memory_order_release);
   region.mode.store(RegionMode::kRun, std::memory_order_release);
-  region.image->SkipNext(0);
+  finding.Image().SkipNext(0);
 }
 
 // The published variant's rival was made, and takes turns with it from now on.
@@ -73,7 +73,7 @@ bool Session::OpenContest(Finding& finding) {
   region.rival_ratio.Clear();
   region.losses.Forgive();
   region.rival.store(rival, std::memory_order_release);
-  region.image->SkipNext(0);
+  finding.Image().SkipNext(0);
   return true;
 }
 
@@ -97,7 +97,7 @@ void Session::SuperviseContest(Finding& finding) {
   const Variant& winner = ratio < 1 ? *rival : variant;
   if (cache_) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
   Publish(finding, winner);
-  finding.upkeep.Open({NowMs(), region.gain_ns.load(std::memory_order_relaxed), region.image->arrivals()});
+  finding.upkeep.Open({NowMs(), region.gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()});
 }
 
 }  // namespace tracelift::offload

@@ -10,6 +10,8 @@
 extern "C" {
 void triad_O2(double*, const double*, const double*, double, size_t);
 void stencil2d_O2(double*, const double*, int, int);
+void triad_O1(double*, const double*, const double*, double, size_t);
+void triad_O3(double*, const double*, const double*, double, size_t);
 }
 
 namespace tracelift::offload {
@@ -74,6 +76,50 @@ TEST_F(Entries, OfASizeThatLostAreLeftToTheOriginal) {
   EXPECT_EQ(taken_.Declines(jit::RejectionReason::kNotWorthwhile), declined + 1) << Explain(taken_);
   region().losses.Forgive();
   EXPECT_TRUE(run_and_see());
+}
+
+// Through a patch ahead of the loop: each entry arrives once, whatever its size, and all results are the same.
+TEST(EntriesAheadOfTheLoop, AreOfAnySize) {
+  constexpr size_t kMost = 300'000;
+  int moved = 0;
+  for (const auto kernel : {&triad_O1, &triad_O2, &triad_O3}) {
+    const std::vector<double> data = RandomDoubles(3 * kMost);
+    const auto run = [&](std::vector<double>& v, size_t count) {
+      kernel(v.data(), v.data() + kMost, v.data() + 2 * kMost, 3.0, count);
+    };
+    std::vector<std::pair<size_t, std::vector<double>>> native;
+    for (const size_t count : {size_t{0}, size_t{1}, size_t{2}, size_t{3}, size_t{4}, size_t{100}, size_t{5000}, kMost / 2, kMost}) {
+      native.emplace_back(count, data);
+      run(native.back().second, count);
+    }
+    std::vector<double> traced = data;
+    TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), [&] { run(traced, kMost); });
+    ASSERT_NE(taken.region, nullptr) << taken.why;
+    ASSERT_TRUE(PutBack(taken));
+    ASSERT_TRUE(TakeOverAgain(taken, [&] { run(traced, kMost); }, For::kAnyValues)) << taken.why;
+    if (!MoveAhead(taken)) {
+      EXPECT_TRUE(PutBack(taken));
+      continue;
+    }
+    ++moved;
+    uint64_t entries = 0;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      for (const auto& [count, result] : native) {
+        traced = data;
+        taken.region->losses.Forgive();
+        taken.region->ahead->SkipNext(0);
+        run(traced, count);
+        entries += count > 0 ? 1 : 0;
+        EXPECT_EQ(traced, result) << count << ": " << Explain(taken);
+      }
+    }
+    EXPECT_LE(taken.region->ahead->arrivals(), entries + 5) << "and those of no passes, perhaps";
+    EXPECT_GE(taken.region->ahead->arrivals(), 5u);
+    EXPECT_GT(taken.region->executions.load(), 5u) << Explain(taken);
+    EXPECT_EQ(taken.region->mismatches.load(), 0u);
+    EXPECT_TRUE(PutBack(taken));
+  }
+  EXPECT_GT(moved, 0);
 }
 
 // The same loop over rows of other lengths: what is known of its passes is scaled to similar ones; of others it is measured, and

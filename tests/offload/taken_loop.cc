@@ -123,7 +123,19 @@ const Variant* AddRival(TakenLoop& taken) {
   return rival;
 }
 
-bool PutBack(const TakenLoop& taken) { return TheWorld().patcher->Remove(*taken.region->image).has_value(); }
+bool MoveAhead(const TakenLoop& taken) {
+  World& world = TheWorld();
+  Region& region = *taken.region;
+  auto image = jit::RegionImage::Build(*region.code, region.loop, world.memory, true, &DispatchAhead, &region, jit::PatchPlace::kAhead);
+  if (!image || !PutBack(taken)) return false;
+  region.ahead = std::move(*image);
+  return world.patcher->Install(*region.ahead).has_value();
+}
+
+bool PutBack(const TakenLoop& taken) {
+  const Region& region = *taken.region;
+  return TheWorld().patcher->Remove(region.ahead ? *region.ahead : *region.image).has_value();
+}
 
 std::string Explain(const TakenLoop& taken) {
   if (!taken.region) return taken.why;

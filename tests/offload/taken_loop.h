@@ -36,6 +36,9 @@ bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For value
 /// Compiles the same passes in one lane each; from then on both take turns. Null when that fails, `why` tells.
 const Variant* AddRival(TakenLoop& taken);
 
+/// From now on it is entered through a patch ahead of the loop. False when there is no place for one.
+bool MoveAhead(const TakenLoop& taken);
+
 /// False when the original code could not be written back.
 bool PutBack(const TakenLoop& taken);
 

@@ -41,6 +41,15 @@ TEST(Upkeep, CountsWhatEachArrivalCosts) {
   EXPECT_TRUE(upkeep.MayStay({2, kMs, 110'000}, false)) << "unless it brings more";
 }
 
+TEST(Upkeep, JudgesSmallEntriesTogetherWithTheLargeOnesBeforeThem) {
+  Upkeep upkeep;
+  upkeep.Open({});
+  EXPECT_TRUE(upkeep.MayStay({31, 10 * kMs, 10}, false));
+  EXPECT_TRUE(upkeep.MayStay({50, 8 * kMs, 500}, false)) << "2 ms lost of 10";
+  EXPECT_TRUE(upkeep.MayStay({62, 8 * kMs, 500}, false));
+  EXPECT_FALSE(upkeep.MayStay({80, 2 * kMs, 900}, false)) << "more than what is left of it lost";
+}
+
 TEST(Upkeep, JudgesNobodyWhoIsStillInside) {
   Upkeep upkeep;
   upkeep.Open({});

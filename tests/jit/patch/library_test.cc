@@ -33,35 +33,37 @@ TEST_P(PatchedLibrary, EveryLoopIsPatchedAndPutBackOrRejectedWithAReason) {
     for (size_t l = 0; l < (*function)->loops().size(); ++l) {
       if (!AnalyseLoop((*function)->decoded(), static_cast<LoopId>(l)).has_value()) continue;
       ++loops;
-      const auto image = RegionImage::Build(**function, static_cast<LoopId>(l), memory, false, &Decline, nullptr);
-      if (!image.has_value()) {
-        ++seen[std::string(Name(image.error().reason))];
-        EXPECT_TRUE(image.error().reason == RejectionReason::kNoPatchSite ||
-                    image.error().reason == RejectionReason::kUnsupportedInstruction)
-            << Describe(image.error());
-        continue;
+      for (const PatchPlace place : {PatchPlace::kInLoop, PatchPlace::kAhead}) {
+        const auto image = RegionImage::Build(**function, static_cast<LoopId>(l), memory, false, &Decline, nullptr, place);
+        if (!image.has_value()) {
+          ++seen[std::string(Name(image.error().reason))];
+          EXPECT_TRUE(image.error().reason == RejectionReason::kNoPatchSite ||
+                      image.error().reason == RejectionReason::kUnsupportedInstruction)
+              << Describe(image.error());
+          continue;
+        }
+        ++built;
+        const uint64_t site = (*image)->patch_site();
+        ++seen[place == PatchPlace::kAhead ? "ahead" : (*image)->site_is_header() ? "at header" : "elsewhere"];
+        EXPECT_EQ((*image)->patch_kind(), PatchKind::kAtomicJump);
+        const size_t written = (*image)->patch_bytes().size();
+        EXPECT_LE(site % 8 + written, 8u);
+        seen["with a landing pad"] += written < 5;
+        std::vector<uint8_t> before(range->size()), patched(range->size()), after(range->size());
+        ASSERT_TRUE(library->Read(range->begin, before));
+        const auto installed = patcher.Install(**image);
+        ASSERT_TRUE(installed.has_value()) << Describe(installed.error());
+        ASSERT_TRUE(library->Read(range->begin, patched));
+        ASSERT_TRUE(patcher.Remove(**image).has_value());
+        ASSERT_TRUE(library->Read(range->begin, after));
+        EXPECT_EQ(before, after);
+        int32_t distance = 0;
+        std::memcpy(&distance, patched.data() + (site - range->begin) + 1, 4);
+        EXPECT_EQ(patched[site - range->begin], 0xe9);
+        uint64_t target = site + 5 + static_cast<uint64_t>(int64_t{distance});
+        if (written < 5) std::memcpy(&target, reinterpret_cast<const void*>(target + 6), 8);
+        EXPECT_EQ(target, (*image)->stub());
       }
-      ++built;
-      const uint64_t site = (*image)->patch_site();
-      ++seen[(*image)->site_is_header() ? "at header" : "elsewhere"];
-      EXPECT_EQ((*image)->patch_kind(), PatchKind::kAtomicJump);
-      const size_t written = (*image)->patch_bytes().size();
-      EXPECT_LE(site % 8 + written, 8u);
-      seen["with a landing pad"] += written < 5;
-      std::vector<uint8_t> before(range->size()), patched(range->size()), after(range->size());
-      ASSERT_TRUE(library->Read(range->begin, before));
-      const auto installed = patcher.Install(**image);
-      ASSERT_TRUE(installed.has_value()) << Describe(installed.error());
-      ASSERT_TRUE(library->Read(range->begin, patched));
-      ASSERT_TRUE(patcher.Remove(**image).has_value());
-      ASSERT_TRUE(library->Read(range->begin, after));
-      EXPECT_EQ(before, after);
-      int32_t distance = 0;
-      std::memcpy(&distance, patched.data() + (site - range->begin) + 1, 4);
-      EXPECT_EQ(patched[site - range->begin], 0xe9);
-      uint64_t target = site + 5 + static_cast<uint64_t>(int64_t{distance});
-      if (written < 5) std::memcpy(&target, reinterpret_cast<const void*>(target + 6), 8);
-      EXPECT_EQ(target, (*image)->stub());
     }
   }
   EXPECT_GT(built, 10);

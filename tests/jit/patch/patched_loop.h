@@ -40,6 +40,8 @@ TL_LOOP(copy_loop);
 TL_LOOP(calling_loop);
 TL_LOOP(table_loop);
 TL_LOOP(wide_table_loop);
+TL_LOOP(guarded_loop);
+TL_LOOP(far_guarded_loop);
 #undef TL_LOOP
 
 extern "C" const char test_tables[], test_tables_end[];
@@ -99,9 +101,9 @@ class PatchedLoop {
       : PatchedLoop(loop, Address(loop.header), allow_trap, std::move(visit)) {}
 
   /// `header`: of an inner loop, perhaps.
-  PatchedLoop(const TestLoop& loop, uint64_t header, bool allow_trap, Visit visit)
+  PatchedLoop(const TestLoop& loop, uint64_t header, bool allow_trap, Visit visit, PatchPlace place = PatchPlace::kInLoop)
       : visit_(std::move(visit)), function_(Decode(loop)) {
-    auto built = RegionImage::Build(*function_, LoopAt(*function_, header), Memory(), allow_trap, &Dispatch, this);
+    auto built = RegionImage::Build(*function_, LoopAt(*function_, header), Memory(), allow_trap, &Dispatch, this, place);
     EXPECT_TRUE(built.has_value()) << loop.name << ": " << Describe(built.error());
     if (built) image_ = std::move(*built);
   }

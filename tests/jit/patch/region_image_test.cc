@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "jit/code/decoded_function.h"
@@ -28,6 +29,7 @@ const TestLoop kLoops[] = {
     TL_TEST_LOOP(table_loop),    TL_TEST_LOOP(wide_table_loop),
     kMovedLoop.loop(),
 };
+const TestLoop kGuardedLoops[] = {TL_TEST_LOOP(guarded_loop), TL_TEST_LOOP(far_guarded_loop)};
 constexpr uint64_t kPasses[] = {1, 2, 3, 7, 100};
 
 void HandleTrapSignal(int, siginfo_t*, void* ucontext) {
@@ -48,9 +50,10 @@ class RegionImageTest : public ::testing::Test {
   void TearDown() override { sigaction(SIGTRAP, &before_, nullptr); }
 
   /// Runs each loop unpatched and patched, and compares every register and the memory.
-  static void ExpectSameAsUnpatched(const char* how, const PatchedLoop::Visit& visit) {
-    for (const TestLoop& loop : kLoops) {
-      PatchedLoop patched(loop, true, visit);
+  static void ExpectSameAsUnpatched(const char* how, const PatchedLoop::Visit& visit, PatchPlace place = PatchPlace::kInLoop) {
+    const std::span<const TestLoop> guarded(kGuardedLoops), others(kLoops);
+    for (const TestLoop& loop : place == PatchPlace::kAhead ? guarded : others) {
+      PatchedLoop patched(loop, Address(loop.header), true, visit, place);
       for (uint64_t passes : kPasses) {
         for (uint64_t seed = 0; seed < 20; ++seed) {
           static RunResult expected, actual;
@@ -120,6 +123,34 @@ TEST_F(RegionImageTest, TheCloneComputesWhatTheOriginalDoes) {
       return run.left ? kExit + run.exit : static_cast<uint32_t>(kHeader);
     });
   }
+}
+
+TEST_F(RegionImageTest, AheadOfTheLoopEachEntryArrivesOnceAndNothingChanges) {
+  for (const TestLoop& loop : kGuardedLoops) {
+    PatchedLoop patched(loop, Address(loop.header), true, [](RegionImage&, SavedContext*) { return kDecline; }, PatchPlace::kAhead);
+    EXPECT_LT(patched.image().patch_site(), Address(loop.header));
+    EXPECT_EQ(patched.image().patch_kind(), PatchKind::kAtomicJump);
+    static RunResult result;
+    const Installed installed(patched);
+    for (uint64_t seed = 0; seed < 20; ++seed) RunLoop(loop, seed, 100, &result);
+    EXPECT_GT(patched.arrivals(), 0u);
+    EXPECT_LE(patched.arrivals(), 20u);
+  }
+  ExpectSameAsUnpatched("decline", [](RegionImage&, SavedContext*) { return kDecline; }, PatchPlace::kAhead);
+  int left = 0, reached = 0;
+  for (int64_t passes : {0, 1, 5, 1000}) {
+    const auto run = [&](RegionImage& image, SavedContext* context) -> uint32_t {
+      uint32_t resume = kHeader;
+      if (!ReachHeader(image, context, &resume)) return ++left, resume;
+      ++reached;
+      if (passes == 0) return resume;
+      const RegionImage::NativeRun done = image.RunFromHeader(context, passes);
+      return done.left ? kExit + done.exit : static_cast<uint32_t>(kHeader);
+    };
+    ExpectSameAsUnpatched("clone", run, PatchPlace::kAhead);
+  }
+  EXPECT_GT(left, 100) << "the way past the loop";
+  EXPECT_GT(reached, 100);
 }
 
 TEST_F(RegionImageTest, TheCloneRunsAgainAndAgainUntilTheLoopIsLeft) {

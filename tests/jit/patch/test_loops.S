@@ -96,6 +96,34 @@ red_zone_loop_header:
         ret
 END red_zone_loop
 
+# Ahead of the loop: what is computed and stored there, in registers that the loop has no use for, too; and a way past it. The site
+# is the nearest instruction, or one ahead of the branch.
+        .macro  GUARDED_LOOP name, nearest
+FUNCTION \name
+        mov     r9, 5
+        lea     r15, [rcx + r9*8 + 1000]
+        test    al, 1
+        jne     \name\()_past
+        inc     ebx
+        add     [rdi], ebx
+        nop
+        \nearest
+\name\()_header:
+        adc     rdx, [rdi + rcx*8 + 0x100]
+        inc     rcx
+        dec     rsi
+        jne     \name\()_header
+        mov     [rdi + 0x80], rdx
+        mov     [rdi + 0x88], r15
+        ret
+\name\()_past:
+        mov     [rdi + 8], r15
+        ret
+END \name
+        .endm
+GUARDED_LOOP guarded_loop, "mov r10, 0x12345"
+GUARDED_LOOP far_guarded_loop, "nop"
+
 # The carry is live at the header and across the site.
 FUNCTION carry_loop
         .balign 16
