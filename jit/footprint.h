@@ -176,6 +176,9 @@ struct Wavefront {
   int loop = -1;                // the inner loop
   std::vector<uint8_t> places;  // by access: AccessPlace, or several of them
   std::vector<HandedOn> handed_on;
+  // In each iteration of the inner loop all reads come before all writes: of what passes do in it in the same step, what
+  // one reads still comes before what a later one writes.
+  bool reads_first = false;
 };
 
 /// What compiled code relies on beside independent passes; checked for every slice.

@@ -429,7 +429,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     const bool reads_first = !options.plain && seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
     Wavefront wavefront;
     if (plan.width == 0 && !reads_first && !options.plain) {
-      wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by,
+      wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by, observed,
                                 WidestVectorBits(**machine));
     }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,

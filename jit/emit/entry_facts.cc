@@ -2,12 +2,14 @@
 
 #include <llvm/Analysis/ConstantFolding.h>
 #include <llvm/Analysis/LoopInfo.h>
+#include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
 
 #include <cstring>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "jit/artifact.h"
@@ -201,6 +203,35 @@ bool RelyOnObservedState(llvm::Loop& loop, const MachineState& observed) {
   Evaluator evaluator(*loop.getHeader()->getParent(), observed);
   const bool united = UniteWebs(loop, evaluator);
   return DecideBranches(loop, evaluator) || united;
+}
+
+bool RelyOnSteps(llvm::Loop& loop, llvm::ScalarEvolution& evolution, const MachineState& observed) {
+  std::set<llvm::Value*> entry_values;
+  for (llvm::PHINode& phi : loop.getHeader()->phis()) {
+    if (!IsRecurrence(phi, &loop, evolution)) continue;
+    const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
+    llvm::SCEVExprContains(recurrence->getStepRecurrence(evolution), [&](const llvm::SCEV* part) {
+      if (const auto* unknown = llvm::dyn_cast<llvm::SCEVUnknown>(part)) entry_values.insert(unknown->getValue());
+      return false;
+    });
+  }
+  Evaluator evaluator(*loop.getHeader()->getParent(), observed);
+  llvm::Instruction* ahead = loop.getLoopPreheader()->getTerminator();
+  llvm::IRBuilder<> builder(ahead);
+  for (llvm::Value* value : entry_values) {
+    llvm::Constant* seen = evaluator.ValueOf(value);
+    if (!seen || !llvm::isa<llvm::ConstantInt>(seen) || !loop.isLoopInvariant(value)) return false;
+    RelyOn(builder.CreateICmpEQ(value, seen), ahead);
+    value->replaceUsesWithIf(seen, [&](const llvm::Use& use) {
+      return loop.contains(llvm::cast<llvm::Instruction>(use.getUser())->getParent());
+    });
+  }
+  if (!entry_values.empty()) evolution.forgetTopmostLoop(&loop);
+  return llvm::all_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) {
+    if (!IsRecurrence(phi, &loop, evolution)) return true;
+    const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
+    return llvm::isa<llvm::SCEVConstant>(recurrence->getStepRecurrence(evolution));
+  });
 }
 
 }  // namespace tracelift::jit

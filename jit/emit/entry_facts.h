@@ -9,6 +9,7 @@ namespace llvm {
 class Function;
 class Instruction;
 class Loop;
+class ScalarEvolution;
 class Value;
 }  // namespace llvm
 
@@ -25,5 +26,9 @@ bool CheckFacts(llvm::Function& function, llvm::Instruction* before);
 /// constants, and values that are set again inside the loop to what they were become invariant. True when anything
 /// changed: simplify again then.
 bool RelyOnObservedState(llvm::Loop& loop, const MachineState& observed);
+
+/// Relies on the steps of the variables of `loop` that only depend on the state at entry (the width of a row) being what they
+/// were, which become constants. False when one is left that is none.
+bool RelyOnSteps(llvm::Loop& loop, llvm::ScalarEvolution& evolution, const MachineState& observed);
 
 }  // namespace tracelift::jit

@@ -53,7 +53,7 @@ std::vector<HandedOn> PlanHandedReads(llvm::Loop& inner, const llvm::BasicBlock&
     for (const AccessBy& read : accesses_by) {
       auto* load = llvm::dyn_cast<llvm::LoadInst>(read.instruction);
       if (!load || !load->isSimple() || load->getType() != type || !in_every_iteration(load)) continue;
-      for (int steps = 1; steps <= plan.skew; ++steps) {
+      for (int steps = 1; steps <= plan.skew + 1; ++steps) {
         const HandedOn handed{.read = static_cast<uint8_t>(read.access),
                               .written = static_cast<uint8_t>(write.access),
                               .read_offset = read.offset,

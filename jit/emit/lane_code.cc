@@ -273,7 +273,16 @@ llvm::Value* LaneCode::Reversed(llvm::Value* wide, llvm::Type* type) {
 }
 
 llvm::Value* LaneCode::PointerOf(llvm::Value* pointer, unsigned lane) {
-  if (IsWide(pointer)) return builder_.CreateExtractElement(Wide(pointer), lane);
+  if (IsWide(pointer)) {
+    // What is different in each lane is often the same all along an inner loop, and taken out of its vector ahead of it.
+    auto* address = llvm::dyn_cast<llvm::GetElementPtrInst>(pointer);
+    llvm::Value* by = address && address->getNumIndices() == 1 ? address->getOperand(1) : nullptr;
+    if (!by || !IsWide(address->getPointerOperand()) || IsWide(by) || !address->getSourceElementType()->isIntegerTy(8))
+      return builder_.CreateExtractElement(Wide(pointer), lane);
+    llvm::Value* base = builder_.CreateExtractElement(Wide(address->getPointerOperand()), lane);
+    const auto offset = static_cast<uint64_t>(values_.Of(by).stride) * lane;
+    return builder_.CreateGEP(builder_.getInt8Ty(), base, builder_.CreateAdd(Scalar(by), builder_.getInt64(offset)));
+  }
   const auto offset = static_cast<uint64_t>(values_.Of(pointer).stride) * lane;
   return builder_.CreateGEP(builder_.getInt8Ty(), Scalar(pointer), builder_.getInt64(offset));
 }
@@ -310,7 +319,7 @@ llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load, llvm::Value* mask) {
     if (mask) there = Reversed(there, type);
     return Reversed(in_a_row(PointerOf(pointer, count_ - 1), there), type);
   }
-  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || IsWide(pointer) || HasScatters(load))) {
+  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || HasScatters(load))) {
     return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1), mask));
   }
   llvm::Value* all = llvm::PoisonValue::get(WideType(type));
@@ -355,7 +364,7 @@ void LaneCode::EmitStore(llvm::StoreInst& store, llvm::Value* mask) {
     }
     return;
   }
-  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || IsWide(pointer) || HasScatters(store))) {
+  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || HasScatters(store))) {
     KeepScopes(store, builder_.CreateMaskedScatter(value, Wide(pointer), llvm::Align(1), mask));
     return;
   }

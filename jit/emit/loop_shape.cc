@@ -15,8 +15,10 @@
 #include <set>
 
 #include "jit/artifact.h"
+#include "jit/emit/alternating_values.h"
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/extended_counters.h"
+#include "jit/emit/placed_extremes.h"
 #include "jit/emit/settled_state.h"
 
 namespace tracelift::jit {
@@ -290,6 +292,7 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
   if (shape.natural.empty()) return reject(RejectionReason::kUnknownTripCount, nullptr, "the loop has no exit");
 
   ExposeExtendedCounters(*shape.loop, evolution);
+  ExposeAlternatingValues(*shape.loop, evolution);
   FollowRecurrences(shape, evolution);
   for (const ExitEdge& exit : shape.natural) {
     const ExitCount count = CountOfBranch(shape.loop, exit, evolution);
@@ -297,6 +300,7 @@ std::expected<LoopShape, Rejection> AnalyseShape(llvm::Function& function, llvm:
     shape.counts.push_back(count);
   }
 
+  ExposePlacedExtremes(shape, loops, evolution);
   while (ExtendLowHalves(*shape.loop, evolution)) continue;
   const auto carried = [&](llvm::PHINode& phi) {
     const llvm::Value* next = phi.getIncomingValueForBlock(shape.loop->getLoopLatch());

@@ -1,5 +1,6 @@
 #include "jit/emit/pass_wavefront.h"
 
+#include <llvm/ADT/PostOrderIterator.h>
 #include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IRBuilder.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "jit/emit/entry_facts.h"
 #include "jit/emit/handed_reads.h"
 #include "jit/emit/lane_code.h"
 #include "jit/emit/loop_shape.h"
@@ -35,6 +37,19 @@ std::vector<uint8_t> PlacesOf(const std::vector<AccessBy>& accesses_by, llvm::Lo
                                                                     : kAheadOfInner;
   }
   return places;
+}
+
+// In each iteration, as blocks come one after another.
+bool ReadsComeFirst(llvm::Loop& inner) {
+  bool written = false;
+  for (llvm::BasicBlock* block : llvm::ReversePostOrderTraversal<llvm::BasicBlock*>(inner.getHeader())) {
+    if (!inner.contains(block)) continue;
+    for (const llvm::Instruction& instruction : *block) {
+      if (written && instruction.mayReadFromMemory()) return false;
+      written |= instruction.mayWriteToMemory();
+    }
+  }
+  return true;
 }
 
 // Of what the inner loop reads and writes.
@@ -78,7 +93,7 @@ llvm::Function* EmitGroup(llvm::Function& function, Analyses& analyses, unsigned
 }  // namespace
 
 Wavefront PlanWavefront(llvm::Loop& region, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
-                        const std::vector<AccessBy>& accesses_by, int vector_bits) {
+                        const std::vector<AccessBy>& accesses_by, const MachineState& observed, int vector_bits) {
   llvm::Loop* inner = InnerLoopOf(region, evolution);
   if (!inner || !seen.EachMeetsTheNext()) return {};
   // Vectors of neighbouring iterations read in a row.
@@ -87,12 +102,18 @@ Wavefront PlanWavefront(llvm::Loop& region, llvm::ScalarEvolution& evolution, co
   if (counts_only && seen.MayWiden(inner->getHeader())) return {};
   const int64_t passes = seen.LengthOf(region.getHeader()), length = seen.LengthOf(inner->getHeader());
   const int vector = vector_bits / static_cast<int>(WidestElement(*inner));
-  Wavefront plan{.lanes = 0, .skew = 0, .loop = 1, .places = PlacesOf(accesses_by, *inner, seen.accesses()), .handed_on = {}};
+  Wavefront plan{.lanes = 0,
+                 .skew = 0,
+                 .loop = 1,
+                 .places = PlacesOf(accesses_by, *inner, seen.accesses()),
+                 .handed_on = {},
+                 .reads_first = ReadsComeFirst(*inner)};
   for (const int lanes : {2 * vector, vector}) {  // with two vectors, chains of operations overlap
     plan.lanes = lanes;
     for (plan.skew = 1; plan.skew <= kLargestSkew; ++plan.skew) {
       const int64_t ramp = int64_t{lanes - 1} * plan.skew;
       if (passes > lanes && length >= kShortestRamp * ramp && seen.KeepsOrder(plan)) {
+        if (!RelyOnSteps(region, evolution, observed)) return {};
         plan.handed_on = PlanHandedReads(*inner, *EndOfIteration(*inner, region), plan, seen, accesses_by);
         return plan;
       }

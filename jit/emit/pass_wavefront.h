@@ -13,9 +13,10 @@
 
 namespace tracelift::jit {
 
-/// How passes may be staggered, when each depends on the one before it; before the function becomes a chunk function.
+/// How passes may be staggered, when each depends on the one before it; before the function becomes a chunk function. Relies
+/// on rows being as wide as in the state observed.
 Wavefront PlanWavefront(llvm::Loop& region, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
-                        const std::vector<AccessBy>& accesses_by, int vector_bits);
+                        const std::vector<AccessBy>& accesses_by, const MachineState& observed, int vector_bits);
 
 /// Makes a finished chunk function run groups of passes so. False when it was left as it is.
 bool RunAsWavefront(llvm::Function& function, Analyses& analyses, const Wavefront& wavefront);

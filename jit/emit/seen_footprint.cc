@@ -117,7 +117,7 @@ void SeenFootprint::RelyOnWidened(const llvm::BasicBlock* header) {
 }
 
 bool SeenFootprint::EachMeetsTheNext() const {
-  if (!known_ || footprint_->phases > 1) return false;
+  if (!known_ || footprint_->phases > 1) return PassesMeet();
   // Accesses of the same stride meet in each two passes or in none; two passes stand for all.
   Footprint two = *footprint_;
   two.trip[0] = std::min<int64_t>(two.trip[0], 2);

@@ -11,7 +11,8 @@
 //
 // What a pass does ahead of its inner loop happens in the step of iteration 0, what it does behind it in that of
 // iteration n - 1. So of the earlier pass what is ahead comes always first, as does of the later one what is behind.
-// What happens in the same step is taken for out of order.
+// What happens in the same step is taken for out of order, but for reads ahead of writes (Wavefront::reads_first): then
+// j - j' > d*skew is what must not meet.
 //
 // In phases (jit/footprint.h) pass p is number q of phase r, p = phases*q + r. Pass p + d is number q + (r + d) /
 // phases of phase (r + d) % phases then, and all is as above with q for p.
@@ -87,7 +88,8 @@ class WavefrontCheck {
 
   Solvable Meet(const AccessForm& earlier, uint8_t first, const AccessForm& later, uint8_t second, int64_t distance) {
     const auto inner = static_cast<size_t>(wavefront_.loop);
-    const int64_t lag = distance * wavefront_.skew;
+    const bool reads_in_time = wavefront_.reads_first && first == kWithinInner && second == kWithinInner && !earlier.write;
+    const int64_t lag = distance * wavefront_.skew + (reads_in_time ? 1 : 0);
     const int64_t most = Length(earlier) - 1 - lag;
     const int64_t rounds = (earlier.phase + distance) / footprint_.phases;
     const int64_t passes = std::min(footprint_.TripOf(earlier, 0), footprint_.TripOf(later, 0) - rounds);
@@ -135,7 +137,7 @@ bool IsHandedOn(const FootprintProgram& program, const Footprint& footprint, con
   const int64_t ahead = wavefront.skew - handed.steps;
   constexpr int64_t kNear = 1 << 30;
   const std::span<const AccessForm> forms = footprint.all();
-  if (!HasTwoLoops(program, wavefront) || ahead < 0 || handed.steps < 1) return false;
+  if (!HasTwoLoops(program, wavefront) || ahead < -1 || handed.steps < 1) return false;
   const auto is = [](const AccessForm& form, uint8_t access, uint32_t offset, uint32_t bytes) {
     return form.access == access && offset <= form.bytes && bytes <= form.bytes - offset;
   };

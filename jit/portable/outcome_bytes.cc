@@ -103,12 +103,13 @@ static void Visit(Archive& archive, Is<HandedOn> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Wavefront> auto& value) {
-  auto& [lanes, skew, loop, places, handed_on] = value;
+  auto& [lanes, skew, loop, places, handed_on, reads_first] = value;
   archive(lanes);
   archive(skew);
   archive(loop);
   archive(places);
   archive(handed_on);
+  archive(reads_first);
 }
 
 template <typename Archive>

@@ -107,3 +107,79 @@ KERNEL(branch_in_order) {
     if (with > o[i]) o[i] = with;
   }
 }
+
+/* Extremes and where they were; many are equal. */
+#define PLACE(name, type, start, better)                 \
+  KERNEL(name) {                                         \
+    const type *v = (const type *)in;                    \
+    int64_t *result = (int64_t *)out;                    \
+    type best = start;                                   \
+    long at = -5;                                        \
+    int twice = -7;                                      \
+    for (long i = 0; i < n / (long)sizeof(type); i++)    \
+      if (v[i] better best) {                            \
+        best = v[i];                                     \
+        at = i;                                          \
+        twice = (int)i * 2 + 3;                          \
+      }                                                  \
+    result[0] = best;                                    \
+    result[1] = at;                                      \
+    result[2] = twice;                                   \
+  }
+PLACE(branch_first_most, uint8_t, 0, >)
+PLACE(branch_last_most, uint8_t, 0, >=)
+PLACE(branch_first_least, int8_t, 127, <)
+PLACE(branch_last_least, int16_t, 32767, <=)
+PLACE(branch_most_unsigned, uint32_t, 5, >)
+PLACE(branch_least_ints, int32_t, 1000, <)
+PLACE(branch_none_better, int32_t, (int32_t)(n | 0x7fffffff), >)
+PLACE(branch_most_longs, int64_t, 0, >)
+
+KERNEL(branch_most_in_rows) {
+  const long width = 301;
+  int64_t *result = (int64_t *)out;
+  int best = -1, row = -2, column = -3;
+  for (int y = 0; y < n / width; y++)
+    for (int x = 0; x < width; x++) {
+      int value = in[y * width + x] * 7 - (in[y * width + x] & 31);
+      if (value > best) {
+        best = value;
+        row = y;
+        column = x;
+      }
+    }
+  result[0] = best;
+  result[1] = row;
+  result[2] = column;
+}
+
+KERNEL(branch_most_of_marked) {
+  int64_t *result = (int64_t *)out;
+  int best = -1;
+  long at = -1;
+  for (long i = 0; i < n; i++)
+    if (in[i] & 4)
+      if (in[i] > best) {
+        best = in[i];
+        at = n - i;
+      }
+  result[0] = best;
+  result[1] = at;
+}
+
+/* What was best is looked at. */
+KERNEL(branch_most_and_sum) {
+  int64_t *result = (int64_t *)out;
+  int best = -1;
+  long at = -1, sum = 0;
+  for (long i = 0; i < n; i++) {
+    if (in[i] > best) {
+      best = in[i];
+      at = i;
+    }
+    sum += at;
+  }
+  result[0] = best;
+  result[1] = at;
+  result[2] = sum;
+}

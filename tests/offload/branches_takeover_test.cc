@@ -8,10 +8,12 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
-#define KERNELS(X)                                                                                            \
-  X(life)                                                                                                     \
-  X(cases) X(raise_bytes) X(raise_words) X(raise_ints) X(raise_longs) X(written_before) X(written_either_way) \
-      X(where_marked) X(two_places) X(reads_on) X(in_order)
+#define KERNELS(X)                                                                                                   \
+  X(life)                                                                                                            \
+  X(cases)                                                                                                           \
+  X(raise_bytes) X(raise_words) X(raise_ints) X(raise_longs) X(written_before) X(written_either_way) X(where_marked) \
+      X(two_places) X(reads_on) X(in_order) X(first_most) X(last_most) X(first_least) X(last_least) X(most_unsigned) \
+          X(least_ints) X(none_better) X(most_longs) X(most_in_rows) X(most_of_marked) X(most_and_sum)
 #ifdef TL_CLANG_19
 #define CLANG19(X, name) X(name, clang19_O2)
 #else
@@ -64,6 +66,18 @@ TEST_KERNEL(WhereMarked, where_marked, kAccelerated)
 TEST_KERNEL(TwoPlaces, two_places, kPerhaps)
 TEST_KERNEL(ReadsFurtherOn, reads_on, kAccelerated)
 TEST_KERNEL(InOrder, in_order, kAccelerated)
+
+TEST_KERNEL(FirstOfTheGreatest, first_most, kPerhaps)
+TEST_KERNEL(LastOfTheGreatest, last_most, kPerhaps)
+TEST_KERNEL(FirstOfTheLeast, first_least, kPerhaps)
+TEST_KERNEL(LastOfTheLeast, last_least, kPerhaps)
+TEST_KERNEL(GreatestUnsigned, most_unsigned, kPerhaps)
+TEST_KERNEL(LeastOfInts, least_ints, kPerhaps)
+TEST_KERNEL(NoneIsBetter, none_better, kPerhaps)
+TEST_KERNEL(GreatestOfLongs, most_longs, kPerhaps)
+TEST_KERNEL(GreatestInRows, most_in_rows, kPerhaps)
+TEST_KERNEL(GreatestOfTheMarked, most_of_marked, kPerhaps)
+TEST_KERNEL(GreatestLookedAt, most_and_sum, kPerhaps)
 
 // What some iterations would have read does not exist.
 TEST(Branches, DataMayFillTheirPages) {

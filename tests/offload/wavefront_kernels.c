@@ -166,3 +166,105 @@ KERNEL(wave_bytes) {
   for (int i = 1; i < rows; i++)
     for (int j = 1; j < n; j++) a[i][j] = (uint8_t)(a[i - 1][j] + a[i][j - 1] * 3 + a[i][j]);
 }
+
+/* Two rows that take turns, at the start of the table; where the last one is tells what follows. */
+KERNEL(wave_turns) {
+  int *above = (int *)t, *row = above + n;
+  const char *a = (const char *)in, *b = a + rows;
+  for (int i = 1; i < rows; i++) {
+    row[0] = i;
+    for (int j = 1; j < n; j++) {
+      int least = above[j - 1] + (a[i] % 8 != b[j] % 8);
+      if (above[j] + 1 < least) least = above[j] + 1;
+      if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
+      row[j] = least;
+    }
+    int *kept = above;
+    above = row;
+    row = kept;
+  }
+  ((int *)t)[3 * n] = above[n - 1];
+  ((int *)t)[3 * n + 1] = row[n - 2];
+}
+
+KERNEL(wave_turns_floats) {
+  double *above = t, *row = t + n;
+  for (int i = 1; i < rows; i++) {
+    for (int j = 1; j < n - 1; j++) row[j] = (above[j - 1] + above[j] + above[j + 1] + row[j - 1]) * 0.25 + in[i * n + j];
+    double *kept = above;
+    above = row;
+    row = kept;
+  }
+  t[3 * n] = above[n / 2];
+}
+
+/* Each row reads what is in its own place from two passes before. */
+KERNEL(wave_turns_in_place) {
+  double *above = t, *row = t + n;
+  for (int i = 1; i < rows; i++) {
+    for (int j = 1; j < n - 2; j++) row[j] = above[j] * 0.5 + row[j - 1] * 0.25 + row[j + 2] * 0.125;
+    double *kept = above;
+    above = row;
+    row = kept;
+  }
+}
+
+KERNEL(wave_turns_overlapping) {
+  double *above = t, *row = t + 5;
+  for (int i = 1; i < rows; i++) {
+    for (int j = 1; j < n - 1; j++) row[j] = above[j] * 0.5 + row[j - 1] * 0.25 + in[j];
+    double *kept = above;
+    above = row;
+    row = kept;
+  }
+}
+
+KERNEL(wave_turns_alone) {
+  double *from = t, *to = t + n;
+  for (int i = 1; i < rows; i++) {
+    for (int j = 1; j < n - 1; j++) to[j] = (from[j - 1] + from[j] + from[j + 1]) * 0.33 + in[j] * 0.01;
+    double *kept = from;
+    from = to;
+    to = kept;
+  }
+  t[2 * n + 5] = from[5];
+}
+
+/* Sums and extremes beside the table. */
+KERNEL(wave_checked) {
+  uint32_t(*a)[n] = (void *)t;
+  uint32_t sum = 5, most = 3;
+  for (int i = 1; i < rows; i++)
+    for (int j = 1; j < n; j++) {
+      a[i][j] = a[i - 1][j] * 3 + (a[i][j - 1] >> 1);
+      sum += a[i][j];
+      if (a[i][j] > most) most = a[i][j];
+    }
+  a[0][0] = sum;
+  a[0][1] = most;
+  (void)in;
+}
+
+KERNEL(wave_best) {
+  int(*d)[n] = (void *)t;
+  const char *a = (const char *)in, *b = a + rows;
+  int best = 0, best_i = -7, best_j = -9;
+  for (int i = 1; i < rows; i++) {
+    d[i][0] = 0;
+    for (int j = 1; j < n; j++) {
+      int value = d[i - 1][j - 1] + (a[i] % 4 == b[j] % 4 ? 5 : -4);
+      int gap = d[i - 1][j] > d[i][j - 1] ? d[i - 1][j] - 6 : d[i][j - 1] - 6;
+      if (gap > value) value = gap;
+      if (value < 0) value = 0;
+      d[i][j] = value;
+      if (value > best) {
+        best = value;
+        best_i = i;
+        best_j = j;
+      }
+    }
+  }
+  d[0][0] = best;
+  d[0][1] = best_i;
+  d[0][2] = best_j;
+}

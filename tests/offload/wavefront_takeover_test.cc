@@ -9,11 +9,13 @@
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
-#define KERNELS(X)                                                                                                \
-  X(nine_points)                                                                                                  \
-  X(five_points)                                                                                                  \
-  X(floats) X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(mirrored) X(upwards) X(columns) X(borders) \
-      X(snake) X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes)
+#define KERNELS(X)                                                                                               \
+  X(nine_points)                                                                                                 \
+  X(five_points)                                                                                                 \
+  X(floats)                                                                                                      \
+  X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(mirrored) X(upwards) X(columns) X(borders) X(snake) \
+      X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes) X(turns) X(turns_floats)        \
+          X(turns_in_place) X(turns_overlapping) X(turns_alone) X(checked) X(best)
 
 #ifdef TL_CLANG_14
 #define CLANG14(X, name) X(name, clang14_O0) X(name, clang14_O2)
@@ -112,8 +114,18 @@ TEST(Wavefront, SometimesStores) { Check(k_sometimes, Staggered::kPerhaps, Data(
 TEST(Wavefront, Divisions) { Check(k_divisions, Staggered::kPerhaps, As(RandomCounts(4 * kTable))); }
 TEST(Wavefront, Bytes) { Check(k_bytes, Staggered::kPerhaps, As(RandomBytes(16 * kTable))); }
 
+TEST(Wavefront, RowsThatTakeTurns) { Check(k_turns, Staggered::kPerhaps, As(RandomBytes(16 * kTable))); }
+TEST(Wavefront, FloatsThatTakeTurns) { Check(k_turns_floats, Staggered::kPerhaps, Data()); }
+TEST(Wavefront, RowsThatTakeTurnsInPlace) { Check(k_turns_in_place, Staggered::kPerhaps, Data()); }
+TEST(Wavefront, RowsThatTakeTurnsAndOverlap) { Check(k_turns_overlapping, Staggered::kPerhaps, Data()); }
+TEST(Wavefront, RowsThatTakeTurnsAlone) { Check(k_turns_alone, Staggered::kPerhaps, Data()); }
+TEST(Wavefront, SumsBesideTheTable) { Check(k_checked, Staggered::kPerhaps, As(RandomCounts(4 * kTable))); }
+TEST(Wavefront, BestWithItsPlace) { Check(k_best, Staggered::kPerhaps, As(RandomBytes(16 * kTable))); }
+
 // Groups that are just full, or one row short.
 TEST(Wavefront, AnyNumberOfRows) {
+  for (const int rows : {18, 33, 34, 35, 64, 66})
+    Check(k_turns, Staggered::kPerhaps, As(RandomBytes(16 * kTable)), rows);
   for (const int rows : {18, 33, 34, 35, 64, 66}) Check(k_five_points, Staggered::kPerhaps, Data(), rows);
 }
 
@@ -151,6 +163,9 @@ TEST(Wavefront, TablesMayFillTheirPages) {
   check(k_floats, As(RandomFloats(4 * n * rows)));
   check(k_alignment, As(RandomBytes(16 * n * rows)));
   check(k_bytes, As(RandomBytes(16 * n * rows)));
+  check(k_turns, As(RandomBytes(16 * n * rows)));
+  check(k_turns_floats, data);
+  check(k_best, As(RandomBytes(16 * n * rows)));
   munmap(memory, kBytes + 2 * kPage);
 }
 

@@ -39,11 +39,11 @@ struct Question {
   Wavefront wavefront;
 };
 
-Question QuestionOf(const Nest& nest, int lanes, int skew) {
+Question QuestionOf(const Nest& nest, int lanes, int skew, bool reads_first = false) {
   Question question;
   question.program.loops.resize(2);
   question.program.accesses.resize(nest.accesses.size());
-  question.wavefront = {.lanes = lanes, .skew = skew, .loop = 1, .places = {}, .handed_on = {}};
+  question.wavefront = {.lanes = lanes, .skew = skew, .loop = 1, .places = {}, .handed_on = {}, .reads_first = reads_first};
   Footprint& footprint = *question.footprint;
   footprint.loop_count = 2;
   footprint.phases = nest.phases;
@@ -75,18 +75,18 @@ Question QuestionOf(const Nest& nest, int lanes, int skew) {
   return question;
 }
 
-bool SaysInOrder(const Nest& nest, int lanes, int skew) {
-  const Question question = QuestionOf(nest, lanes, skew);
+bool SaysInOrder(const Nest& nest, int lanes, int skew, bool reads_first = false) {
+  const Question question = QuestionOf(nest, lanes, skew, reads_first);
   return CheckWavefront(question.program, *question.footprint, question.wavefront).verdict ==
          Independence::kIndependent;
 }
 
 // All pairs of touches of a byte, of which one writes, by passes of one group: those of the earlier pass come in an
 // earlier step.
-bool IsInOrder(const Nest& nest, int lanes, int skew) {
+bool IsInOrder(const Nest& nest, int lanes, int skew, bool reads_first = false) {
   struct Touch {
     int64_t pass, iteration;
-    bool write;
+    bool write, within;
   };
   std::map<int64_t, std::vector<Touch>> touched;
   for (const TestAccess& access : nest.accesses) {
@@ -97,7 +97,7 @@ bool IsInOrder(const Nest& nest, int lanes, int skew) {
       for (int64_t iteration = first; iteration <= last; ++iteration) {
         const int64_t address = nest.Address(access, pass, iteration);
         for (int64_t byte = address; byte < address + access.bytes; ++byte)
-          touched[byte].push_back({pass, iteration, access.write});
+          touched[byte].push_back({pass, iteration, access.write, within});
       }
     }
   }
@@ -106,7 +106,8 @@ bool IsInOrder(const Nest& nest, int lanes, int skew) {
       for (const Touch& b : touches) {
         const int64_t distance = b.pass - a.pass;
         if (distance < 1 || distance >= lanes || !(a.write || b.write)) continue;
-        if (a.iteration >= b.iteration + distance * skew) return false;
+        const bool in_time = reads_first && a.within && b.within && !a.write;
+        if (a.iteration >= b.iteration + distance * skew + (in_time ? 1 : 0)) return false;
       }
     }
   }
@@ -159,8 +160,9 @@ TEST(Wavefront, AgreesWithEveryIterationInOrder) {
     for (int round = 0; round < 60'000; ++round) {
       const Nest nest = AnyNest(any, phases);
       const int lanes = static_cast<int>(any(2, 8)), skew = static_cast<int>(any(1, 3));
-      const bool right = IsInOrder(nest, lanes, skew);
-      ASSERT_EQ(SaysInOrder(nest, lanes, skew), right) << "round " << round << " of " << phases << " phases";
+      const bool reads_first = any(0, 1) == 0;
+      const bool right = IsInOrder(nest, lanes, skew, reads_first);
+      ASSERT_EQ(SaysInOrder(nest, lanes, skew, reads_first), right) << "round " << round << " of " << phases << " phases";
       ++(right ? in_order : swapped);
     }
     EXPECT_GT(in_order, 10'000);
@@ -168,7 +170,7 @@ TEST(Wavefront, AgreesWithEveryIterationInOrder) {
   }
 }
 
-TEST(Wavefront, RowsThatTakeTurnsNeedASkewOfTwo) {
+TEST(Wavefront, RowsThatTakeTurnsNeedReadsFirstOrASkewOfTwo) {
   // Row 0 and row 100; read at j and j - 1, written at j.
   const Nest nest{40,
                   50,
@@ -177,6 +179,7 @@ TEST(Wavefront, RowsThatTakeTurnsNeedASkewOfTwo) {
                    {false, kWithinInner, 0, 0, 1, 1, 100}},
                   2};
   EXPECT_FALSE(SaysInOrder(nest, 8, 1));
+  EXPECT_TRUE(SaysInOrder(nest, 8, 1, /*reads_first=*/true));
   EXPECT_TRUE(SaysInOrder(nest, 8, 2));
   const Question question = QuestionOf(nest, 8, 2);
   const auto handed = [&](uint8_t read, int steps) {
@@ -186,6 +189,7 @@ TEST(Wavefront, RowsThatTakeTurnsNeedASkewOfTwo) {
   EXPECT_TRUE(handed(1, 2));
   EXPECT_FALSE(handed(1, 1));
   EXPECT_FALSE(handed(2, 2));
+  EXPECT_TRUE(handed(2, 3));
 }
 
 // Accesses in the order of the list, all bytes of the read in each pass but the first.
@@ -207,7 +211,7 @@ bool IsHanded(const Nest& nest, int skew, const HandedOn& handed) {
           for (int64_t byte = 0; byte < access.bytes; ++byte) {
             const bool looked_at =
                 i == handed.read && byte >= handed.read_offset && byte < handed.read_offset + int64_t{handed.bytes};
-            if (looked_at && pass > 0 && iteration + ahead < nest.length) {
+            if (looked_at && pass > 0 && iteration + ahead < nest.length && iteration + ahead >= 0) {
               const Writer expected{handed.written, pass - 1, iteration + ahead,
                                     byte - handed.read_offset + handed.written_offset};
               const auto found = last.find(address + byte);
@@ -231,7 +235,7 @@ TEST(Wavefront, WhatIsHandedOnIsWhatWasWrittenLast) {
       Nest nest = AnyNest(any, phases);
       nest.passes = std::max<int64_t>(nest.passes, 3);
       const int skew = static_cast<int>(any(1, 3));
-      const auto steps = static_cast<int32_t>(any(1, skew));
+      const auto steps = static_cast<int32_t>(any(1, skew + 1));
       // A write, and a read that fits to it more often than not.
       const int64_t row = any(-14, 14), step = any(1, 3) * (any(0, 1) ? 1 : -1), reach = (skew - steps) * step;
       const int64_t odd = phases == 2 ? any(-20, 20) : 0;
