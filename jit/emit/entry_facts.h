@@ -26,4 +26,9 @@ bool CheckFacts(llvm::Function& function, llvm::Instruction* before);
 /// changed: simplify again then.
 bool RelyOnObservedState(llvm::Loop& loop, const MachineState& observed);
 
+/// Relies on factors that are 1 in the observed state (alpha of a matrix product) being 1, and leaves out the products with
+/// them that only other arithmetic uses: a NaN that such a product would have quietened, that arithmetic makes quiet, too.
+/// Only where denormals are no zeros.
+void LeaveOutFactorsOfOne(llvm::Loop& loop, const MachineState& observed);
+
 }  // namespace tracelift::jit
