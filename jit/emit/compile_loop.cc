@@ -418,6 +418,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     // From here on the function is a chunk: counted passes, no exits.
     CountExits(analysed->footprint.dividing, *analysed->evolution);
     KeepDataLoopsWhole(artifact.footprint.loops, analysed->headers, analyses.function.getResult<llvm::LoopAnalysis>(chunk));
+    if (!options.any_size && float_control == kDefaultFloatControl) LeaveOutFactorsOfOne(*analysed->shape.loop, observed);
     SeenFootprint seen(artifact.footprint, analysed->headers, observed);
     seen.SeparateMemories(chunk, analysed->footprint.accesses_by);
     artifact.plain = options.plain;

@@ -164,6 +164,11 @@ bool UniteWebs(llvm::Loop& loop, Evaluator& evaluator) {
   return changed;
 }
 
+bool IsArithmetic(const llvm::Value* value) {
+  const auto* binary = llvm::dyn_cast<llvm::BinaryOperator>(value);
+  return binary && binary->getType()->isFPOrFPVectorTy();
+}
+
 }  // namespace
 
 void RelyOn(llvm::Value* fact, llvm::Instruction* where) {
@@ -232,6 +237,41 @@ bool RelyOnSteps(llvm::Loop& loop, llvm::ScalarEvolution& evolution, const Machi
     const auto* recurrence = llvm::cast<llvm::SCEVAddRecExpr>(evolution.getSCEV(&phi));
     return llvm::isa<llvm::SCEVConstant>(recurrence->getStepRecurrence(evolution));
   });
+}
+
+void LeaveOutFactorsOfOne(llvm::Loop& loop, const MachineState& observed) {
+  if (!loop.getLoopPreheader()) return;
+  Evaluator evaluator(*loop.getHeader()->getParent(), observed);
+  llvm::SmallPtrSet<llvm::Value*, 4> ones;
+  for (llvm::BasicBlock* block : loop.blocks()) {
+    for (llvm::Instruction& product : *block) {
+      if (product.getOpcode() != llvm::Instruction::FMul || product.getType()->isVectorTy()) continue;
+      const auto is_one = [&](llvm::Value* factor) {
+        if (llvm::isa<llvm::Constant>(factor) || !loop.isLoopInvariant(factor)) return false;
+        const auto* seen = llvm::dyn_cast_or_null<llvm::ConstantFP>(evaluator.BitsOf(factor));
+        return seen && seen->isExactlyValue(1.0);
+      };
+      for (unsigned i : {0u, 1u}) {
+        llvm::Value* one = product.getOperand(i);
+        if (!is_one(one)) continue;
+        llvm::Value* other = product.getOperand(1 - i);
+        bool left_out = false;
+        product.replaceUsesWithIf(other, [&](const llvm::Use& use) {
+          const bool inside = loop.contains(llvm::cast<llvm::Instruction>(use.getUser()));
+          left_out |= inside && IsArithmetic(use.getUser());
+          return inside && IsArithmetic(use.getUser());
+        });
+        if (left_out) ones.insert(one);
+        break;
+      }
+    }
+  }
+  llvm::IRBuilder<> builder(loop.getLoopPreheader()->getTerminator());
+  for (llvm::Value* one : ones) {
+    llvm::Type* bits = builder.getIntNTy(static_cast<unsigned>(one->getType()->getPrimitiveSizeInBits()));
+    llvm::Value* seen = builder.CreateBitCast(llvm::ConstantFP::get(one->getType(), 1.0), bits);
+    RelyOn(builder.CreateICmpEQ(builder.CreateBitCast(one, bits), seen), loop.getLoopPreheader()->getTerminator());
+  }
 }
 
 }  // namespace tracelift::jit

@@ -31,4 +31,9 @@ bool RelyOnObservedState(llvm::Loop& loop, const MachineState& observed);
 /// were, which become constants. False when one is left that is none.
 bool RelyOnSteps(llvm::Loop& loop, llvm::ScalarEvolution& evolution, const MachineState& observed);
 
+/// Relies on factors that are 1 in the observed state (alpha of a matrix product) being 1, and leaves out the products with
+/// them that only other arithmetic uses: a NaN that such a product would have quietened, that arithmetic makes quiet, too.
+/// Only where denormals are no zeros.
+void LeaveOutFactorsOfOne(llvm::Loop& loop, const MachineState& observed);
+
 }  // namespace tracelift::jit

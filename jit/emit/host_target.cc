@@ -23,6 +23,7 @@
 #include "jit/compiler.h"
 #include "jit/emit/exit_values.h"
 #include "jit/emit/join_ends.h"
+#include "jit/emit/keep_results.h"
 #include "jit/emit/narrow_phis.h"
 #include "jit/emit/partial_writes.h"
 #include "jit/emit/sink_nan_tests.h"
@@ -154,6 +155,10 @@ static void PrepareChunk(llvm::Function& function, Analyses& analyses) {
   llvm::FunctionPassManager passes;
   passes.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));
   passes.addPass(llvm::EarlyCSEPass());
+  passes.addPass(llvm::LoopSimplifyPass());
+  passes.run(function, analyses.function);
+  KeepResultsInRegisters(function, analyses);
+  passes = llvm::FunctionPassManager();
   passes.addPass(llvm::createFunctionToLoopPassAdaptor(llvm::LICMPass(llvm::LICMOptions()), /*UseMemorySSA=*/true));
   passes.run(function, analyses.function);
   analyses.function.clear();

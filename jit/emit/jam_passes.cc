@@ -14,6 +14,7 @@
 #include <set>
 #include <vector>
 
+#include "jit/emit/lane_code.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/seen_footprint.h"
 
@@ -156,7 +157,7 @@ class Jammer {
         }
         const bool varies = varying_.contains(&instruction);
         if (!varies && instruction.mayWriteToMemory()) return false;
-        if (!varies && llvm::isa<llvm::LoadInst>(instruction) && EvolvesInside(instruction)) shares_a_read = true;
+        if (!varies && IsRead(instruction) && EvolvesInside(instruction)) shares_a_read = true;
         const auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction);
         if (call && !llvm::isa<llvm::IntrinsicInst>(call) && !call->doesNotAccessMemory()) return false;
       }
@@ -164,9 +165,13 @@ class Jammer {
     return shares_a_read && instructions <= kMostInstructions;
   }
 
-  // A load in an inner loop, of an address that moves there.
-  bool EvolvesInside(llvm::Instruction& load) const {
-    const llvm::Value* pointer = llvm::cast<llvm::LoadInst>(load).getPointerOperand();
+  static bool IsRead(const llvm::Instruction& instruction) {
+    return llvm::isa<llvm::LoadInst>(instruction) || LanesOfGather(instruction);
+  }
+
+  // A read in an inner loop, of an address that moves there: the first operand of loads and gathers.
+  bool EvolvesInside(llvm::Instruction& read) const {
+    const llvm::Value* pointer = read.getOperand(0);
     const auto* address = llvm::dyn_cast<llvm::Instruction>(pointer);
     return address && loop_->contains(address);
   }
@@ -247,7 +252,7 @@ class Jammer {
     }
     for (llvm::BasicBlock* block : loop_->blocks()) {
       for (llvm::Instruction& instruction : *block) {
-        if (llvm::isa<llvm::LoadInst>(instruction) && !copied.contains(&instruction)) separate(instruction, kJammedPasses);
+        if (IsRead(instruction) && !copied.contains(&instruction)) separate(instruction, kJammedPasses);
       }
     }
   }

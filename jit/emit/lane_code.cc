@@ -382,4 +382,21 @@ void LaneCode::EmitStore(llvm::StoreInst& store, llvm::Value* mask) {
   }
 }
 
+std::optional<Lanes> LanesOfGather(const llvm::Instruction& instruction) {
+  const auto* gather = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction);
+  if (!gather || gather->getIntrinsicID() != llvm::Intrinsic::masked_gather) return std::nullopt;
+  const auto* mask = llvm::dyn_cast<llvm::Constant>(gather->getArgOperand(2));
+  const auto* address = llvm::dyn_cast<llvm::GetElementPtrInst>(gather->getArgOperand(0));
+  if (!mask || !mask->isAllOnesValue() || !address || address->getNumIndices() != 1) return std::nullopt;
+  if (!address->getSourceElementType()->isIntegerTy(8) || address->getPointerOperand()->getType()->isVectorTy())
+    return std::nullopt;
+  const auto* distances = llvm::dyn_cast<llvm::ConstantDataVector>(address->getOperand(1));
+  if (!distances || !distances->getElementType()->isIntegerTy(64) || distances->getNumElements() < 2) return std::nullopt;
+  const uint64_t step = distances->getElementAsInteger(1);
+  for (unsigned lane = 0; lane < distances->getNumElements(); ++lane) {
+    if (distances->getElementAsInteger(lane) != step * lane) return std::nullopt;
+  }
+  return Lanes{const_cast<llvm::Value*>(address->getPointerOperand()), static_cast<int64_t>(step)};
+}
+
 }  // namespace tracelift::jit

@@ -9,6 +9,7 @@
 #include <llvm/IR/IntrinsicInst.h>
 
 #include <map>
+#include <optional>
 
 #include "jit/emit/lane_values.h"
 
@@ -69,5 +70,12 @@ class LaneCode {
   std::map<const llvm::Value*, llvm::Value*> scalars_, wides_;
   std::map<const llvm::Value*, llvm::AllocaInst*> flags_;
 };
+
+/// A gather that reads all lanes, at a constant distance.
+struct Lanes {
+  llvm::Value* first;  // the address of lane 0
+  int64_t step;
+};
+std::optional<Lanes> LanesOfGather(const llvm::Instruction& instruction);
 
 }  // namespace tracelift::jit

@@ -5,6 +5,7 @@
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/Dominators.h>
 #include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
 #include <llvm/Transforms/Utils/BasicBlockUtils.h>
 #include <llvm/Transforms/Utils/LoopUtils.h>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "jit/artifact.h"
+#include "jit/emit/lane_code.h"
 
 namespace tracelift::jit {
 namespace {
@@ -21,13 +23,37 @@ namespace {
 enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
 constexpr int64_t kFewestPasses = 16;  // below that a copy costs more than it brings
 
-// Loads of one row of addresses: start + k * step in iteration k of `loop`, in every pass.
+// Reads of one row of addresses: start + k * step in iteration k of `loop`, in every pass. Lanes lie side by side there, or
+// `lane_step` apart (gathers), where the copy also spares each read the way to as many places as there are lanes.
 struct Row {
   const llvm::SCEVAddRecExpr* address;
   llvm::Loop* loop;
-  llvm::Type* type;
-  std::vector<llvm::LoadInst*> loads;
+  llvm::FixedVectorType* type;
+  int64_t lane_step;
+  std::vector<llvm::Instruction*> reads;
 };
+
+// A read of a vector from lanes at a constant distance.
+struct LanesRead {
+  llvm::Value* address;  // of the first
+  int64_t lane_step;
+};
+
+bool IsGather(const llvm::Instruction& instruction) {
+  const auto* call = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction);
+  return call && call->getIntrinsicID() == llvm::Intrinsic::masked_gather;
+}
+
+std::optional<LanesRead> LanesReadBy(llvm::Instruction& instruction) {
+  auto* type = llvm::dyn_cast<llvm::FixedVectorType>(instruction.getType());
+  if (!type) return std::nullopt;
+  if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
+    const auto bytes = static_cast<int64_t>(type->getElementType()->getPrimitiveSizeInBits() / 8);
+    return load->isSimple() ? std::optional(LanesRead{load->getPointerOperand(), bytes}) : std::nullopt;
+  }
+  const std::optional<Lanes> lanes = LanesOfGather(instruction);
+  return lanes ? std::optional(LanesRead{lanes->first, lanes->step}) : std::nullopt;
+}
 
 class Packer {
  public:
@@ -49,16 +75,18 @@ class Packer {
           !CanCount(*loop))
         continue;
       for (llvm::Instruction& instruction : *block) {
-        auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction);
-        if (!load || !load->isSimple() || !load->getType()->isVectorTy() || !IsReadOnly(*load)) continue;
-        const auto* address = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution_.getSCEV(load->getPointerOperand()));
-        if (!address || !IsRow(*address, *loop, BytesOf(load->getType()))) continue;
-        const auto known = std::ranges::find_if(
-            rows, [&](const Row& row) { return row.address == address && row.type == load->getType(); });
+        const std::optional<LanesRead> read = LanesReadBy(instruction);
+        if (!read || !IsReadOnly(instruction)) continue;
+        auto* type = llvm::cast<llvm::FixedVectorType>(instruction.getType());
+        const auto* address = llvm::dyn_cast<llvm::SCEVAddRecExpr>(evolution_.getSCEV(read->address));
+        if (!address || !IsRow(*address, *loop, *type, read->lane_step)) continue;
+        const auto known = std::ranges::find_if(rows, [&](const Row& row) {
+          return row.address == address && row.type == type && row.lane_step == read->lane_step;
+        });
         if (known == rows.end()) {
-          rows.push_back({address, loop, load->getType(), {load}});
+          rows.push_back({address, loop, type, read->lane_step, {&instruction}});
         } else {
-          known->loads.push_back(load);
+          known->reads.push_back(&instruction);
         }
       }
     }
@@ -107,9 +135,11 @@ class Packer {
       llvm::Value* step = builder.CreateSelect(packs, Bytes(rows[i], builder), steps[i]);
       Redirect(rows[i], from, step);
     }
+    for (const auto& [gather, at] : gathers_) ReplaceGather(*gather, at, packs);
   }
 
  private:
+  static bool InARow(const Row& row) { return row.lane_step * 8 == static_cast<int64_t>(row.type->getScalarSizeInBits()); }
   uint64_t BytesOf(llvm::Type* type) const { return panel_.getParent()->getDataLayout().getTypeStoreSize(type); }
   llvm::Value* Bytes(const Row& row, llvm::IRBuilder<>& builder) const { return builder.getInt64(BytesOf(row.type)); }
 
@@ -125,16 +155,22 @@ class Packer {
            expander_.isSafeToExpandAt(value, region_.getLoopPreheader()->getTerminator());
   }
 
-  bool IsRow(const llvm::SCEVAddRecExpr& address, const llvm::Loop& loop, uint64_t bytes) {
+  bool IsRow(const llvm::SCEVAddRecExpr& address, const llvm::Loop& loop, llvm::FixedVectorType& type,
+             int64_t lane_step) {
     if (address.getLoop() != &loop || !address.isAffine()) return false;
     const llvm::SCEV* step = address.getStepRecurrence(evolution_);
     const auto* constant = llvm::dyn_cast<llvm::SCEVConstant>(step);
-    const bool side_by_side = constant && constant->getAPInt().abs().ule(bytes);
+    const bool side_by_side = lane_step * 8 == static_cast<int64_t>(type.getScalarSizeInBits()) && constant &&
+                              constant->getAPInt().abs().ule(BytesOf(&type));
     return !side_by_side && IsKnownAhead(address.getStart()) && IsKnownAhead(step);
   }
 
-  bool IsReadOnly(const llvm::LoadInst& load) {
-    const llvm::MemoryLocation read = llvm::MemoryLocation::get(&load);
+  bool IsReadOnly(const llvm::Instruction& reader) {
+    const auto* load = llvm::dyn_cast<llvm::LoadInst>(&reader);
+    const llvm::MemoryLocation read =
+        load ? llvm::MemoryLocation::get(load)
+             : llvm::MemoryLocation(LanesOfGather(reader)->first, llvm::LocationSize::beforeOrAfterPointer(),
+                                    reader.getAAMetadata());
     return llvm::none_of(region_.blocks(), [&](llvm::BasicBlock* block) {
       return llvm::any_of(*block, [&](const llvm::Instruction& instruction) {
         return instruction.mayWriteToMemory() && llvm::isModSet(aliases_.getModRefInfo(&instruction, read));
@@ -151,8 +187,7 @@ class Packer {
     llvm::IRBuilder<> builder(body);
     llvm::PHINode* k = builder.CreatePHI(builder.getInt64Ty(), 2);
     llvm::Value* from = builder.CreateGEP(builder.getInt8Ty(), start, builder.CreateMul(k, step));
-    llvm::LoadInst* value = builder.CreateAlignedLoad(row.type, from, row.loads.front()->getAlign());
-    value->setAAMetadata(row.loads.front()->getAAMetadata());
+    llvm::Value* value = Read(row, from, builder);
     llvm::Value* at = builder.CreateGEP(builder.getInt8Ty(), to, builder.CreateMul(k, Bytes(row, builder)));
     builder.CreateAlignedStore(value, at, llvm::Align(8));
     llvm::Value* next = builder.CreateAdd(k, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
@@ -161,7 +196,23 @@ class Packer {
     builder.CreateCondBr(builder.CreateICmpEQ(next, length), after, body);
   }
 
-  // The loads read what lies `step` apart from `from` on.
+  llvm::Value* Read(const Row& row, llvm::Value* from, llvm::IRBuilder<>& builder) const {
+    const auto load = [&](llvm::Type* type, llvm::Value* at) {
+      llvm::LoadInst* part = builder.CreateAlignedLoad(type, at, llvm::Align(1));
+      part->setAAMetadata(row.reads.front()->getAAMetadata());
+      return part;
+    };
+    if (InARow(row)) return load(row.type, from);
+    llvm::Value* all = llvm::PoisonValue::get(row.type);
+    for (unsigned lane = 0; lane < row.type->getNumElements(); ++lane) {
+      llvm::Value* offset = builder.getInt64(static_cast<uint64_t>(row.lane_step) * lane);
+      llvm::Value* at = builder.CreateGEP(builder.getInt8Ty(), from, offset);
+      all = builder.CreateInsertElement(all, load(row.type->getElementType(), at), lane);
+    }
+    return all;
+  }
+
+  // The reads go to what lies `step` apart from `from` on.
   void Redirect(const Row& row, llvm::Value* from, llvm::Value* step) {
     llvm::BasicBlock *header = row.loop->getHeader(), *latch = row.loop->getLoopLatch();
     llvm::IRBuilder<> builder(header, header->begin());
@@ -169,7 +220,29 @@ class Packer {
     at->addIncoming(from, row.loop->getLoopPreheader());
     builder.SetInsertPoint(latch->getTerminator());
     at->addIncoming(builder.CreateGEP(builder.getInt8Ty(), at, step), latch);
-    for (llvm::LoadInst* load : row.loads) load->setOperand(0, at);
+    for (llvm::Instruction* read : row.reads) {
+      if (InARow(row) && llvm::isa<llvm::LoadInst>(read)) {
+        read->setOperand(0, at);
+      } else {
+        gathers_.emplace_back(read, at);
+      }
+    }
+  }
+
+  // By a load from the copy, where there is one. Which of them is the same in the whole chunk.
+  static void ReplaceGather(llvm::Instruction& gather, llvm::Value* at, llvm::Value* packs) {
+    llvm::Instruction *copied = nullptr, *gathered = nullptr;
+    llvm::SplitBlockAndInsertIfThenElse(packs, gather.getIterator(), &copied, &gathered);
+    llvm::IRBuilder<> builder(copied);
+    llvm::LoadInst* load = builder.CreateAlignedLoad(gather.getType(), at, llvm::Align(8));
+    load->setAAMetadata(gather.getAAMetadata());
+    llvm::BasicBlock* after = gather.getParent();
+    gather.moveBefore(gathered);
+    builder.SetInsertPoint(after, after->begin());
+    llvm::PHINode* either = builder.CreatePHI(gather.getType(), 2);
+    gather.replaceAllUsesWith(either);
+    either->addIncoming(load, copied->getParent());
+    either->addIncoming(&gather, gathered->getParent());
   }
 
   llvm::Function& panel_;
@@ -179,9 +252,11 @@ class Packer {
   const llvm::DominatorTree& dominators_;
   llvm::AAResults& aliases_;
   llvm::SCEVExpander expander_;
+  std::vector<std::pair<llvm::Instruction*, llvm::Value*>> gathers_;  // and where the copy of what they read is
 };
 
-// A panel's own loop does all of the panel at once.
+}  // namespace
+
 void OpenLoopsOfOneIteration(llvm::Function& panel, Analyses& analyses) {
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(panel);
   auto& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(panel);
@@ -195,21 +270,26 @@ void OpenLoopsOfOneIteration(llvm::Function& panel, Analyses& analyses) {
   analyses.function.clear();
 }
 
-}  // namespace
-
-int PackReads(llvm::Function& panel, Analyses& analyses) {
+PackedReads PackReads(llvm::Function& panel, Analyses& analyses) {
   analyses.function.clear();
   OpenLoopsOfOneIteration(panel, analyses);
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(panel);
-  int redirected = 0;
+  PackedReads result;
+  for (llvm::BasicBlock& block : panel) {
+    if (loops.getLoopDepth(&block) < 2) continue;
+    for (const llvm::Instruction& instruction : block) result.gathers_left += IsGather(instruction) ? 1 : 0;
+  }
   if (std::distance(loops.begin(), loops.end()) == 1 && (*loops.begin())->getLoopPreheader() && (*loops.begin())->getLoopLatch()) {
     Packer packer(panel, **loops.begin(), analyses);
     const std::vector<Row> rows = packer.Rows();
     if (!rows.empty()) packer.Pack(rows);
-    for (const Row& row : rows) redirected += static_cast<int>(row.loads.size());
+    for (const Row& row : rows) {
+      result.redirected += static_cast<int>(row.reads.size());
+      for (const llvm::Instruction* read : row.reads) result.gathers_left -= IsGather(*read) ? 1 : 0;
+    }
   }
   analyses.function.clear();
-  return redirected;
+  return result;
 }
 
 }  // namespace tracelift::jit

@@ -22,6 +22,7 @@
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/packed_reads.h"
 #include "jit/emit/pass_groups.h"
+#include "jit/emit/triangle_panels.h"
 #include "jit/emit/wide_loop.h"
 
 namespace tracelift::jit {
@@ -32,7 +33,7 @@ enum : unsigned { kIn, kOut, kFirst, kCount, kFlags, kFrom };
 constexpr int64_t kFewestPanels = 4;
 
 // The loop ends after `count` iterations, whatever ended it before.
-void CountUpTo(llvm::Loop& loop, int64_t count, llvm::IRBuilder<>& builder) {
+void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder) {
   llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch(),
                    *exit = EndOf(loop);
   builder.SetInsertPoint(header, header->begin());
@@ -42,7 +43,7 @@ void CountUpTo(llvm::Loop& loop, int64_t count, llvm::IRBuilder<>& builder) {
   llvm::Value* next = builder.CreateAdd(done, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
   done->addIncoming(builder.getInt64(0), preheader);
   done->addIncoming(next, latch);
-  builder.CreateCondBr(builder.CreateICmpEQ(next, builder.getInt64(static_cast<uint64_t>(count))), exit, header);
+  builder.CreateCondBr(builder.CreateICmpEQ(next, count), exit, header);
   end->eraseFromParent();
 }
 
@@ -79,22 +80,31 @@ class Planner {
           int vector_bits)
       : region_(region), loops_(loops), evolution_(evolution), seen_(seen), vector_bits_(vector_bits), needed_(NeededIn(region)) {}
 
-  // How often a loop runs in every pass, as seen; 0 when that is not one number.
+  // How often a loop runs in a pass, at most, as seen; 0 when that is neither one number nor grows by one from pass to pass.
   int64_t LengthOf(llvm::Loop& loop) const {
     if (&loop == &region_ || !loop.getLoopLatch() || !loop.getLoopPreheader()) return 0;
     const llvm::SCEV* taken = evolution_.getExitCount(&loop, loop.getLoopLatch());
-    if (llvm::isa<llvm::SCEVCouldNotCompute>(taken) || !evolution_.isLoopInvariant(taken, &region_)) return 0;
+    if (llvm::isa<llvm::SCEVCouldNotCompute>(taken)) return 0;
+    if (!evolution_.isLoopInvariant(taken, &region_) && !Grows(loop)) return 0;
     return seen_.LengthOf(loop.getHeader());
+  }
+
+  bool Grows(llvm::Loop& loop) const { return jit::Grows(loop, region_, evolution_); }
+
+  bool AreOfOneLength(llvm::Loop& a, llvm::Loop& b) const {
+    if (!Grows(a) && !Grows(b)) return LengthOf(a) == LengthOf(b);
+    return evolution_.getExitCount(&a, a.getLoopLatch()) == evolution_.getExitCount(&b, b.getLoopLatch());
   }
 
   // The loops that are cut together with `loop`: all of its length that store something. Empty when some store lies
   // elsewhere.
-  std::vector<llvm::Loop*> LoopsWith(llvm::Loop& loop, int64_t length) const {
+  std::vector<llvm::Loop*> LoopsWith(llvm::Loop& loop) const {
     std::vector<llvm::Loop*> cut{&loop};
     for (llvm::BasicBlock* block : region_.blocks()) {
       if (llvm::none_of(*block, StoresToMemory)) continue;
       llvm::Loop* around = loops_.getLoopFor(block);
-      while (around != &region_ && std::ranges::find(cut, around) == cut.end() && LengthOf(*around) != length) {
+      while (around != &region_ && std::ranges::find(cut, around) == cut.end() &&
+             (LengthOf(*around) == 0 || !AreOfOneLength(*around, loop))) {
         around = around->getParentLoop();
       }
       if (around == &region_) return {};
@@ -109,7 +119,7 @@ class Planner {
   }
 
   // How many elements a vector has; 0 when a loop cannot be cut.
-  int VectorLength(const std::vector<llvm::Loop*>& cut) const {
+  int VectorLength(const std::vector<llvm::Loop*>& cut, bool ordered) const {
     unsigned widest = 0;
     for (llvm::Loop* loop : cut) {
       if (!HasOneEnd(*loop, region_) || HandsOnValues(*loop)) return 0;
@@ -126,9 +136,12 @@ class Planner {
           const auto bits = static_cast<unsigned>(type->getPrimitiveSizeInBits());
           if (type->isVectorTy() || (bits != 32 && bits != 64)) return 0;
           const LaneValue address = values->Of(pointer);
+          if (address.kind == LaneKind::kVarying) return 0;
           const bool in_a_row = address.kind == LaneKind::kAffine && address.stride == bits / 8;
-          if (!in_a_row && address.kind != LaneKind::kUniform) return 0;
-          if (in_a_row) widest = std::max(widest, bits);
+          const bool apart = address.kind == LaneKind::kAffine && !in_a_row;
+          // Lanes that lie apart are copied side by side ahead of the passes, if they are all the same for them.
+          if (apart && (ordered || (llvm::isa<llvm::StoreInst>(instruction) && loops_.getLoopFor(block) != loop))) return 0;
+          if (address.kind == LaneKind::kAffine) widest = std::max(widest, bits);
         }
       }
     }
@@ -146,7 +159,7 @@ class Planner {
     llvm::IRBuilder<> builder(ahead);
     RelyOn(builder.CreateICmpEQ(real, llvm::ConstantInt::get(real->getType(), static_cast<uint64_t>(length - 1))),
            ahead);
-    CountUpTo(loop, length, builder);
+    CountUpTo(loop, builder.getInt64(static_cast<uint64_t>(length)), builder);
     evolution_.forgetLoop(&loop);
   }
 
@@ -207,10 +220,11 @@ class PanelFunction {
   }
 
   // Looked at again, as the chunk function's flags came in between.
-  bool CanWiden() {
+  bool CanWiden(bool grows) {
     llvm::IRBuilder<> builder(clone_->getContext());
     return llvm::all_of(headers_, [&](llvm::BasicBlock* header) {
       const Analysed now = Analyse(header);
+      if (now.loop && jit::Grows(*now.loop, *now.loop->getOutermostLoop(), now.evolution) != grows) return false;
       if (!now.loop || now.loop->getHeader() != header || !HasOneEnd(*now.loop, *now.loop->getOutermostLoop())) return false;
       const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
       return values && !values->IsLinear(now.loop) && !HasKeptValues(*now.loop, *values) &&
@@ -230,6 +244,41 @@ class PanelFunction {
     analyses_.function.clear();
   }
 
+  // Each cut loop, which grows, does one by one what it has of the panel's `width` iterations, if anything.
+  void RestrictToPart(int64_t width) {
+    llvm::Value* from = clone_->getArg(kFrom);
+    for (llvm::BasicBlock* header : headers_) {
+      const Analysed now = Analyse(header);
+      const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
+      llvm::BasicBlock *before = now.loop->getLoopPreheader(), *exit = EndOf(*now.loop);
+      const llvm::SCEV* taken = now.evolution.getExitCount(now.loop, now.loop->getLoopLatch());
+      llvm::SCEVExpander expander(now.evolution, clone_->getParent()->getDataLayout(), "part");
+      llvm::Value* last = expander.expandCodeFor(taken, taken->getType(), before->getTerminator());
+      expander.clear();
+      llvm::IRBuilder<> builder(before->getTerminator());
+      llvm::Value* zero = builder.getInt64(0);
+      llvm::Value* all = builder.CreateAdd(builder.CreateZExt(last, builder.getInt64Ty()), builder.getInt64(1));
+      llvm::Value* behind = builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)));
+      behind = builder.CreateBinaryIntrinsic(llvm::Intrinsic::smin, behind, all);
+      llvm::Value* count = builder.CreateSub(behind, from);
+      for (llvm::PHINode& phi : header->phis()) {
+        llvm::Value* start = phi.getIncomingValueForBlock(before);
+        phi.setIncomingValueForBlock(before, Further(start, values->Of(&phi).stride, from, builder));
+      }
+      CountUpTo(*now.loop, count, builder);
+      // Some passes have nothing of it.
+      llvm::BasicBlock* enter = llvm::BasicBlock::Create(clone_->getContext(), "part", clone_, header);
+      before->getTerminator()->eraseFromParent();
+      builder.SetInsertPoint(before);
+      builder.CreateCondBr(builder.CreateICmpSGT(count, zero), enter, exit);
+      builder.SetInsertPoint(enter);
+      builder.CreateBr(header);
+      header->replacePhiUsesWith(before, enter);
+      for (llvm::PHINode& phi : exit->phis()) phi.addIncoming(llvm::PoisonValue::get(phi.getType()), before);
+    }
+    analyses_.function.clear();
+  }
+
   // Each cut loop does `count` iterations one by one, from the panel's first on.
   void Restrict(int64_t count) {
     for (llvm::BasicBlock* header : headers_) {
@@ -242,7 +291,7 @@ class PanelFunction {
         phi.setIncomingValueForBlock(preheader,
                                      Further(start, values->Of(&phi).stride, clone_->getArg(kFrom), builder));
       }
-      CountUpTo(*now.loop, count, builder);
+      CountUpTo(*now.loop, builder.getInt64(static_cast<uint64_t>(count)), builder);
     }
     analyses_.function.clear();
   }
@@ -387,43 +436,73 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const int64_t length = planner.LengthOf(*loop);
     if (length == 0) continue;
-    const std::vector<llvm::Loop*> cut = planner.LoopsWith(*loop, length);
-    const int width = WidthOf(cut.empty() ? 0 : planner.VectorLength(cut), length, ordered);
+    const bool grows = planner.Grows(*loop);
+    if (grows && ordered) continue;
+    const std::vector<llvm::Loop*> cut = planner.LoopsWith(*loop);
+    const int width = WidthOf(cut.empty() ? 0 : planner.VectorLength(cut, ordered), length, ordered);
     // Something must be done over and over to a panel: a loop around a cut one, or inside.
     const bool reused =
         llvm::any_of(cut, [&](llvm::Loop* one) { return !one->isInnermost() || one->getParentLoop() != &region; });
     if (width == 0 || !(reused || ordered) || length < kFewestPanels * width) continue;
-    if (!llvm::all_of(cut, [&](llvm::Loop* one) { return planner.CanFix(*one); })) continue;
-    PanelPlan plan{.width = width, .length = length, .ordered = ordered, .headers = {}};
+    if (!grows && !llvm::all_of(cut, [&](llvm::Loop* one) { return planner.CanFix(*one); })) continue;
+    PanelPlan plan{.width = width, .length = length, .ordered = ordered, .grows = grows, .headers = {}};
     for (llvm::Loop* one : cut) plan.headers.push_back(one->getHeader());
     if (!(ordered ? seen.MayCutInOrder(plan.headers) : seen.MayCut(plan.headers))) continue;
-    for (llvm::Loop* one : cut) planner.FixLength(*one, length);
+    for (llvm::Loop* one : cut) {
+      if (!grows) planner.FixLength(*one, length);
+    }
     return plan;
   }
   return {};
 }
 
 Panels CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPlan& plan) {
-  if (!RegionLoopOf(function, analyses)) return {};
+  llvm::Loop* region = RegionLoopOf(function, analyses);
+  if (!region) return {};
+  if (plan.grows) {
+    llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
+    llvm::Loop* first = loops.getLoopFor(plan.headers.front());
+    auto& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
+    if (!first || !jit::Grows(*first, *region, evolution)) return {};
+  }
   PanelFunction panel(function, plan.headers, ".panel", analyses);
-  if (!panel.CanWiden()) {
+  if (!panel.CanWiden(plan.grows)) {
     panel.function().eraseFromParent();
     return {};
   }
+  panel.Widen(static_cast<unsigned>(plan.width));
+  OpenLoopsOfOneIteration(panel.function(), analyses);
+  int group = 1, packed = 0;
+  if (!plan.ordered) {
+    group = JamInPlace(panel.function(), analyses) ? kJammedPasses : 1;
+    const PackedReads reads = PackReads(panel.function(), analyses);
+    if (reads.gathers_left > 0) {
+      panel.function().eraseFromParent();
+      return {};
+    }
+    packed = reads.redirected;
+  }
   std::optional<PanelFunction> rest;
-  if (plan.length % plan.width != 0) {
-    rest.emplace(function, plan.headers, ".rest", analyses);
+  if (plan.grows || plan.length % plan.width != 0) rest.emplace(function, plan.headers, ".rest", analyses);
+  if (plan.grows) {
+    rest->RestrictToPart(plan.width);
+  } else if (rest) {
     rest->Restrict(plan.length % plan.width);
   }
   llvm::Function* single = CloneAs(function, ".single");
-  panel.Widen(static_cast<unsigned>(plan.width));
+  // For a few passes of a slice: they are not worth the time that compilers take to unroll and widen a nest.
+  for (const auto kind : {llvm::Attribute::OptimizeForSize, llvm::Attribute::NoInline, llvm::Attribute::Cold}) single->addFnAttr(kind);
+  if (plan.grows) {
+    llvm::Function* length = MakeLengthFunction(function, plan.headers.front(), analyses);
+    DispatchTriangle(function, {&panel.function(), &rest->function(), length, single, group, plan.width});
+    analyses.function.clear();
+    return {.group = group, .packed = packed};
+  }
   if (plan.ordered) {
     DispatchParts(function, panel.function(), rest ? &rest->function() : nullptr, *single, plan);
     analyses.function.clear();
     return {.group = 1};
   }
-  const int group = JamInPlace(panel.function(), analyses) ? kJammedPasses : 1;
-  const int packed = PackReads(panel.function(), analyses);
   DispatchPanels(function, panel.function(), rest ? &rest->function() : nullptr, *single, group, plan.length,
                  plan.width);
   analyses.function.clear();

@@ -28,6 +28,7 @@ struct PanelPlan {
   int width = 0;  // iterations in a panel; 0: no panels
   int64_t length = 0;
   bool ordered = false;  // all passes of a panel must be done in order
+  bool grows = false;    // the loops are longer by one iteration from pass to pass (jit/emit/triangle_panels.h)
   std::vector<llvm::BasicBlock*> headers;  // of the loops that are cut
 };
 

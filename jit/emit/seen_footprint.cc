@@ -150,7 +150,7 @@ void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
 }
 
 int SeenFootprint::GroupsPerChunk(int group) const {
-  constexpr int64_t kMost = 16, kFewestChunks = 16;  // many, so that no core is left with a large one at the end
+  constexpr int64_t kMost = 32, kFewestChunks = 16;  // many, so that no core is left with a large one at the end
   return static_cast<int>(std::clamp<int64_t>(footprint_->trip[0] / (kFewestChunks * group), 1, kMost));
 }
 

@@ -315,6 +315,24 @@ KERNEL(lanes_product_added) {
       for (int j = 0; j < rows; j++) out[i * rows + j] = out[i * rows + j] * 0.5 - a[i * n + k] * b[k * rows + j];
 }
 
+/* Scaled by a number that is usually one. */
+KERNEL(lanes_product_scaled) {
+  const double alpha = in[0], *a = in + 1, *b = a + rows * n;
+  for (int i = 0; i < rows; i++)
+    for (int k = 0; k < n; k++) {
+      double factor = alpha * a[i * n + k];
+      for (int j = 0; j < rows; j++) out[i * rows + j] += factor * b[k * rows + j];
+    }
+}
+
+KERNEL(lanes_copy_scaled) {
+  const double alpha = in[0];
+  for (int i = 0; i < rows; i++) {
+    for (int k = 0; k < n; k++) out[i * n + k] = alpha * in[i * n + k];
+    out[i * n] += alpha * in[i * n + 1] - 1;
+  }
+}
+
 KERNEL(lanes_product_float) {
   const float *a = (const float *)in, *b = a + rows * n;
   float *c = (float *)out;

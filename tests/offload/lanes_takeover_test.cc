@@ -14,7 +14,7 @@
   X(column_sums)                                                                                                     \
   X(product) X(product_transposed) X(accumulate_in_memory) X(escape) X(newton) X(two_ways_out) X(conditions)         \
       X(sometimes_stores) X(nested) X(skipped_loop) X(structs) X(backwards) X(bytes) X(divisions) X(tables) X(least) \
-          X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float)               \
+          X(counts) X(switch) X(library) X(pairs) X(product_by_rows) X(product_added) X(product_float) X(product_scaled) X(copy_scaled)               \
               X(product_feeds_itself) X(uneven) X(up_to_the_end)
 #define DECLARE(name)                                       \
   void lanes_##name##_O0(double*, const double*, int, int); \
@@ -109,6 +109,50 @@ AT_LEVELS(PanelsAdded, product_added, kAny, kPanels, kAny, 331, 150, 160'000)
 AT_LEVELS(PanelsOfWholeWidth, product_added, kAny, kPanels, kAny, 320, 150, 160'000)
 TEST(Lanes, PanelsFloatO2) { Check(&lanes_product_float_O2, Wide::kPanels, FloatData(160'000, 160'000), 331, 150); }
 AT_LEVELS(NoPanels, product_feeds_itself, kAny, kAny, kAny, 331, 150, 160'000)
+
+// Compiled for a factor of one, run with others, which are noticed.
+TEST(Lanes, FactorsOfOne) {
+  constexpr int rows = 331, n = 150;
+  for (Kernel kernel : {&lanes_product_scaled_O2, &lanes_product_scaled_O3, &lanes_copy_scaled_O2}) {
+    std::vector<double> data = Data(160'000, 160'000);
+    data[160'000] = 1;
+    data[160'000 + 77] = std::numeric_limits<double>::denorm_min();
+    data[160'000 + 78] = -0.0;
+    const auto run = [=](std::vector<double>& v, double alpha) {
+      v[160'000] = alpha;
+      kernel(v.data(), v.data() + 160'000, rows, n);
+    };
+    const double alphas[] = {1.0, 0.75, -1.0, -0.0, std::numeric_limits<double>::quiet_NaN(), 1.0};
+    const TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(kernel), [&] {
+      std::vector<double> copy = data;
+      run(copy, 1.0);
+    });
+    ASSERT_NE(taken.region, nullptr) << taken.why;
+    std::vector<std::vector<double>> traced;
+    for (double alpha : alphas) {
+      traced.push_back(data);
+      taken.Forgive();
+      run(traced.back(), alpha);
+    }
+    // A signalling NaN leaves a product with one quiet.
+    data[160'000 + 20 * n + 9] = std::numeric_limits<double>::signaling_NaN();
+    traced.push_back(data);
+    taken.Forgive();
+    run(traced.back(), 1.0);
+    std::vector<double> native = data;
+    ASSERT_TRUE(PutBack(taken));
+    run(native, 1.0);
+    EXPECT_EQ(std::memcmp(native.data(), traced.back().data(), native.size() * sizeof(double)), 0) << Explain(taken);
+    for (size_t i = 0; i < std::size(alphas); ++i) {
+      native = Data(160'000, 160'000);
+      native[160'000 + 77] = std::numeric_limits<double>::denorm_min();
+      native[160'000 + 78] = -0.0;
+      run(native, alphas[i]);
+      EXPECT_EQ(std::memcmp(native.data(), traced[i].data(), native.size() * sizeof(double)), 0)
+          << alphas[i] << ": " << Explain(taken);
+    }
+  }
+}
 
 uint64_t PassesElsewhere(Kernel kernel, const std::vector<double>& data, int rows, int n) {
   const auto run = [&] {

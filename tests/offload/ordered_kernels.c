@@ -25,6 +25,29 @@ KERNEL(ordered_upper_solve) {
   }
 }
 
+/* The row that is written is among those that are read. */
+KERNEL(ordered_with_itself) {
+  for (int i = 0; i < rows; i++) {
+    for (int k = 0; k <= i; k++)
+      for (int j = 0; j < n; j++) X(i, j) = 0.5 * X(i, j) - L(i, k) * X(k, j);
+  }
+}
+
+/* In the middle of them. */
+KERNEL(ordered_past_itself) {
+  for (int i = 0; i < rows - 5; i++) {
+    for (int k = i + 4; k >= 0; k--)
+      for (int j = 0; j < n; j++) X(i, j) = 0.5 * X(i, j) - L(i, k) * X(k, j);
+  }
+}
+
+KERNEL(ordered_rows_backwards) {
+  for (int i = 0; i < rows; i++) {
+    for (int k = i - 1; k >= 0; k--)
+      for (int j = 0; j < n; j++) X(i, j) = 0.5 * X(i, j) - L(i, k) * X(k, j);
+  }
+}
+
 /* The sums stay in registers. */
 KERNEL(ordered_solve_by_columns) {
   for (int i = 0; i < rows; i++) {

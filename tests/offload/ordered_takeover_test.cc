@@ -9,7 +9,7 @@
 #include "tests/offload/same_results.h"
 
 #define ALL(X)                                                                                                 \
-  X(lower_solve) X(upper_solve) X(solve_by_columns) X(column_sums) X(decay) X(words) X(floats) X(skewed)       \
+  X(lower_solve) X(upper_solve) X(with_itself) X(past_itself) X(rows_backwards) X(solve_by_columns) X(column_sums) X(decay) X(words) X(floats) X(skewed)       \
       X(overlapping_rows) X(pivot_column) X(shift) X(knapsack) X(far_and_near) X(written_first) X(recurrence)
 #define DECLARE(name)                                         \
   void ordered_##name##_O1(double*, const double*, int, int); \
@@ -71,6 +71,9 @@ void Check(Kernel kernel, Becomes becomes, const std::vector<double>& data, int 
 TEST(Ordered, LowerSolveO1) { Check(&ordered_lower_solve_O1, Becomes::kAccelerated, Data()); }
 TEST(Ordered, LowerSolveO3) { Check(&ordered_lower_solve_O3, Becomes::kPerhaps, Data()); }
 AT_LEVELS(UpperSolve, upper_solve, kPerhaps, kPerhaps, kPerhaps)
+AT_LEVELS(WithItself, with_itself, kAccelerated, kAccelerated, kPerhaps)
+AT_LEVELS(PastItself, past_itself, kAccelerated, kAccelerated, kPerhaps)
+AT_LEVELS(RowsBackwards, rows_backwards, kPerhaps, kAccelerated, kPerhaps)
 AT_LEVELS(SolveByColumns, solve_by_columns, kAccelerated, kAccelerated, kPerhaps)
 AT_LEVELS(ColumnSums, column_sums, kAccelerated, kAccelerated, kPerhaps)
 AT_LEVELS(Decay, decay, kAccelerated, kAccelerated, kPerhaps)
