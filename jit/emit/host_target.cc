@@ -122,13 +122,14 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses) {
     clean(again);
     again.run(function, analyses.function);
   };
+  const auto loops = [&]() -> llvm::LoopInfo& { return analyses.function.getResult<llvm::LoopAnalysis>(function); };
   const auto make_canonical = [&] {
+    if (JoinLatches(loops())) analyses.function.clear();
     llvm::FunctionPassManager canonical;
     canonical.addPass(llvm::LoopSimplifyPass());
     canonical.run(function, analyses.function);
     analyses.function.clear();
   };
-  const auto loops = [&]() -> llvm::LoopInfo& { return analyses.function.getResult<llvm::LoopAnalysis>(function); };
   const auto dominators = [&]() -> llvm::DominatorTree& {
     return analyses.function.getResult<llvm::DominatorTreeAnalysis>(function);
   };

@@ -3,6 +3,8 @@
 #include <llvm/Analysis/ValueTracking.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Instructions.h>
+#include <llvm/IR/PatternMatch.h>
+#include <llvm/Transforms/Utils/BasicBlockUtils.h>
 
 #include <map>
 #include <utility>
@@ -105,6 +107,36 @@ bool HoistDuplicates(const llvm::Loop& loop, llvm::DominatorTree& dominators) {
 }
 
 }  // namespace
+
+namespace {
+
+// The same step on all ways back.
+bool IsCounter(const llvm::PHINode& phi, llvm::ArrayRef<llvm::BasicBlock*> latches) {
+  namespace pattern = llvm::PatternMatch;
+  const llvm::APInt* step = nullptr;
+  return phi.getType()->isIntegerTy() && llvm::all_of(latches, [&](const llvm::BasicBlock* latch) {
+           const llvm::APInt* by = nullptr;
+           const llvm::Value* next = phi.getIncomingValueForBlock(latch);
+           if (!pattern::match(next, pattern::m_Add(pattern::m_Specific(&phi), pattern::m_APInt(by)))) return false;
+           const bool as_before = !step || *step == *by;
+           step = by;
+           return as_before;
+         });
+}
+
+}  // namespace
+
+bool JoinLatches(llvm::LoopInfo& loops) {
+  bool changed = false;
+  for (llvm::Loop* loop : loops.getLoopsInPreorder()) {
+    llvm::SmallVector<llvm::BasicBlock*, 4> latches;
+    loop->getLoopLatches(latches);
+    const auto is_counter = [&](const llvm::PHINode& phi) { return IsCounter(phi, latches); };
+    if (latches.size() < 2 || llvm::none_of(loop->getHeader()->phis(), is_counter)) continue;
+    changed |= llvm::SplitBlockPredecessors(loop->getHeader(), latches, ".latch") != nullptr;
+  }
+  return changed;
+}
 
 bool JoinEnds(llvm::LoopInfo& loops, llvm::DominatorTree& dominators) {
   for (llvm::Loop* loop : loops.getLoopsInPreorder()) {

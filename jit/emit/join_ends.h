@@ -15,4 +15,8 @@ namespace tracelift::jit {
 /// more. Loops must be in simplified form.
 bool JoinEnds(llvm::LoopInfo& loops, llvm::DominatorTree& dominators);
 
+/// Ways back to a loop's header that all advance some counter of it alike (`continue`) get one latch. Else LLVM takes what one
+/// of them leaves as it is for a sign of two nested loops. True when it found some: loops are then to be simplified.
+bool JoinLatches(llvm::LoopInfo& loops);
+
 }  // namespace tracelift::jit

@@ -27,6 +27,20 @@ KERNEL(small_lattice) {
     }
 }
 
+/* Two ways to the next element, of which one leaves `kept` as it is. */
+void NAME(small_two_ways)(double *to, const double *from, int n, int by, double *last) {
+  double kept = 0;
+  for (int i = 0; i < n; i++) {
+    if (from[i] < by) {
+      to[i] = from[i] * 0.5;
+      continue;
+    }
+    kept = from[i] + 1;
+    to[i] = kept * kept + from[i] / 3;
+  }
+  last[0] = kept;
+}
+
 /* 3 x 3 matrices: m * m, then its transpose added, through two arrays. */
 KERNEL(small_matrices) {
   for (int i = 0; i < n / 9; i++) {

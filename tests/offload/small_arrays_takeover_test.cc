@@ -16,7 +16,8 @@
   void small_left_behind_##level(double*, const double*, int, int, double*); \
   void small_sometimes_##level(double*, const double*, int, int, double*);   \
   void small_carried_##level(double*, const double*, int, int, double*);     \
-  void small_counts_##level(double*, const double*, int, int, double*);
+  void small_counts_##level(double*, const double*, int, int, double*);      \
+  void small_two_ways_##level(double*, const double*, int, int, double*);
 extern "C" {
 DECLARE_LEVEL(O1)
 DECLARE_LEVEL(O2)
@@ -70,6 +71,8 @@ void CheckWithArray(KernelWithArray kernel, int n, int by, Becomes becomes) {
 #define SOMETIMES(level) \
   for (int by : {-2, 0, 2}) CheckWithArray(&small_sometimes_##level, 50'000, by, becomes)
 #define CARRIED(level) CheckWithArray(&small_carried_##level, 50'000, 2, becomes)
+#define TWO_WAYS(level) \
+  for (int by : {-2, 0, 2}) CheckWithArray(&small_two_ways_##level, 50'000, by, becomes)
 #define COUNTS(level) CheckWithArray(&small_counts_##level, 50'000, 3, becomes)
 
 AT_LEVELS(Lattice, LATTICE, kAccelerated, kAccelerated, kAccelerated)
@@ -81,6 +84,7 @@ AT_LEVELS(RingInPlace, RING_IN_PLACE, kAny, kAny, kAny)
 AT_LEVELS(LeftBehind, LEFT_BEHIND, kAccelerated, kAccelerated, kAccelerated)
 AT_LEVELS(Sometimes, SOMETIMES, kAny, kAny, kPerhaps)
 AT_LEVELS(Carried, CARRIED, kLeftAlone, kLeftAlone, kLeftAlone)
+AT_LEVELS(TwoWays, TWO_WAYS, kAny, kAny, kAny)
 AT_LEVELS(Counts, COUNTS, kAccelerated, kAccelerated, kAccelerated)
 
 }  // namespace
