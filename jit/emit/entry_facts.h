@@ -27,8 +27,8 @@ bool CheckFacts(llvm::Function& function, llvm::Instruction* before);
 /// changed: simplify again then.
 bool RelyOnObservedState(llvm::Loop& loop, const MachineState& observed);
 
-/// Relies on the steps of the variables of `loop` that only depend on the state at entry (the width of a row) being what they
-/// were, which become constants. False when one is left that is none.
+/// Relies on the steps of the variables of `loop` that only depend on the state at entry (the width of a row) being what
+/// they were, which become constants. False when one is left that is none.
 bool RelyOnSteps(llvm::Loop& loop, llvm::ScalarEvolution& evolution, const MachineState& observed);
 
 /// Relies on factors that are 1 in the observed state (alpha of a matrix product) being 1, and leaves out the products with

@@ -173,7 +173,7 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
 
 // So many passes the original does again where a search stops.
 int64_t Entry::PassesOfSearch() const {
-  return std::max<int64_t>(1, static_cast<int64_t>(kSearchedAgainNs / std::max(region_.native_ns, 0.01)));
+  return std::max<int64_t>(1, static_cast<int64_t>(kSearchedAgainNs / std::max(region_.costs.native_ns, 0.01)));
 }
 
 // Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before). Where a
