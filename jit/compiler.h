@@ -19,6 +19,8 @@ struct CompileOptions {
   std::vector<Guard> unsteady = {};
   // Nothing may be compiled for the lengths of inner loops.
   bool any_size = false;
+  // Who calls the chunk function provides ChunkResult::log.
+  bool may_log = false;
 };
 
 /// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function

@@ -15,6 +15,7 @@
 #include <span>
 
 #include "jit/artifact.h"
+#include "offload/host/undo_log.h"
 #include "offload/host/written_bytes.h"
 
 namespace tracelift::offload {
@@ -47,6 +48,10 @@ class WorkerPool {
     // is null, with a plan of one chunk, just long enough to undo a chunk that sets a flag.
     const WritePlan* writes = nullptr;
     const WriteCopy* before = nullptr;
+    uint8_t* states = nullptr;     // unless null, each chunk but the last leaves the state after it here, `state_bytes` apart
+    size_t state_bytes = 0;
+    const UndoLog* log = nullptr;  // unless null, where chunks keep what they overwrite themselves,
+    bool undoes_by_log = false;    // which one that sets a flag then puts back
   };
   struct Outcome {
     uint32_t flags = 0;          // jit::kFlag*
@@ -78,6 +83,7 @@ class WorkerPool {
   };
   const std::unique_ptr<Share[]> shares_;  // one for each thread
   const std::unique_ptr<WriteCopy[]> copies_;  // likewise: of the chunk it is at
+  const std::unique_ptr<WriteCopy[]> logs_;    // likewise, of chunks that keep it themselves
   struct alignas(64) OwnResult {
     jit::ChunkResult result;
   };

@@ -49,7 +49,8 @@ CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector
   const bool keep_ir = config_->log > 1;  // which only the compiler has
   const CompileRequest request = RequestFor(finding, unsteady);
   const auto compile = [&](const jit::CodeReader& reader) {
-    const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0};
+    const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0,
+                                      .may_log = true};
     return jit::CompileLoop(reader, request.code, request.loop, request.seen, options);
   };
   if (!cache_) return compile(reader_);
