@@ -32,6 +32,7 @@ struct CompileTimes {
 };
 
 inline constexpr size_t kMaxReductions = 128;
+inline constexpr size_t kMaxLogged = 16;
 
 /// What chunks tell beside the state and what they write; and which share of each pass they are to do.
 struct ChunkResult {
@@ -39,6 +40,10 @@ struct ChunkResult {
   uint32_t part = 0, parts = 1;                    // Artifact::parts
   std::byte* scratch = nullptr;                    // memory that it may use meanwhile, for 64-byte vectors,
   uint64_t scratch_bytes = 0;                      // of so many bytes; it may be none
+  std::byte* log = nullptr;                        // Artifact::logged: where the chunk keeps what it overwrites,
+  const int64_t* log_layout = nullptr;             // offload/host/undo_log.h,
+  int64_t log_first = 0;                           // from this pass on
+  uint32_t undoes = 0;                             // 1: put back what the log has of these passes, and do nothing else
   std::array<uint64_t, kMaxReductions> partial{};  // by index of Artifact::reductions
 };
 static_assert(offsetof(ChunkResult, flags) == 0);
@@ -48,7 +53,8 @@ static_assert(offsetof(ChunkResult, flags) == 0);
 /// reductions; combines what its passes reduce with result->partial. Ors kFlag* into result->flags. Many threads may run it
 /// at once with the same `in`. A call with count 0 only writes to `out`: what depends on reductions, from `in` and from
 /// what all chunks before `first` left in result->partial, and all other state if Artifact::can_seek. Of an artifact with
-/// parts, it does the share result->part of result->parts of its passes' work.
+/// parts, it does the share result->part of result->parts of its passes' work. One with logged writes keeps what they
+/// overwrite in result->log; with result->undoes it puts that back, if no byte was written twice in a pass.
 using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_t first, int64_t count,
                                ChunkResult* result);
 inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code
@@ -80,9 +86,12 @@ struct Artifact {
   Reliance reliance;                  // entries where it does not hold must not use it
   bool plain = false;                 // CompileOptions::plain
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
+  std::vector<uint16_t> logged;       // writes (FootprintProgram::accesses) before which the chunk keeps what was there
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`
   std::vector<Reduction> reductions;  // that chunks do parts of
   /// A search: where a chunk ends with kFlagLeft, the state ahead of it is known, and all chunks before stand.
+  /// Passes side by side leave no state at their end and nothing else tells it: a single pass behind them does.
+  bool NeedsSinglePass() const { return !can_seek && group > 1 && lanes > 0 && parts == 0; }
   bool FindsItsEnd() const { return (may_flag & kFlagLeft) != 0 && can_seek && reductions.empty(); }
   uint64_t header = 0;
   std::array<uint64_t, kMaxModules> module_bases{};  // of the state at entry: what the code counts addresses from
@@ -90,5 +99,11 @@ struct Artifact {
   std::string ir;                     // optimised LLVM IR when asked for, else empty
   CompileTimes times;
 };
+
+/// The original can do single chunks again, and nothing but a NaN sends them there.
+inline bool IsRedoneByChunk(const Artifact& artifact) {
+  constexpr uint32_t kRedoable = kFlagNaN | kFlagUnlike;
+  return (artifact.may_flag & ~kRedoable) == 0 && artifact.parts == 0 && artifact.reductions.empty();
+}
 
 }  // namespace tracelift::jit

@@ -21,6 +21,8 @@ struct CompileOptions {
   bool any_size = false;
   // Passes stay whole and in one lane: the rival of code that puts iterations side by side, which does not always win.
   bool plain = false;
+  // Who calls the chunk function provides ChunkResult::log.
+  bool may_log = false;
 };
 
 /// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function

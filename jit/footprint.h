@@ -220,6 +220,9 @@ ReadWindow UnwrittenAround(uint64_t base, ReadWindow window, const Footprint& fo
 /// True when some byte is both read and written: running the region twice is then not the same as once.
 bool ReadsWhatItWrites(const Footprint& footprint);
 
+/// True when no two of the writes, in all iterations of one pass, meet in a byte: what was there can be put back in any order.
+bool WritesOnce(const FootprintProgram& program, const Footprint& footprint, std::span<const uint16_t> accesses);
+
 struct ByteRange {
   uint64_t begin = 0, end = 0;
   bool write = false;

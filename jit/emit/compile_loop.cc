@@ -34,6 +34,7 @@
 #include "jit/emit/stepped_bounds.h"
 #include "jit/emit/stored_cells.h"
 #include "jit/emit/strict_bounds.h"
+#include "jit/emit/undo_log.h"
 #include "jit/emit/widen_loop.h"
 #include "jit/lift/float_audit.h"
 #include "jit/lift/lifter.h"
@@ -306,7 +307,9 @@ void MarkParallel(llvm::Loop& loop) {
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 bool reads_first, const Wavefront& wavefront, SeenFootprint& seen, Artifact* artifact) {
+                 bool reads_first, const Wavefront& wavefront, const std::vector<AccessBy>& accesses_by, bool may_log,
+                 SeenFootprint& seen, Artifact* artifact) {
+  const VectorUnit vectors{WidestVectorBits(machine), GathersFast(machine)};
   const Panels panels = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : Panels{};
   if (panels.group > 0) {
     seen.RelyOnPanels(plan.headers, plan.ordered);
@@ -334,7 +337,15 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     artifact->parts = 1;
     return;
   }
-  const WidenedLoop widened = artifact->plain ? WidenedLoop{} : WidenLoop(chunk, analyses, {WidestVectorBits(machine), GathersFast(machine)}, [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); });
+  const auto may_widen = [&](const llvm::BasicBlock* header) { return seen.MayWiden(header); };
+  const bool may_have_lanes = !artifact->plain;
+  // The log of a row is no row across passes.
+  UndoLog log;
+  if (may_log && IsRedoneByChunk(*artifact) && (artifact->may_flag & kFlagNaN)) {
+    log = LogWrites(chunk, analyses, seen, accesses_by, may_have_lanes && GainsByWidening(chunk, analyses, vectors, may_widen));
+    artifact->logged = log.logged;
+  }
+  const WidenedLoop widened = may_have_lanes ? WidenLoop(chunk, analyses, vectors, may_widen) : WidenedLoop{};
   artifact->lanes = widened.lanes;
   if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
   if (widened.passes) {
@@ -343,6 +354,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     artifact->group = kJammedPasses;
   }
   artifact->batch = artifact->group;
+  if (log.undo) UndoWhenAsked(chunk, log);
 }
 
 }  // namespace
@@ -438,7 +450,8 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, seen, &artifact);
+    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, analysed->footprint.accesses_by, options.may_log, seen,
+                &artifact);
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <ranges>
 
 namespace tracelift::jit {
 
@@ -152,6 +153,18 @@ void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
 int SeenFootprint::GroupsPerChunk(int group) const {
   constexpr int64_t kMost = 32, kFewestChunks = 16;  // many, so that no core is left with a large one at the end
   return static_cast<int>(std::clamp<int64_t>(footprint_->trip[0] / (kFewestChunks * group), 1, kMost));
+}
+
+std::vector<uint16_t> SeenFootprint::WritesToUndo() const {
+  if (!known_ || !ReadsWhatItWrites(*footprint_)) return {};
+  const std::vector<Access>& all = program_.accesses;
+  std::vector<uint16_t> writes;
+  for (size_t write = 0; write < all.size(); ++write) {
+    const auto is_read = [&](size_t read) { return !all[read].write && reliance_.memory[read] == reliance_.memory[write]; };
+    const bool needed = reliance_.memory.empty() || std::ranges::any_of(std::views::iota(size_t{0}, all.size()), is_read);
+    if (all[write].write && needed) writes.push_back(static_cast<uint16_t>(write));
+  }
+  return WritesOnce(program_, *footprint_, writes) ? writes : std::vector<uint16_t>{};
 }
 
 void AddScopes(llvm::Instruction& instruction, llvm::MDNode* in, llvm::MDNode* apart_from) {

@@ -46,6 +46,12 @@ class SeenFootprint {
   void RelyOnWavefront(const Wavefront& wavefront);
 
   size_t accesses() const { return program_.accesses.size(); }
+  const FootprintProgram& program() const { return program_; }
+  /// By index of FootprintProgram::loops; -1: none of them.
+  int LoopOf(const llvm::BasicBlock* header) const;
+
+  /// Writes to memory that is also read, if each pass makes them once a byte.
+  std::vector<uint16_t> WritesToUndo() const;
 
   /// How many groups of passes should go through a panel before the next one is read.
   int GroupsPerChunk(int group) const;
@@ -53,7 +59,6 @@ class SeenFootprint {
   const Reliance& reliance() const { return reliance_; }
 
  private:
-  int LoopOf(const llvm::BasicBlock* header) const;
   bool Holds(const Reliance& reliance) const;
   template <typename Headers>
   std::vector<bool> Loops(const Headers& headers) const;

@@ -156,12 +156,9 @@ void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loop
   builder.CreateBr(loop.getHeader());
 }
 
-}  // namespace
-
-WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen) {
-  llvm::Loop* outermost = RegionLoopOf(function, analyses);
-  if (!outermost) return {};
-  llvm::Loop& region = *outermost;
+// The loop of the region that gains most, if one does.
+Candidate Choose(llvm::Function& function, llvm::Loop& region, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen,
+                 std::optional<LaneValues>* best_values) {
   llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
   llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
   auto& dominators = analyses.function.getResult<llvm::DominatorTreeAnalysis>(function);
@@ -170,7 +167,6 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const Vector
 
   constexpr double kLeastGain = 1.3;  // what does not win loses the contest with code in one lane
   Candidate best{.gain = kLeastGain};
-  std::optional<LaneValues> best_values;
   llvm::IRBuilder<> builder(function.getContext());
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
     const bool inner = loop != &region;
@@ -183,9 +179,28 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const Vector
     const Candidate candidate = Weigh(*loop, *values, loops, vectors);
     if (candidate.gain <= best.gain) continue;
     best = candidate;
-    best_values.emplace(*values);
+    best_values->emplace(*values);
   }
+  return best;
+}
+
+}  // namespace
+
+bool GainsByWidening(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen) {
+  llvm::Loop* region = RegionLoopOf(function, analyses);
+  std::optional<LaneValues> values;
+  return region && Choose(function, *region, analyses, vectors, may_widen, &values).loop;
+}
+
+WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen) {
+  llvm::Loop* outermost = RegionLoopOf(function, analyses);
+  if (!outermost) return {};
+  llvm::Loop& region = *outermost;
+  std::optional<LaneValues> best_values;
+  const Candidate best = Choose(function, region, analyses, vectors, may_widen, &best_values);
   if (!best.loop) return {};
+  llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(function);
+  llvm::ScalarEvolution& evolution = analyses.function.getResult<llvm::ScalarEvolutionAnalysis>(function);
   WidenedLoop widened{best.loop == &region, static_cast<int>(best.lanes), best.loop->getHeader()};
   if (widened.passes) {
     llvm::Function* single = CloneAs(function, ".single");

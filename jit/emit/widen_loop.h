@@ -26,6 +26,9 @@ struct WidenedLoop {
 /// Which loops may be widened: told by their headers.
 using MayWiden = llvm::function_ref<bool(const llvm::BasicBlock* header)>;
 
+/// Whether WidenLoop would do something.
+bool GainsByWidening(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen);
+
 /// `function` is a finished chunk function. Widens the loop that gains most, if one does.
 WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen);
 

@@ -142,6 +142,29 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
   return result;
 }
 
+bool WritesOnce(const FootprintProgram& program, const Footprint& footprint, std::span<const uint16_t> accesses) {
+  int budget = kSearchBudget;
+  const std::span<const AccessForm> forms = footprint.all();
+  const auto is_meant = [&](const AccessForm& form) { return std::ranges::find(accesses, form.access) != accesses.end(); };
+  for (size_t a = 0; a < forms.size(); ++a) {
+    if (!is_meant(forms[a])) continue;
+    for (int loop = 1; loop < footprint.loop_count; ++loop) {
+      if (!IsInside(program, program.accesses[forms[a].access].innermost_loop, loop)) continue;
+      if (MeetAcrossIterationsOf(loop, forms[a], forms[a], program, footprint, &budget) != Solvable::kNo) return false;
+    }
+    for (size_t b = a + 1; b < forms.size(); ++b) {
+      if (!is_meant(forms[b]) || forms[a].phase != forms[b].phase || !RangesMeet(forms[a], forms[b])) continue;
+      ByteEquation equation(forms[a], forms[b]);
+      int64_t difference = 0;
+      if (__builtin_sub_overflow(forms[a].stride[0], forms[b].stride[0], &difference)) return false;
+      equation.AddTerm(difference, 0, footprint.TripOf(forms[a], 0) - 1);
+      AddLoops(forms[a], forms[b], footprint, 1, &equation);
+      if (equation.Solve(&budget) != Solvable::kNo) return false;
+    }
+  }
+  return true;
+}
+
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint) {
   std::vector<uint8_t> memory(program.accesses.size());
   std::iota(memory.begin(), memory.end(), uint8_t{0});  // at most kMaxAccesses

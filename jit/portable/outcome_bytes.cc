@@ -144,7 +144,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, lanes, panel, packed, parts, reliance, plain, may_flag, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, lanes, panel, packed, parts, reliance, plain, may_flag, logged, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -164,6 +164,7 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(reliance);
   archive(plain);
   archive(may_flag);
+  archive(logged);
   archive(can_seek);
   archive(reductions);
   archive.Address(header);
@@ -191,7 +192,8 @@ bool IsWhole(const Artifact& artifact) {
   });
   return has_places && hands_on && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
          is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions &&
-         artifact.parts >= 0 && loops >= 1 &&
+         std::ranges::all_of(artifact.logged, [&](uint16_t access) { return access < accesses; }) &&
+         artifact.logged.size() <= kMaxLogged && artifact.parts >= 0 && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&
          std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
          std::ranges::all_of(program.accesses,

@@ -80,7 +80,6 @@ bool Entry::Decline(RejectionReason reason, int64_t skip) {
 // single pass more does.
 int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& artifact) const {
   const int64_t batch = artifact.batch;
-  const bool needs_single = !artifact.can_seek && artifact.group > 1 && artifact.lanes > 0 && artifact.parts == 0;
   const double cost = std::max(region_.costs.variant_ns > 0 ? region_.costs.variant_ns : region_.costs.native_ns, 0.01);
   const int64_t threads = region_.pool->threads() * batch;
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
@@ -91,7 +90,7 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& 
     passes = std::max(threads, std::min(passes, static_cast<int64_t>(kept)));
   }
   passes -= passes % threads;
-  return std::min(passes + (needs_single ? 1 : 0), left);
+  return std::min(passes + (artifact.NeedsSinglePass() ? 1 : 0), left);
 }
 
 // A slice that the original does too: short, but all ways through the variant, so a group of passes and a single one.

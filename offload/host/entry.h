@@ -48,6 +48,8 @@ class Entry {
   bool StandsOn(const Variant& variant, int64_t checked, int64_t* passes);
   int64_t IndependentPasses(const Variant& variant, int64_t passes);
   bool CheckSlice(const Variant& variant, int64_t* passes);
+  bool ReserveStates(const jit::Artifact& artifact, int64_t passes);
+  bool MakeLog(const jit::Artifact& artifact, int64_t passes);
   bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);
   bool ProbeNative(int64_t limit, uint32_t* resume);
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
@@ -76,9 +78,10 @@ class Entry {
   jit::ByteRange ranges_[Region::kMaxRanges * 2];
   size_t range_count_ = 0;
   std::span<const jit::Slot> slots_;
-  enum class Undo : uint8_t { kNothing, kChunk, kSlice };
+  enum class Undo : uint8_t { kNothing, kChunk, kLog, kSlice };
   Undo undo_ = Undo::kNothing;   // what is kept of region_.writes
   int64_t chunk_passes_ = 1;
+  size_t state_bytes_ = 0;       // of a state that a chunk leaves for the next; 0: none does
   bool in_order_ = false;        // passes of the slice meet each other: one chunk
   bool stops_ = false;           // a search, which chunks may end: one pass of the next chunk_passes_ leaves the loop
   int conflicts_ = 0;            // slices that began with passes which meet others

@@ -14,6 +14,7 @@
 #include "jit/compiler.h"
 #include "jit/region_image.h"
 #include "offload/host/losses.h"
+#include "offload/host/undo_log.h"
 #include "offload/host/worker_pool.h"
 #include "offload/host/written_bytes.h"
 
@@ -84,6 +85,8 @@ struct Region {
   jit::Footprint footprint;        // scratch of one slice
   WritePlan writes;                // of the slice under way, when they are kept
   WriteCopy before, variant_result;
+  WriteCopy chunk_states;          // one after each of its chunks, where the code cannot seek
+  UndoLog log;                     // of its chunks, when they keep what they overwrite themselves
   uint64_t kept_per_pass = 0;      // bytes; 0: nothing is kept
   PassCosts costs;                 // of passes as in the latest entry
   std::array<PassCosts, 48> costs_of_others{};  // by powers of two of their iterations

@@ -140,6 +140,23 @@ bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   return false;
 }
 
+// Chunks of so many passes, or fewer, that what they overwrite stays in the nearest cache.
+bool Entry::MakeLog(const jit::Artifact& artifact, int64_t passes) {
+  if (!region_.log.Make(artifact, region_.footprint, 1)) return false;
+  const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, region_.log.pass_bytes()));
+  chunk_passes_ = std::min(chunk_passes_, region_.pool->ChunkPasses(passes, artifact.batch, std::max<int64_t>(1, most)));
+  return region_.log.Make(artifact, region_.footprint, chunk_passes_);
+}
+
+// Where no call tells the state ahead of a chunk, the chunk before it does.
+bool Entry::ReserveStates(const jit::Artifact& artifact, int64_t passes) {
+  state_bytes_ = 0;
+  if (artifact.can_seek) return true;
+  constexpr size_t kApart = alignof(jit::MachineState) - 1;
+  state_bytes_ = (offsetof(jit::MachineState, slot) + slots_.size() * sizeof(jit::SlotValue) + kApart) & ~kApart;
+  return region_.chunk_states.Reserve(static_cast<size_t>((passes + chunk_passes_ - 1) / chunk_passes_) * state_bytes_);
+}
+
 // What the checked slice overwrites is kept when it may have to be done again: all of it, or, where the original can do
 // single chunks again, only what the chunk under way overwrites, in the cache of the core that runs it.
 bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
@@ -149,19 +166,25 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
   stops_ = false;
   const int64_t longest = artifact.FindsItsEnd() ? PassesOfSearch() : passes;
   chunk_passes_ = in_order_ ? passes : region_.pool->ChunkPasses(passes, artifact.batch, longest);
+  if (!artifact.logged.empty() && !MakeLog(artifact, passes)) return Decline(RejectionReason::kTooMuchToKeep, passes);
   // A read that strays brings anything, and whether something is written may depend on it; or it faults in the original, before
   // what later passes write.
   const bool may_stray = (artifact.may_flag & jit::kFlagStrayed) != 0;
   const bool can_repeat = !may_stray && !in_order_ && !jit::ReadsWhatItWrites(region_.footprint);
   if (!verify && (artifact.may_flag == 0 || can_repeat)) return true;
-  constexpr uint32_t kRedoable = jit::kFlagNaN | jit::kFlagUnlike;
-  const bool by_chunk = !verify && !in_order_ && artifact.can_seek && artifact.reductions.empty() && (artifact.may_flag & ~kRedoable) == 0;
+  const bool by_chunk = !verify && !in_order_ && jit::IsRedoneByChunk(artifact) && !artifact.NeedsSinglePass();
+  if (by_chunk && !artifact.logged.empty() && jit::WritesOnce(artifact.footprint, region_.footprint, artifact.logged)) {
+    undo_ = Undo::kLog;
+    return ReserveStates(artifact, passes) || Decline(RejectionReason::kTooMuchToKeep, passes);
+  }
   WritePlan& writes = region_.writes;
   if (by_chunk && writes.Make(region_.footprint, 1) && writes.separable()) {
     const auto most = static_cast<int64_t>(kUndoBytes / std::max<uint64_t>(1, writes.bytes()));
     chunk_passes_ = region_.pool->ChunkPasses(passes, artifact.batch, std::max<int64_t>(1, most));
     undo_ = Undo::kChunk;
-    return writes.Make(region_.footprint, chunk_passes_) || Decline(RejectionReason::kTooMuchToKeep, passes);
+    const bool fits = writes.Make(region_.footprint, chunk_passes_) && ReserveStates(artifact, passes);
+    const bool logs = artifact.logged.empty() || region_.log.Make(artifact, region_.footprint, chunk_passes_);
+    return (fits && logs) || Decline(RejectionReason::kTooMuchToKeep, passes);
   }
   undo_ = Undo::kSlice;
   if (!writes.Make(region_.footprint, passes) || !region_.before.Reserve(writes)) {
@@ -188,7 +211,14 @@ bool Entry::RunVariant(const Variant& variant, int64_t* wanted, uint32_t* resume
   WorkerPool::Job job{variant.function, &state_, seeks || shared ? nullptr : &region_.after, passes - last, chunk_passes_,
                       state_.mxcsr, variant.artifact.reductions, shared ? variant.artifact.parts : 0};
   job.stops_at_flag = variant.artifact.FindsItsEnd() && !in_order_;
-  if (undo_ != Undo::kNothing) job.writes = &region_.writes;
+  if (!variant.artifact.logged.empty()) job.log = &region_.log;
+  job.undoes_by_log = undo_ == Undo::kLog;
+  const bool by_chunk = undo_ == Undo::kLog || undo_ == Undo::kChunk;
+  if (by_chunk && state_bytes_ > 0) {
+    job.states = region_.chunk_states.memory();
+    job.state_bytes = state_bytes_;
+  }
+  if (undo_ == Undo::kChunk || undo_ == Undo::kSlice) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;
     if (shared || !region_.writes.separable()) {
@@ -208,7 +238,8 @@ bool Entry::RunVariant(const Variant& variant, int64_t* wanted, uint32_t* resume
     region_.passes.fetch_add(static_cast<uint64_t>(*wanted), std::memory_order_relaxed);
     return true;
   }
-  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && seeks && job.reductions.empty() && !job.stops_at_flag) {
+  const bool by_state = seeks || job.states;
+  if (outcome.flags == jit::kFlagNaN && undo_ != Undo::kSlice && by_state && job.reductions.empty() && !job.stops_at_flag) {
     return RedoChunks(variant, passes, outcome, resume);
   }
   if (outcome.flags != 0) {
@@ -234,17 +265,25 @@ uint32_t Entry::RunLastPass(const Variant& variant, int64_t done) {
 bool Entry::RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume) {
   jit::MachineState& start = region_.captured;  // not needed any more once a variant runs
   CopyState(state_, &start);
-  int64_t redone = 0;
+  const bool seeks = variant.artifact.can_seek;
+  const auto adopt_state_after = [&](uint64_t chunk) {
+    const uint8_t* left = region_.chunk_states.memory() + chunk * state_bytes_;
+    Adopt(*reinterpret_cast<const jit::MachineState*>(left), variant.artifact);
+  };
+  int64_t redone = 0, here = 0;  // the state is that after so many passes
   for (int64_t first = 0; first < passes; first += chunk_passes_) {
     const auto index = static_cast<uint64_t>(first / chunk_passes_);
     if ((outcome.flagged[index / 64] >> index % 64 & 1) == 0) continue;
     const int64_t count = std::min(chunk_passes_, passes - first);
-    Seek(variant, start, first);
+    if (seeks) Seek(variant, start, first);
+    if (!seeks && here != first) adopt_state_after(index - 1);
+    here = first + count;
     double ns = 0;
     if (!RunNative(count, resume, &ns)) return false;
     redone += count;
   }
-  Seek(variant, start, passes);
+  if (seeks) Seek(variant, start, passes);
+  if (!seeks && here != passes) Adopt(region_.after, variant.artifact);
   region_.passes.fetch_add(static_cast<uint64_t>(passes - redone), std::memory_order_relaxed);
   return redone * 4 < passes || Decline(RejectionReason::kNotANumber, kPassesAfterNaNs);
 }

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <span>
 
 #include "offload/host/float_scope.h"
@@ -45,6 +46,7 @@ WorkerPool::WorkerPool(int threads)
     : threads_(std::max(1, threads)),
       shares_(new Share[static_cast<size_t>(threads_)]),
       copies_(new WriteCopy[static_cast<size_t>(threads_)]),
+      logs_(new WriteCopy[static_cast<size_t>(threads_)]),
       results_(new OwnResult[static_cast<size_t>(threads_)]),
       process_(getpid()) {}
 
@@ -182,19 +184,36 @@ bool WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
   result.flags = 0;
   result.part = static_cast<uint32_t>(index);
   result.parts = static_cast<uint32_t>(chunks_.load(std::memory_order_relaxed));
-  if (undoes && !own.Reserve(*job.writes)) {
+  WriteCopy& log = logs_[static_cast<size_t>(thread)];
+  if ((undoes && !own.Reserve(*job.writes)) || (job.log && !log.Reserve(job.log->bytes()))) {
     result.flags = jit::kFlagNaN;  // for the original to do, like one with a NaN
   } else {
     if (undoes) own.Save(*job.writes, first, first, count);
     if (job.before) job.before->Save(*job.writes, 0, first, count);
+    if (job.log) {
+      result.log = reinterpret_cast<std::byte*>(log.memory());
+      result.log_layout = job.log->layout();
+      result.log_first = first;
+    }
+    jit::MachineState* out = first + count == job.passes ? job.out : nullptr;
+    if (job.states && first + count != job.passes) {
+      uint8_t* own_state = job.states + index * job.state_bytes;
+      std::memcpy(own_state, job.in, job.state_bytes);  // what the code does not set stays
+      out = reinterpret_cast<jit::MachineState*>(own_state);
+    }
     uint32_t raised = 0;
     {
       const FloatScope scope(job.mxcsr);
-      job.function(job.in, first + count == job.passes ? job.out : nullptr, first, count, &result);
+      job.function(job.in, out, first, count, &result);
       raised = scope.raised();
     }
     if (raised) sticky_.fetch_or(raised, std::memory_order_relaxed);
     if (undoes && result.flags) own.Restore(*job.writes, first, first, count);
+    if (job.undoes_by_log && result.flags) {
+      result.undoes = 1;
+      job.function(job.in, nullptr, first, count, &result);
+      result.undoes = 0;
+    }
   }
   if (!result.flags) return false;
   flags_.fetch_or(result.flags, std::memory_order_relaxed);

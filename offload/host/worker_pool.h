@@ -15,6 +15,7 @@
 #include <span>
 
 #include "jit/artifact.h"
+#include "offload/host/undo_log.h"
 #include "offload/host/written_bytes.h"
 
 namespace tracelift::offload {
@@ -50,6 +51,10 @@ class WorkerPool {
     // Chunks are begun in order, and none behind one that sets a flag: where a search stops. All before the first that did are
     // done then.
     bool stops_at_flag = false;
+    uint8_t* states = nullptr;     // unless null, each chunk but the last leaves the state after it here, `state_bytes` apart
+    size_t state_bytes = 0;
+    const UndoLog* log = nullptr;  // unless null, where chunks keep what they overwrite themselves,
+    bool undoes_by_log = false;    // which one that sets a flag then puts back
   };
   struct Outcome {
     uint32_t flags = 0;          // jit::kFlag*
@@ -84,6 +89,7 @@ class WorkerPool {
   };
   const std::unique_ptr<Share[]> shares_;  // one for each thread
   const std::unique_ptr<WriteCopy[]> copies_;  // likewise: of the chunk it is at
+  const std::unique_ptr<WriteCopy[]> logs_;    // likewise, of chunks that keep it themselves
   struct alignas(64) OwnResult {
     jit::ChunkResult result;
   };

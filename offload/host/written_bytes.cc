@@ -157,8 +157,7 @@ bool WritePlan::Make(const jit::Footprint& footprint, int64_t passes) {
   return true;
 }
 
-bool WriteCopy::Reserve(const WritePlan& plan) {
-  const size_t bytes = plan.bytes();
+bool WriteCopy::Reserve(size_t bytes) {
   if (bytes <= capacity_) return true;
   if (bytes > kLargestCopy) return false;
   const size_t size = (bytes + bytes / 4 + 0xffff) & ~size_t{0xffff};

@@ -59,7 +59,9 @@ class WritePlan {
 class WriteCopy {
  public:
   /// Room for all bytes of the plan; false when no memory was to be had.
-  bool Reserve(const WritePlan& plan);
+  bool Reserve(const WritePlan& plan) { return Reserve(plan.bytes()); }
+  bool Reserve(size_t bytes);
+  uint8_t* memory() const { return memory_; }
   /// Copies what `count` passes from `first` on write; `origin` is the first pass that the copy has room for. Many
   /// threads may save different passes.
   void Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const;

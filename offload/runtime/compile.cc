@@ -50,7 +50,8 @@ CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector
   CompileRequest request = RequestFor(finding, unsteady);
   request.plain = plain;
   const auto compile = [&](const jit::CodeReader& reader) {
-    const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0, .plain = plain};
+    const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0,
+                                      .plain = plain, .may_log = true};
     return jit::CompileLoop(reader, request.code, request.loop, request.seen, options);
   };
   if (!cache_) return compile(reader_);

@@ -50,7 +50,7 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   if (auto ok = world.patcher->Remove(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
   if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
   auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured,
-                                   {.keep_ir = true, .unsteady = taken.unsteady, .any_size = any_size});
+                                   {.keep_ir = true, .unsteady = taken.unsteady, .any_size = any_size, .may_log = true});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;

@@ -362,6 +362,62 @@ TEST(Conflicts, AgreeWithEnumeratingAllBytes) {
   EXPECT_GT((seen[{true, Independence::kDependent}]), 5000);
 }
 
+// By each pass of its own, and by each iteration of an access apart.
+bool WritesTwice(const Footprint& footprint) {
+  const auto forms = footprint.all();
+  for (int64_t pass = 0; pass < footprint.trip[0]; ++pass) {
+    std::set<int64_t> written;
+    bool twice = false;
+    for (const AccessForm& form : forms) {
+      if (!form.write || form.access >= kSlotBase) continue;
+      ForAllCounters(footprint, form, [&](const int64_t* i) {
+        if (i[0] * footprint.phases + form.phase != pass) return;
+        std::set<int64_t> bytes;
+        Touches(form, i, &bytes);
+        for (const int64_t at : bytes) twice |= !written.insert(at).second;
+      });
+    }
+    if (twice) return true;
+  }
+  return false;
+}
+
+TEST(Conflicts, WritesOnceAgreesWithEnumeratingAllBytes) {
+  std::mt19937_64 random(20261129);
+  const auto pick = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
+  int once = 0, twice = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::vector<int64_t> trips(static_cast<size_t>(pick(1, 4)));
+    for (int64_t& trip : trips) trip = pick(1, 4);
+    std::vector<int64_t> common(trips.size());
+    int64_t unit = pick(1, 4);
+    for (size_t k = trips.size(); k-- > 0;) {
+      common[k] = unit * (pick(0, 3) == 0 ? -1 : 1);
+      unit *= trips[k] + pick(0, 2);
+    }
+    std::vector<Form> forms(static_cast<size_t>(pick(1, 3)));
+    FootprintProgram program;
+    for (size_t k = 0; k < trips.size(); ++k) program.loops.push_back({.parent = static_cast<int>(k) - 1});
+    std::vector<uint16_t> writes;
+    for (Form& form : forms) {
+      form.write = pick(0, 3) > 0;
+      form.base = pick(0, 2) * pick(0, 40);
+      form.bytes = static_cast<uint32_t>(pick(1, 3));
+      form.stride.assign(trips.size(), 0);
+      for (size_t k = 0; k < trips.size(); ++k) form.stride[k] = pick(0, 9) == 0 ? pick(-9, 9) : common[k];
+      if (form.write) writes.push_back(static_cast<uint16_t>(program.accesses.size()));
+      program.accesses.push_back({.bytes = form.bytes, .write = form.write, .innermost_loop = static_cast<int>(trips.size()) - 1});
+    }
+    const auto footprint = Make(trips, forms);
+    if (pick(0, 2) == 0 && trips[0] > 1) InPhases(*footprint, static_cast<int>(pick(2, trips[0])), pick);
+    const bool expected = !WritesTwice(*footprint);
+    ASSERT_EQ(WritesOnce(program, *footprint, writes), expected) << Print(*footprint);
+    (expected ? once : twice) += 1;
+  }
+  EXPECT_GT(once, 2000);
+  EXPECT_GT(twice, 2000);
+}
+
 TEST(Conflicts, HardEquationsEndInUnknownNotInAGuess) {
   // Strides without common structure over large ranges, and a single place of millions to find, or not.
   const std::vector<int64_t> trips{2, 200, 200, 200};
