@@ -89,9 +89,9 @@ struct Artifact {
   std::vector<uint16_t> logged;       // writes (FootprintProgram::accesses) before which the chunk keeps what was there
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`
   std::vector<Reduction> reductions;  // that chunks do parts of
-  /// A search: where a chunk ends with kFlagLeft, the state ahead of it is known, and all chunks before stand.
   /// Passes side by side leave no state at their end and nothing else tells it: a single pass behind them does.
   bool NeedsSinglePass() const { return !can_seek && group > 1 && lanes > 0 && parts == 0; }
+  /// A search: where a chunk ends with kFlagLeft, the state ahead of it is known, and all chunks before stand.
   bool FindsItsEnd() const { return (may_flag & kFlagLeft) != 0 && can_seek && reductions.empty(); }
   uint64_t header = 0;
   std::array<uint64_t, kMaxModules> module_bases{};  // of the state at entry: what the code counts addresses from

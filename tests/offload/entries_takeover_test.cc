@@ -28,7 +28,7 @@ class Entries : public testing::Test {
   void SetUp() override {
     taken_ = TakeOverLoop(reinterpret_cast<const void*>(&triad_O2), [&] { Run(kMany); });
     ASSERT_NE(taken_.region, nullptr) << taken_.why;
-    while (region().trusted_slices < 2) RunAgain(kMany);
+    while (region().variant.load()->trusted_slices < 2) RunAgain(kMany);
   }
   void TearDown() override { EXPECT_TRUE(PutBack(taken_)); }
 
