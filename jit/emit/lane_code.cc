@@ -319,7 +319,8 @@ llvm::Value* LaneCode::EmitLoad(llvm::LoadInst& load, llvm::Value* mask) {
     if (mask) there = Reversed(there, type);
     return Reversed(in_a_row(PointerOf(pointer, count_ - 1), there), type);
   }
-  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && (mask || HasScatters(load))) {
+  const bool is_gather = mask || reads_ == Reads::kOfAllLanes || HasScatters(load);
+  if (!type->isVectorTy() && type->getPrimitiveSizeInBits() >= 32 && is_gather) {
     return kept(builder_.CreateMaskedGather(WideType(type), Wide(pointer), llvm::Align(1), mask));
   }
   llvm::Value* all = llvm::PoisonValue::get(WideType(type));

@@ -85,7 +85,10 @@ TEST(Remainders, ColoursTakeTurns) {
     EXPECT_GT(taken.Declines(jit::RejectionReason::kValuesKeepChanging), 0u);
     ASSERT_TRUE(TakeOverAgain(taken, [&] { half_round(traced, 1); })) << taken.why;
     const uint64_t before = taken.region->executions.load();
-    for (int round = 4; round < 14; ++round) half_round(traced, round % 2);
+    for (int round = 4; round < 14; ++round) {
+      taken.Forgive();
+      half_round(traced, round % 2);
+    }
     EXPECT_EQ(traced, native) << Explain(taken);
     EXPECT_GE(taken.region->executions.load(), before + 8) << Explain(taken);
     EXPECT_TRUE(PutBack(taken));

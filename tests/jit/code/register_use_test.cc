@@ -121,7 +121,8 @@ class RegisterUseOnTheCpu : public testing::Test {
  protected:
   void SetUp() override {
     // AVX-512 state also needs the operating system; __builtin_cpu_supports asks for both.
-    vector_bytes_ = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? 64 : 16;
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+    vector_bytes_ = has_avx512 ? 64 : __builtin_cpu_supports("avx") ? 32 : 16;
     page_ = static_cast<uint8_t*>(
         mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(page_, MAP_FAILED);
@@ -218,7 +219,7 @@ class RegisterUseOnTheCpu : public testing::Test {
       const int vectors = vector_bytes_ == 64 ? 32 : 16;
       for (int n = 0; n < vectors; ++n) {
         const MachineState& expected = use.writes.HasVector(n) ? other_after : before;
-        ASSERT_EQ(std::memcmp(&after.vector[n], &expected.vector[n], vector_bytes_ == 64 ? compared : 16), 0)
+        ASSERT_EQ(std::memcmp(&after.vector[n], &expected.vector[n], compared), 0)
             << name << ": vector " << n << (use.writes.HasVector(n) ? " depends on more" : " changes");
       }
       if (use.writes.HasFlags()) {

@@ -1,6 +1,6 @@
 # void RunInstruction(RegisterFile* state, const void* code, int vector_bytes)
 # Loads every register but rsp from *state, jumps to `code`, which comes back to run_instruction_back, and stores them.
-# vector_bytes: 64 (AVX-512) or 16.
+# vector_bytes: 64 (AVX-512), 32 (AVX) or 16.
 .intel_syntax noprefix
 .text
 .globl RunInstruction
@@ -29,6 +29,13 @@ RunInstruction:
   .endr
   jmp load_general
 load_narrow:
+  cmp edx, 32
+  jne load_narrowest
+  .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+  vmovups ymm\n, [rdi + 192 + 64*\n]
+  .endr
+  jmp load_general
+load_narrowest:
   .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
   movups xmm\n, [rdi + 192 + 64*\n]
   .endr
@@ -87,6 +94,14 @@ run_instruction_back:
   vzeroupper
   jmp done
 store_narrow:
+  cmp dword ptr [rip + vector_bytes], 32
+  jne store_narrowest
+  .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+  vmovups [rdi + 192 + 64*\n], ymm\n
+  .endr
+  vzeroupper
+  jmp done
+store_narrowest:
   .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
   movups [rdi + 192 + 64*\n], xmm\n
   .endr
