@@ -64,6 +64,7 @@ struct Finding {
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
   std::set<const Variant*> contested;    // have met their rivals, or have none
+  double contest_ends_ms = 0;            // if it has not ended by then, the published variant has won
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   Upkeep upkeep;
   double published_ms = 0;               // its current variant

@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint64_t kEnoughSlices = 5;
 constexpr uint64_t kEnoughTurns = 9;
+constexpr double kLongestContestMs = 400;  // entries may have become rare, or not fit any more
 constexpr double kClearGainPerThread = 1.6;  // against the original: more than cores alone would bring
 
 bool PutsIterationsSideBySide(const jit::Artifact& artifact) {
@@ -72,6 +73,7 @@ bool Session::OpenContest(Finding& finding) {
   if (!rival) return false;
   region.rival_ratio.Clear();
   region.losses.Forgive();
+  finding.contest_ends_ms = NowMs() + kLongestContestMs;
   region.rival.store(rival, std::memory_order_release);
   finding.Image().SkipNext(0);
   return true;
@@ -88,14 +90,15 @@ void Session::SuperviseContest(Finding& finding) {
     if (seen && region.native_timing.Median() < clearly * region.slices.Median()) OpenContest(finding);
     return;
   }
-  if (region.rival_ratio.count() < kEnoughTurns) return;
-  const double ratio = region.rival_ratio.Median();
+  const bool decided = region.rival_ratio.count() >= kEnoughTurns;
+  if (!decided && NowMs() < finding.contest_ends_ms) return;
+  const double ratio = decided ? region.rival_ratio.Median() : 1;
   if (config_->log > 0) {
     Note(fmt::format("{:#x}: a pass takes {:.2f} times as long in one lane as in {}", finding.address, ratio,
                      variant.artifact.lanes));
   }
   const Variant& winner = ratio < 1 ? *rival : variant;
-  if (cache_) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
+  if (cache_ && decided) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
   Publish(finding, winner);
   finding.upkeep.Open({NowMs(), region.gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()});
 }
