@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint64_t kEnoughSlices = 5;
 constexpr uint64_t kEnoughTurns = 9;
-constexpr double kLongestContestMs = 400;  // entries may have become rare, or not fit any more
+constexpr double kLongestContestMs = 400;    // entries may have become rare, or not fit any more
 constexpr double kClearGainPerThread = 1.6;  // against the original: more than cores alone would bring
 
 bool PutsIterationsSideBySide(const jit::Artifact& artifact) {
