@@ -491,7 +491,7 @@ Panels CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPl
   }
   llvm::Function* single = CloneAs(function, ".single");
   // For a few passes of a slice: they are not worth the time that compilers take to unroll and widen a nest.
-  for (const auto kind : {llvm::Attribute::OptimizeForSize, llvm::Attribute::NoInline, llvm::Attribute::Cold}) single->addFnAttr(kind);
+  for (const auto kind : {llvm::Attribute::OptimizeForSize, llvm::Attribute::NoInline}) single->addFnAttr(kind);
   if (plan.grows) {
     llvm::Function* length = MakeLengthFunction(function, plan.headers.front(), analyses);
     DispatchTriangle(function, {&panel.function(), &rest->function(), length, single, group, plan.width});

@@ -187,7 +187,7 @@ class Logger {
   void PutBackAll(llvm::Function& undo, llvm::Value* log, CopyOf copy_of) const {
     undo.setName(chunk_.getName() + ".undo");
     undo.setLinkage(llvm::GlobalValue::InternalLinkage);
-    for (llvm::Attribute::AttrKind kind : {llvm::Attribute::NoInline, llvm::Attribute::Cold, llvm::Attribute::MinSize,
+    for (llvm::Attribute::AttrKind kind : {llvm::Attribute::NoInline, llvm::Attribute::MinSize,
                                            llvm::Attribute::OptimizeForSize}) {
       undo.addFnAttr(kind);
     }
