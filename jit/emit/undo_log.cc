@@ -187,8 +187,8 @@ class Logger {
   void PutBackAll(llvm::Function& undo, llvm::Value* log, CopyOf copy_of) const {
     undo.setName(chunk_.getName() + ".undo");
     undo.setLinkage(llvm::GlobalValue::InternalLinkage);
-    for (llvm::Attribute::AttrKind kind : {llvm::Attribute::NoInline, llvm::Attribute::MinSize,
-                                           llvm::Attribute::OptimizeForSize}) {
+    for (llvm::Attribute::AttrKind kind :
+         {llvm::Attribute::NoInline, llvm::Attribute::MinSize, llvm::Attribute::OptimizeForSize}) {
       undo.addFnAttr(kind);
     }
     for (llvm::StoreInst* store : unlogged_) llvm::cast<llvm::StoreInst>(copy_of(store))->eraseFromParent();
