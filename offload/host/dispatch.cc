@@ -192,8 +192,8 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       const double took_ns = NowNs() - slice_start;
       run_ns += took_ns;
       run_passes += passes;
+      if (stops_) break;  // perhaps ahead of the first pass: nothing to learn from
       RecordSlice(variant, AsInFirstEntry(took_ns / static_cast<double>(passes)));
-      if (stops_) break;
       const double native_ns = region_.costs.native_ns;
       bool lost = took_ns > native_ns * static_cast<double>(passes);
       const bool probe = left > 1 && (lost || NowNs() > region_.probe_again_ns);

@@ -33,7 +33,7 @@ void Session::OpenCache() {
 
 CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const {
   const Region& region = *finding.region;
-  return {reader_, *region.code, region.loop, region.preview, region.captured, unsteady, /*plain=*/false};
+  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false};
 }
 
 CompileCache::Result Session::Compile(Finding& finding, bool plain) {

@@ -49,6 +49,7 @@ struct Finding {
   std::vector<jit::AddressRange> code;   // whose samples count for it
   std::unique_ptr<Region> region;        // once installed
   std::vector<std::unique_ptr<Variant>> variants;
+  jit::MachineState seen;                // what its variants are compiled for; Region::captured is scratch while one runs
   std::optional<jit::Rejection> rejection;
   jit::CompileTimes times;               // summed over variants
   uint64_t from_cache = 0, fetch_ns = 0;  // compilations that an earlier run had done
@@ -73,6 +74,9 @@ struct Finding {
 
   jit::RegionImage& Image() const { return ahead ? *region->ahead : *region->image; }
 };
+
+/// What a patched finding has brought and cost so far.
+Tally TallyOf(const Finding& finding);
 
 class Session {
  public:

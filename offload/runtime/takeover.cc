@@ -52,10 +52,6 @@ uint64_t DeclinesEnough(jit::RejectionReason reason) {
   }
 }
 
-Tally TallyOf(const Finding& finding) {
-  return {NowMs(), finding.region->gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()};
-}
-
 // The places whose guards failed are not folded into code again.
 void NoteUnsteady(Finding& finding) {
   const Variant& variant = *finding.region->variant.load(std::memory_order_relaxed);
@@ -73,6 +69,10 @@ bool EarnsItsKeep(Finding& finding) {
 }
 
 }  // namespace
+
+Tally TallyOf(const Finding& finding) {
+  return {NowMs(), finding.region->gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()};
+}
 
 Finding& Session::AddFinding(uint64_t address, std::vector<jit::AddressRange> code) {
   const std::lock_guard lock(mutex_);
@@ -209,6 +209,7 @@ bool Session::CompileAndPublish(Finding& finding) {
     loader_ = std::move(*loader);
   }
   const std::vector<Finding*> aside = StepAside();
+  finding.seen = region.captured;
   CompileCache::Result artifact = Compile(finding, /*plain=*/false);
   StepBack(aside);
   if (!artifact) {

@@ -100,7 +100,7 @@ void Session::SuperviseContest(Finding& finding) {
   const Variant& winner = ratio < 1 ? *rival : variant;
   if (cache_ && decided) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
   Publish(finding, winner);
-  finding.upkeep.Open({NowMs(), region.gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()});
+  finding.upkeep.Open(TallyOf(finding));
 }
 
 }  // namespace tracelift::offload
