@@ -28,7 +28,6 @@ constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps shoul
 constexpr int kFruitlessEntries = 256, kLongestPauseAhead = 6;  // the same, where arrivals are entries
 constexpr int kLongestPause = 12;  // as a power of two, in arrivals, after entries in a row that came to nothing
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
-constexpr int kTrustAfter = 2;           // verified slices before a variant runs alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
 constexpr int kProbeEvery = 32;
 constexpr int kLostSlices = 3;           // in a row, after which the rest of the entry is the original's

@@ -12,6 +12,8 @@
 
 namespace tracelift::offload {
 
+inline constexpr int kTrustAfter = 2;  // verified slices before a variant runs alone
+
 inline double NowNs() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -14,6 +14,8 @@ using jit::RejectionReason;
 
 constexpr uint64_t kUndoBytes = 64 << 10;    // what a chunk keeps should stay in the nearest one
 constexpr int64_t kPassesAfterNaNs = 1 << 16;
+constexpr double kLongVerifiedNs = 10e6;     // by the original: one such slice is enough to trust a variant
+constexpr size_t kLentBytes = 8 << 20;       // larger copies are for verifying only
 constexpr double kWorthSplittingNs = 100e3;  // a slice in which passes meet
 constexpr double kWorthRunningNs = 20e3;     // the part of it in which they do not
 constexpr double kSearchedAgainNs = 12e3;    // by the original, where a search stops
@@ -334,7 +336,12 @@ bool Entry::VerifySlice(const Variant& variant, int64_t* wanted, uint32_t* resum
     return Decline(RejectionReason::kVerificationMismatch, INT64_MAX / 2);
   }
   region_.verified.fetch_add(1, std::memory_order_relaxed);
-  ++variant.trusted_slices;
+  variant.trusted_slices += ns > kLongVerifiedNs ? kTrustAfter : 1;
+  if (region_.verify == VerifyMode::kFirst && variant.trusted_slices >= kTrustAfter) {
+    for (WriteCopy* copy : {&region_.before, &region_.variant_result}) {
+      if (copy->capacity() > kLentBytes) copy->Release();
+    }
+  }
   region_.probe_again_ns = 0;  // caches and pages are warm now
   return true;
 }

@@ -61,7 +61,10 @@ class WriteCopy {
   /// Room for all bytes of the plan; false when no memory was to be had.
   bool Reserve(const WritePlan& plan) { return Reserve(plan.bytes()); }
   bool Reserve(size_t bytes);
+  /// Gives the memory back.
+  void Release();
   uint8_t* memory() const { return memory_; }
+  size_t capacity() const { return capacity_; }
   /// Copies what `count` passes from `first` on write; `origin` is the first pass that the copy has room for. Many
   /// threads may save different passes.
   void Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const;
@@ -71,7 +74,9 @@ class WriteCopy {
   bool Equals(const WritePlan& plan, uint64_t* where) const;
 
  private:
-  uint8_t* memory_ = nullptr;
+  uint8_t* mapping_ = nullptr;
+  size_t mapped_bytes_ = 0;
+  uint8_t* memory_ = nullptr;  // in the mapping
   size_t capacity_ = 0;
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One hundred Debian programs under plain LD_PRELOAD: same stdout, stderr, exit status and files as without.
 
-Runs the rows of `program_rows/`. Rows whose programs are not installed are named and left out.
+Runs the rows of `program_rows/`. Rows whose programs or packages are not installed are named and left out.
 
   hundred_programs.py [ROW...]         these rows, or all
     --group GROUP                      only this group (repeatable)
@@ -28,22 +28,19 @@ import harness
 import program_inputs
 import program_rows
 import program_run
+from program_rows import installed_version
 from program_run import ABSENT, SAME
 
 
-def version_of(package):
-    done = subprocess.run(["dpkg-query", "-W", "-f=${db:Status-Abbrev}${Version}", package], capture_output=True, text=True)
-    return done.stdout[3:] if done.stdout.startswith("ii") else ""
-
-
 def install(rows):
-    missing = sorted({package for row in rows for package in row.packages if not version_of(package)})
+    missing = sorted({package for row in rows for package in row.packages if not installed_version(package)})
     if missing:
         print("installing", *missing, flush=True)
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], env=environment, check=True)
         subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], env=environment,
                        check=True, stdout=subprocess.DEVNULL)
+        installed_version.cache_clear()
 
 
 def line_of(result):
@@ -59,7 +56,7 @@ def line_of(result):
 
 def record_of(result):
     return {"program": result.row.name, "group": result.row.group, "verdict": result.verdict,
-            "packages": {package: version_of(package) for package in result.row.packages},
+            "packages": {package: installed_version(package) for package in result.row.packages},
             "native_s": result.native_s, "traced_s": result.traced_s, "processes": result.processes,
             "hot_processes": result.opened, "samples": result.samples, "accelerated": result.accelerated,
             "time_saved_ms": result.time_saved_ms} | ({"problem": result.problem} if result.problem else {})

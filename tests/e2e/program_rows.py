@@ -3,17 +3,20 @@
     [NAME] programs=A,B packages=P,Q unloaded=B status=N
     a bash script of any length, up to the next line of this form
 
-`programs` are needed; the row is about the first, and it is skipped where one is missing. Each must have been seen with
-the preload library loaded, but for those named in `unloaded` (static programs, and those that are started with another
-environment): the kernel and the loader decide that, and the row then shows that nothing breaks. `packages` is where the
-programs come from, `status` what the script exits with (128 + N when it is to be ended by signal N).
+`programs` are needed, and `packages`, where they and what they load come from (Debian's names); where one is missing the
+row is skipped. It is about the first program. Each must have been seen with the preload library loaded, but for those named
+in `unloaded` (static programs, and those that are started with another environment): the kernel and the loader decide that,
+and the row then shows that nothing breaks. `status` is what the script exits with (128 + N when it is to be ended by
+signal N).
 
 A script says openly what it hides: what tells the time or a process's number goes through sed, or is removed.
 """
 import dataclasses
+import functools
 import pathlib
 import re
 import shutil
+import subprocess
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "program_rows"
 HEADER = re.compile(r"\[([a-z0-9_+.-]+)\]((?: [a-z]+=\S+)*)$")
@@ -31,8 +34,16 @@ class Row:
     status: int = 0
 
     def absent(self, path):
-        """The programs that are not installed."""
-        return [program for program in self.programs if not shutil.which(program, path=path)]
+        """The programs and packages that are not installed."""
+        return [program for program in self.programs if not shutil.which(program, path=path)] + \
+               [package for package in self.packages if not installed_version(package)]
+
+
+@functools.cache
+def installed_version(package):
+    """The version of a Debian package, empty where it is not installed."""
+    done = subprocess.run(["dpkg-query", "-W", "-f=${db:Status-Abbrev}${Version}", package], capture_output=True, text=True)
+    return done.stdout[3:] if done.stdout.startswith("ii") else ""
 
 
 def parse(text, group):

@@ -70,6 +70,11 @@ class RunnerTest(unittest.TestCase):
 
     def test_one_that_is_not_installed(self):
         self.assertEqual(self.verdict("true", "bash,no-such-program"), ABSENT)
+        self.assertIn("no-such-program", self.result.problem)
+
+    def test_one_whose_package_is_not_installed(self):
+        row = parse("[row] programs=bash packages=bash,no-such-package\ntrue\n", "group")[0]
+        self.assertEqual(program_run.run(row, ".").problem, "not installed: no-such-package")
 
 
 if __name__ == "__main__":

@@ -135,6 +135,29 @@ TEST(WriteCopy, HoldsTheChunkItWasAskedFor) {
   for (size_t i = 0; i < memory.size(); ++i) EXPECT_EQ(memory[i], i >= 500 && i < 510 ? i : 7);
 }
 
+TEST(WriteCopy, HoldsLargeSlicesToTheLastByte) {
+  constexpr int64_t kPasses = 3;
+  const size_t row = (size_t{2} << 20) + 4096 + 24;
+  std::vector<uint8_t> memory = RandomMemory(kPasses * row, 5);
+  const auto step = static_cast<int64_t>(row);
+  const jit::Footprint footprint = Of({Write(reinterpret_cast<uint64_t>(memory.data()), 8, {step, 8})}, {kPasses, step / 8});
+  WritePlan plan;
+  ASSERT_TRUE(plan.Make(footprint, kPasses));
+  ASSERT_EQ(plan.bytes(), memory.size());
+  const std::vector<uint8_t> before = memory;
+  WriteCopy copy;
+  for (int i = 0; i < 3; ++i) {  // given back, it can be had again
+    ASSERT_TRUE(copy.Reserve(plan));
+    EXPECT_GE(copy.capacity(), plan.bytes());
+    copy.Save(plan, 0, 0, kPasses);
+    std::fill(memory.begin(), memory.end(), uint8_t{1});
+    copy.Restore(plan, 0, 0, kPasses);
+    EXPECT_TRUE(memory == before);
+    copy.Release();
+    EXPECT_EQ(copy.capacity(), 0u);
+  }
+}
+
 TEST(WritePlan, IsExactForRandomFootprints) {
   std::mt19937 random(4);
   const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };

@@ -134,10 +134,10 @@ TEST_F(Linked, BindsIndirectFunctionsAsTheResolverSays) {
 }
 
 TEST_F(Linked, SaysWhatItDidNotFind) {
-  std::filesystem::create_directory("alone");
-  std::filesystem::copy_file(kLinked + "/libtl_outer.so", "alone/libtl_outer.so",
-                             std::filesystem::copy_options::overwrite_existing);
-  const auto alone = ElfProgram::Open("alone/libtl_outer.so", {});
+  const std::filesystem::path copy = kLinked + "/alone/libtl_outer.so";
+  std::filesystem::create_directory(copy.parent_path());
+  std::filesystem::copy_file(kLinked + "/libtl_outer.so", copy, std::filesystem::copy_options::overwrite_existing);
+  const auto alone = ElfProgram::Open(copy, {});
   ASSERT_TRUE(alone.has_value()) << alone.error();
   EXPECT_EQ(alone->missing(), (std::vector<std::string>{"libtl_inner.so"}));
   EXPECT_EQ(alone->LinkedFunction(entries_.at("inner@TL_1")), std::nullopt);
