@@ -423,6 +423,13 @@ int WidthOf(int vector_length, int64_t length, bool ordered) {
   return width;
 }
 
+// They have work enough in one iteration; more of them side by side only take longer to compile.
+void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses) {
+  for (llvm::Loop* loop : analyses.function.getResult<llvm::LoopAnalysis>(panel).getLoopsInPreorder()) {
+    if (loop->isInnermost()) llvm::addStringMetadataToLoop(loop, "llvm.loop.unroll.disable");
+  }
+}
+
 }  // namespace
 
 PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution,
@@ -481,6 +488,7 @@ Panels CutIntoPanels(llvm::Function& function, Analyses& analyses, const PanelPl
       return {};
     }
     packed = reads.redirected;
+    if (group > 1) KeepLoopsWhole(panel.function(), analyses);
   }
   std::optional<PanelFunction> rest;
   if (plan.grows || plan.length % plan.width != 0) rest.emplace(function, plan.headers, ".rest", analyses);

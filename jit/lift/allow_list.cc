@@ -108,6 +108,11 @@ bool ProcessorRuns(const ZydisDecodedInstruction& info) {
   }
 }
 
+/// 0F 0D on a register: Intel's processors do nothing, AMD's raise an exception.
+bool IsPrefetchOfRegister(const ZydisDecodedInstruction& info) {
+  return info.mnemonic == ZYDIS_MNEMONIC_NOP && info.opcode_map == ZYDIS_OPCODE_MAP_0F && info.opcode == 0x0d;
+}
+
 /// The general purpose instructions with VEX encodings. Those of lzcnt, tzcnt and popcnt only ran on Knights Corner.
 bool IsBitManipulation(const ZydisDecodedInstruction& info) {
   const bool has_legacy_form = info.mnemonic == ZYDIS_MNEMONIC_TZCNT;
@@ -176,6 +181,7 @@ bool IsSupported(const Instruction& instruction) {
   if (is_vex && is_integer && !IsBitManipulation(info) && !AccessesMxcsr(info)) return false;
   if ((info.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0) return false;
   if (info.meta.category == ZYDIS_CATEGORY_STRINGOP) return IsLiftedString(instruction);  // movsd is two instructions
+  if (IsPrefetchOfRegister(info)) return false;
   if (info.mnemonic == ZYDIS_MNEMONIC_NOP || info.meta.category == ZYDIS_CATEGORY_PREFETCH) return true;
 
   for (int i = 0; i < info.operand_count_visible; ++i) {

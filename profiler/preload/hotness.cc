@@ -17,20 +17,22 @@ bool HotnessCheck::Look(const SampleQueue& queue) {
   }
   const int filled = count_ < kWindow ? static_cast<int>(count_) : kWindow;
   for (int i = 0; i < filled; ++i) {
-    int same = 0;
-    bool first = true;
-    for (int j = 0; j < filled; ++j) {
-      if (pages_[j] != pages_[i]) continue;
-      first = first && j >= i;
-      ++same;
-    }
-    if (!first || same < kFewestSamples || same * kShareDivisor < filled) continue;
-    if (IsProgramCode(pages_[i])) {
+    if (IsHot(pages_[i], filled) && IsProgramCode(pages_[i])) {
       hot_page_ = pages_[i] << kPageShift;
       return true;
     }
   }
   return false;
+}
+
+bool HotnessCheck::IsHot(uint64_t page, int filled) const {
+  int same = 0, recent = 0;
+  for (int age = 1; age <= filled; ++age) {
+    const bool is_same = pages_[(count_ - static_cast<uint64_t>(age)) % kWindow] == page;
+    same += is_same ? 1 : 0;
+    recent += is_same && age <= kRecent ? 1 : 0;
+  }
+  return recent >= kFewestSamples || (same >= kFewestSamples && same * kShareDivisor >= filled);
 }
 
 bool HotnessCheck::IsProgramCode(uint64_t page) {

@@ -16,11 +16,13 @@ class HotnessCheck {
 
  private:
   bool IsProgramCode(uint64_t page);
+  bool IsHot(uint64_t page, int filled) const;
 
   // The last user-mode samples' pages, a ring.
   static constexpr int kWindow = 128;
   static constexpr int kFewestSamples = 10;
-  static constexpr int kShareDivisor = 4;  // a quarter of the window
+  static constexpr int kShareDivisor = 4;  // a quarter of the window,
+  static constexpr int kRecent = 16;       // or most of these: a phase of the program that has just begun
   uint64_t pages_[kWindow] = {};
   uint64_t count_ = 0;
   uint64_t looked_to_ = 0;

@@ -33,7 +33,7 @@ struct Pace {
   uint64_t look_every_ms;
   int rate_divisor;
 };
-constexpr Pace kPaces[] = {{250, 10, 1}, {2'000, 100, 5}, {~uint64_t{0}, 500, 10}};
+constexpr Pace kPaces[] = {{250, 10, 1}, {2'000, 50, 5}, {~uint64_t{0}, 500, 10}};
 // With the runtime at work: a sample costs 7 us on one virtual machine and 30 us on another, so a high rate is too dear
 // for long, and the loops are found early on.
 constexpr uint64_t kFineSamplingMs = 250;
