@@ -178,7 +178,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       continue;
     }
     const double worth = worth_ns_;
-    good = PlanToKeep(variant, passes, verify) &&
+    good = PlanToKeep(variant, passes, left, verify) &&
            (verify ? VerifySlice(variant, &passes, &resume) : RunVariant(variant, &passes, &resume));
     if (verify) worth_ns_ = worth + (NowNs() - slice_start);
     if (!verify && good) worth_ns_ = worth + region_.costs.native_ns * static_cast<double>(passes);

@@ -52,7 +52,8 @@ class Entry {
   bool CheckSlice(const Variant& variant, int64_t* passes);
   bool ReserveStates(const jit::Artifact& artifact, int64_t passes);
   bool MakeLog(const jit::Artifact& artifact, int64_t passes);
-  bool PlanToKeep(const Variant& variant, int64_t passes, bool verify);
+  bool IsWorthVerifying(uint64_t bytes, int64_t left);
+  bool PlanToKeep(const Variant& variant, int64_t passes, int64_t left, bool verify);
   bool ProbeNative(int64_t limit, uint32_t* resume);
   bool ProbeNatively(const Variant& variant, int64_t* left, uint32_t* resume);
   bool RunNative(int64_t passes, uint32_t* resume, double* ns);

@@ -91,6 +91,9 @@ struct Region {
   PassCosts costs;                 // of passes as in the latest entry
   std::array<PassCosts, 48> costs_of_others{};  // by powers of two of their iterations
   double first_iterations = 0;     // those of the first entry: what timings are told for
+  double unverified_ns = 0;        // of work that the original did because verifying would have cost too much,
+  double unverified_left_ns = 0;   // then that of the latest such entry, if it went on to its end,
+  double unverified_since_ns = 0;  // from this time on
   double probe_again_ns = 0;       // within an entry, measure the original again from this time on
   int failed_captures = 0;
   int fruitless_entries = 0;       // in a row, too small or for other values

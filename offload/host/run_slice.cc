@@ -159,9 +159,21 @@ bool Entry::ReserveStates(const jit::Artifact& artifact, int64_t passes) {
   return region_.chunk_states.Reserve(static_cast<size_t>((passes + chunk_passes_ - 1) / chunk_passes_) * state_bytes_);
 }
 
+// Keeping the bytes of a long slice twice, in fresh memory, can take longer than the variant saves in all that is left, or in
+// this entry and those before.
+bool Entry::IsWorthVerifying(uint64_t bytes, int64_t left) {
+  constexpr double kNsPerByte = 2.5, kWorkPerPrice = 5;
+  if (bytes <= kLentBytes || region_.verify == VerifyMode::kAlways) return true;
+  const double now = NowNs(), work_ns = region_.costs.native_ns * static_cast<double>(left);
+  region_.unverified_ns += std::min(region_.unverified_left_ns, now - region_.unverified_since_ns);
+  region_.unverified_left_ns = work_ns;
+  region_.unverified_since_ns = now;
+  return region_.unverified_ns + work_ns >= kWorkPerPrice * kNsPerByte * static_cast<double>(bytes);
+}
+
 // What the checked slice overwrites is kept when it may have to be done again: all of it, or, where the original can do
 // single chunks again, only what the chunk under way overwrites, in the cache of the core that runs it.
-bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
+bool Entry::PlanToKeep(const Variant& variant, int64_t passes, int64_t left, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
   undo_ = Undo::kNothing;
@@ -189,7 +201,9 @@ bool Entry::PlanToKeep(const Variant& variant, int64_t passes, bool verify) {
     return (fits && logs) || Decline(RejectionReason::kTooMuchToKeep, passes);
   }
   undo_ = Undo::kSlice;
-  if (!writes.Make(region_.footprint, passes) || !region_.before.Reserve(writes)) {
+  const bool planned = writes.Make(region_.footprint, passes);
+  if (planned && verify && !IsWorthVerifying(writes.bytes(), left)) return Decline(RejectionReason::kNotWorthwhile, left);
+  if (!planned || !region_.before.Reserve(writes)) {
     return Decline(RejectionReason::kTooMuchToKeep, passes);
   }
   region_.kept_per_pass = std::max<uint64_t>(1, writes.bytes() / static_cast<uint64_t>(passes));

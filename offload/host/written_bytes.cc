@@ -12,7 +12,6 @@ namespace {
 
 // Larger copies are not worth their time; the entry is then declined.
 constexpr size_t kLargestCopy = size_t{256} << 20;
-constexpr size_t kHugePage = size_t{2} << 20;
 
 // Inner loops whose bytes adjoin or overlap become one run, the others stay dimensions.
 WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprint) {
@@ -158,28 +157,22 @@ bool WritePlan::Make(const jit::Footprint& footprint, int64_t passes) {
   return true;
 }
 
-// Large copies lie in huge pages where the system has them: 4 KiB at a time, their first use costs more than the copying.
 bool WriteCopy::Reserve(size_t bytes) {
   if (bytes <= capacity_) return true;
   if (bytes > kLargestCopy) return false;
-  const bool large = bytes >= kHugePage;
-  const size_t unit = large ? kHugePage : size_t{64} << 10, room = large ? bytes : bytes + bytes / 4;
-  const size_t size = (room + unit - 1) & ~(unit - 1), before = large ? kHugePage : 0;
-  const long mapped = syscall(SYS_mmap, nullptr, size + before, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const size_t size = (bytes + bytes / 4 + 0xffff) & ~size_t{0xffff};
+  const long mapped = syscall(SYS_mmap, nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == -1) return false;
   Release();
-  mapping_ = reinterpret_cast<uint8_t*>(mapped);
-  mapped_bytes_ = size + before;
-  memory_ = mapping_ + (large ? -static_cast<uintptr_t>(mapped) % kHugePage : 0);
+  memory_ = reinterpret_cast<uint8_t*>(mapped);
   capacity_ = size;
-  if (large) syscall(SYS_madvise, memory_, size, MADV_HUGEPAGE);  // a wish
   return true;
 }
 
 void WriteCopy::Release() {
-  if (mapping_) syscall(SYS_munmap, mapping_, mapped_bytes_);
-  mapping_ = memory_ = nullptr;
-  mapped_bytes_ = capacity_ = 0;
+  if (memory_) syscall(SYS_munmap, memory_, capacity_);
+  memory_ = nullptr;
+  capacity_ = 0;
 }
 
 void WriteCopy::Save(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const {

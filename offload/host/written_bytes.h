@@ -74,9 +74,7 @@ class WriteCopy {
   bool Equals(const WritePlan& plan, uint64_t* where) const;
 
  private:
-  uint8_t* mapping_ = nullptr;
-  size_t mapped_bytes_ = 0;
-  uint8_t* memory_ = nullptr;  // in the mapping
+  uint8_t* memory_ = nullptr;
   size_t capacity_ = 0;
 };
 

@@ -122,6 +122,27 @@ TEST(EntriesAheadOfTheLoop, AreOfAnySize) {
   EXPECT_GT(moved, 0);
 }
 
+// Passes of megabytes: keeping what they write takes longer than a few of them save. Many entries save more.
+TEST(EntriesOfLongRows, AreVerifiedWhereThatIsWorthIt) {
+  constexpr size_t kRows = 10, kWidth = 800'000, kMostEntries = 2000;
+  std::vector<double> data = RandomDoubles(2 * kRows * kWidth);
+  const auto run = [&](std::vector<double>& v) { stencil2d_O2(v.data(), v.data() + kRows * kWidth, kRows, kWidth); };
+  std::vector<double> native = data;
+  run(native);
+  TakenLoop taken = TakeOverLoop(reinterpret_cast<const void*>(&stencil2d_O2), [&] { run(data); });
+  ASSERT_NE(taken.region, nullptr) << taken.why;
+  size_t entries = 0;
+  for (; taken.region->executions.load() == 0 && entries < kMostEntries; ++entries) {
+    taken.Forgive();
+    run(data);
+  }
+  EXPECT_GT(entries, 1u) << Explain(taken);
+  EXPECT_GT(taken.Declines(jit::RejectionReason::kNotWorthwhile), 0u) << Explain(taken);
+  EXPECT_GT(taken.region->verified.load(), 0u) << Explain(taken);
+  EXPECT_TRUE(data == native);
+  EXPECT_TRUE(PutBack(taken));
+}
+
 // The same loop over rows of other lengths: what is known of its passes is scaled to similar ones; of others it is measured, and
 // both are remembered.
 TEST(EntriesOfNests, TellWhatPassesOfOtherLengthsCost) {
