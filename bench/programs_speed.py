@@ -63,6 +63,8 @@ class Measured:
         row["speedup"] = round(native_s / measure.median(self.seconds), 3)
         if self.report:
             row |= {"compile_ms": round(self.report["compile_ms"], 1), "state": self.report["state"]}
+            after = [region["heat_to_run_ms"] for region in self.report["regions"] if region["heat_to_run_ms"] > 0]
+            row |= {"heat_to_run_ms": round(min(after), 1)} if after else {}
             row["regions"] = [harness.line_of(region) for region in self.report["regions"][:HOTTEST]]
         return row
 

@@ -4,6 +4,7 @@ import math
 from variants import COLD, COMPILERS, NATIVE, NO_OPENMP, WARM
 
 SLOWER = 0.97   # below this a program has lost time
+SOON_MS = 150.0  # from the sample that makes the first loop hot to its first pass elsewhere
 LONG_S = 2.0    # programs above this must repay their compiling tenfold
 
 
@@ -71,6 +72,8 @@ def summary(rows, wanted):
     for variant in (v for v in wanted if v.traced):
         result["compiling_above_tenth_of_saving"][variant.name] = [
             row["program"] for row in rows if _compiles_too_much(row, variant.name)]
+        result[f"first_run_late_{variant.name}"] = {
+            row["program"]: after for row in rows if (after := _heat_to_run(row, variant.name)) > SOON_MS}
         result[f"most_memory_added_mib_{variant.name}"] = max(
             (_memory_added(row, variant.name) for row in rows), default=0.0)
     return result
@@ -81,6 +84,10 @@ def _compiles_too_much(row, name):
     if native_s <= LONG_S or "compile_ms" not in traced:
         return False
     return traced["compile_ms"] / 1000 > 0.1 * (native_s - traced["median_s"])
+
+
+def _heat_to_run(row, name):
+    return row["variants"].get(name, {}).get("heat_to_run_ms", 0.0)
 
 
 def _memory_added(row, name):
@@ -98,6 +105,8 @@ def foot(rows, wanted, found):
         for what, key in (("below native", "below_native"),
                           ("compiling takes over a tenth of the time saved", "compiling_above_tenth_of_saving")):
             lines.append(f"{variant.name}, {what}: {' '.join(found[key][variant.name]) or 'none'}")
+        late = ", ".join(f"{program} {ms:.0f}" for program, ms in found[f"first_run_late_{variant.name}"].items())
+        lines.append(f"{variant.name}, more than {SOON_MS:.0f} ms from heat to the first pass elsewhere: {late or 'none'}")
         lines.append(f"{variant.name}, most memory added: {found[f'most_memory_added_mib_{variant.name}']:.0f} MiB")
     if means["to best compiler"]:
         lines.append(f"behind the best compiler: {' '.join(found['behind_best_compiler']) or 'none'}")

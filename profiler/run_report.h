@@ -9,7 +9,7 @@
 
 namespace tracelift::profiler {
 
-inline constexpr int kReportVersion = 2;
+inline constexpr int kReportVersion = 3;
 
 /// Robust summary of repeated timings, nanoseconds per pass of the region's loop.
 struct Timing {
@@ -40,6 +40,7 @@ struct RegionReport {
   std::string reason;        // Rejection name, e.g. "CarriedValue"; "" when accelerated
   std::string reason_text;   // full sentence with address and what would unblock it
   std::vector<std::pair<std::string, uint64_t>> decline_reasons;  // reason name -> count
+  double heat_to_run_ms = 0;  // from the sample that made it hot to its first pass elsewhere; 0: not known, or none ran
   double lift_ms = 0, analyse_ms = 0, optimise_ms = 0, emit_ms = 0;
   uint64_t from_cache = 0;  // compilations that an earlier run had done already
   double fetch_ms = 0;      // time for looking them up

@@ -185,6 +185,9 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     if (resume != jit::kHeader) return resume;  // verifying, the original left the loop: it is right by definition
     if (!good) break;
     left -= passes;
+    if (done == 0 && region_.first_run_ns.load(std::memory_order_relaxed) == 0) {
+      region_.first_run_ns.store(NowNs(), std::memory_order_relaxed);
+    }
     done += passes;
     if (stops_) Leave(left, &resume);
     if (!verify) {

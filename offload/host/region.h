@@ -106,6 +106,7 @@ struct Region {
   std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
   std::array<std::atomic<uint64_t>, 64> decline_reasons{};  // by jit::RejectionReason
   std::atomic<uint64_t> variant_time_ns{0}, native_time_ns{0}, native_passes{0}, time_saved_ns{0};
+  std::atomic<double> first_run_ns{0};  // CLOCK_MONOTONIC, when a variant had run for the first time; 0: none has
   std::atomic<int64_t> gain_ns{0};  // what the original would have taken for what entries did, less what they took
   std::atomic<uint32_t> trapping_mxcsr{0};  // of the last entry declined for it
   std::atomic<uint64_t> failed_guards{0};  // bit i: guard i of the variant did not hold at some entry

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <unordered_map>
+#include <vector>
 
 #include "jit/code_reader.h"
 #include "profiler/preload_api.h"
@@ -21,6 +22,9 @@ class Hotspots {
   /// from there.
   uint64_t In(jit::AddressRange range) const;
   uint64_t In(std::span<const jit::AddressRange> ranges) const;
+  /// When the `count`-th of the samples in these ranges was taken, CLOCK_MONOTONIC in ns; 0 when there are not so many among the
+  /// first few thousand of all.
+  uint64_t TimeOfSample(std::span<const jit::AddressRange> ranges, uint64_t count) const;
   /// Calls that AddStack was told of, with their counts.
   const std::unordered_map<uint64_t, uint32_t>& by_call() const { return by_call_; }
   /// Samples that `stacks` sampled stacks stand for.
@@ -30,6 +34,7 @@ class Hotspots {
 
  private:
   std::unordered_map<uint64_t, uint32_t> by_address_;  // bounded by the program's hot code, in practice thousands
+  std::vector<TlSample> first_;                        // in user mode, oldest first
   uint64_t total_ = 0;
   std::unordered_map<uint64_t, uint32_t> by_call_;
   uint64_t stacks_ = 0;

@@ -19,7 +19,6 @@ constexpr double kShortestNapMs = 5, kLongestNapMs = 100;
 constexpr double kProbationNapMs = 1;  // a region that only costs can make its loop several times slower
 constexpr double kReportEveryMs = 1000;
 constexpr double kPlanEveryMs = 200;
-constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
 constexpr double kHotShare = 0.04;      // of all samples
 constexpr int kCompilerNicer = 5;  // than the program, which may itself be nice
 constexpr uint64_t kClosedMask = 0xffff;  // code without bounds is told apart by blocks of this size

@@ -34,6 +34,8 @@
 
 namespace tracelift::offload {
 
+inline constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
+
 /// What became of a region's entries up to some moment.
 struct EntryCounts {
   uint64_t executions = 0;

@@ -185,6 +185,8 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
       report.state = "accelerated";
       report.place = fmt::format("cpu x{}", pool_->threads());
       report.transformation = TransformationOf(variant->artifact);
+      const uint64_t hot_ns = hotspots_.TimeOfSample(finding.code, kFewestSamples);
+      if (hot_ns > 0) report.heat_to_run_ms = (region.first_run_ns.load() - static_cast<double>(hot_ns)) / kNsPerMs;
     }
     for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
       if (const uint64_t count = region.decline_reasons[i].load()) {

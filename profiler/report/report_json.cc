@@ -49,6 +49,7 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
   archive("reason", value.reason);
   archive("reason_text", value.reason_text);
   archive("decline_reasons", value.decline_reasons);
+  archive("heat_to_run_ms", value.heat_to_run_ms);
   archive("lift_ms", value.lift_ms);
   archive("analyse_ms", value.analyse_ms);
   archive("optimise_ms", value.optimise_ms);

@@ -148,6 +148,7 @@ void AddRegion(const RegionReport& region, std::string* out) {
     outcome += region.verified != 0 ? fmt::format(", {} slices verified equal", region.verified) : "";
   }
   if (!region.transformation.empty()) outcome += ", " + region.transformation;
+  if (region.heat_to_run_ms > 0) outcome += fmt::format(", first {} after it was hot", Duration(region.heat_to_run_ms * 1e6));
   if (region.from_cache != 0) outcome += ", from cache";
   if (!region.reason.empty()) outcome += fmt::format(": {}", region.reason);
   if (!region.reason_text.empty()) outcome += fmt::format(": {}", region.reason_text);

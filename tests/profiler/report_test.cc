@@ -68,6 +68,7 @@ RunReport Example() {
   moves.from_cache = 1;
   moves.transformation = "4 passes together";
   moves.fetch_ms = 0.5;
+  moves.heat_to_run_ms = 62.5;
   report.regions.push_back(moves);
   return report;
 }
@@ -92,6 +93,7 @@ TEST(RunReport, SurvivesARoundTrip) {
   EXPECT_EQ(read->regions[1].decline_reasons, report.regions[1].decline_reasons);
   EXPECT_EQ(read->regions[1].from_cache, report.regions[1].from_cache);
   EXPECT_EQ(read->regions[1].transformation, report.regions[1].transformation);
+  EXPECT_EQ(read->regions[1].heat_to_run_ms, report.regions[1].heat_to_run_ms);
   EXPECT_EQ(read->cache, report.cache);
   EXPECT_EQ(read->regions[1].native.median_ns, 2.4e6);
   EXPECT_EQ(read->pid, 4242);
@@ -146,8 +148,8 @@ TEST(RunReport, NamesDamageAndWhereItIs) {
 }
 
 TEST(RunReport, RefusesAnotherVersionAndNamesTheWriter) {
-  std::string text = Replaced(ToJson(Example()), "\"version\": 2", "\"version\": 7");
-  EXPECT_NE(ErrorOf(text).find("version 7, this tracelift reads 2; use the tracelift that wrote it (\"0.1.0\")"),
+  std::string text = Replaced(ToJson(Example()), "\"version\": 3", "\"version\": 7");
+  EXPECT_NE(ErrorOf(text).find("version 7, this tracelift reads 3; use the tracelift that wrote it (\"0.1.0\")"),
             std::string::npos)
       << ErrorOf(text);
 }
@@ -214,7 +216,8 @@ TEST(ReportTable, ShowsTheTotalsAndThePlan) {
       << table;
   EXPECT_NE(table.find("cache: /home/u/.cache/tracelift: 1 found, 1 compiled, 1 kept; looked up in 500 us"), std::string::npos)
       << table;
-  EXPECT_NE(table.find("4 slices verified equal, 4 passes together, from"), std::string::npos) << table;
+  EXPECT_NE(table.find("4 slices verified equal, 4 passes together, first"), std::string::npos) << table;
+  EXPECT_NE(table.find("62.5 ms after it was hot, from cache"), std::string::npos) << table;
   EXPECT_NE(table.find("time saved: 2.90 s"), std::string::npos) << table;
   EXPECT_NE(table.find("plan:\n  metis: 12.3 ms against 20.1 ms at home"), std::string::npos) << table;
   EXPECT_NE(table.find("note: GPU: none"), std::string::npos) << table;
