@@ -204,6 +204,7 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const Vector
   WidenedLoop widened{best.loop == &region, static_cast<int>(best.lanes), best.loop->getHeader()};
   if (widened.passes) {
     llvm::Function* single = CloneAs(function, ".single");
+    for (const auto kind : {llvm::Attribute::OptimizeForSize, llvm::Attribute::NoInline}) single->addFnAttr(kind);
     ReplaceByWideLoop(region, loops, *best_values, best.lanes, nullptr, function.getArg(kCount));
     llvm::Function* wide = CloneAs(function, ".wide");
     DispatchGroups(function, *wide, *single, widened.lanes, GroupState::kNotLeft);
