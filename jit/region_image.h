@@ -75,11 +75,16 @@ class NearMemory {
 /// and not a pass.
 enum class PatchPlace : uint8_t { kInLoop, kAhead };
 
+struct PatchRules {
+  bool allow_trap = false;    // SIGTRAP is usable in this process
+  bool avoid_faults = false;  // the program handles faults, so its own code must not be moved where it may raise one
+};
+
 class RegionImage {
  public:
-  /// Chooses the patch site and emits the image. `allow_trap`: SIGTRAP is usable in this process.
+  /// Chooses the patch site and emits the image.
   static std::expected<std::unique_ptr<RegionImage>, Rejection> Build(const FunctionCode& function, LoopId loop,
-                                                                       NearMemory& memory, bool allow_trap,
+                                                                       NearMemory& memory, PatchRules rules,
                                                                        DispatchFunction dispatch, void* cookie,
                                                                        PatchPlace place = PatchPlace::kInLoop);
   ~RegionImage();
@@ -93,6 +98,7 @@ class RegionImage {
   uint64_t header() const;
   const std::vector<uint64_t>& exits() const;
   uint64_t stub() const;  // where the patch leads to
+  AddressRange displaced() const;  // in the stub: the instruction that gave way
   AddressRange code() const;  // stub and native clone
 
   /// Makes the stub's fast path decline the next `passes` arrivals, of all threads together, without saving anything
@@ -134,6 +140,9 @@ class Patcher {
   /// For a SIGTRAP handler: if `rip` follows an int3 of ours, the address to continue at, else 0.
   /// Async-signal-safe. The handler must block all signals: the handler of another could meet an int3 meanwhile.
   uint64_t HandleTrap(uint64_t rip) const;
+  /// For handlers of faults: if `rip` is that of an instruction that gave way to a patch, its address in the program, else 0; the
+  /// registers are the program's there. Async-signal-safe.
+  uint64_t PlaceOf(uint64_t rip) const;
   /// Undoes our changes in a copy of the code at `address`.
   void ShowOriginal(uint64_t address, std::span<uint8_t> code) const;
   /// In a forked child: puts back the original bytes everywhere without locks or allocation.

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define TL_PRELOAD_API_VERSION 2
+#define TL_PRELOAD_API_VERSION 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -77,6 +77,8 @@ struct TlRuntime {
   void (*at_exit)(void);                           /* exit(): write the report and the summary; quick, never blocks */
   void (*in_child)(void);                          /* after fork in the child: restore code, go inert */
   uint64_t (*handle_trap)(uint64_t rip_after_int3); /* where to continue, or 0: not ours. Async-signal-safe */
+  uint64_t (*place_of)(uint64_t rip);              /* of an instruction that is executed elsewhere, its own address, or 0: as
+                                                      it says. For handlers of faults. Async-signal-safe */
   int (*owns_thread)(void);                        /* is the calling thread ours? Async-signal-safe */
   void (*on_own_fault)(int signo, uint64_t rip);   /* a fault on our thread: turn off and park; does not return */
 };

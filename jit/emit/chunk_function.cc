@@ -290,6 +290,7 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   const bool may_stray = !window_reads.empty() || llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; });
   std::vector<DataBound> bounds = may_stray ? DataBoundsOf(shape.loop, evolution) : std::vector<DataBound>{};
   const std::vector<RowRead> row_reads = TakeRowReads(&window_reads, shape.loop, evolution);
+  traits.reads_rows = !row_reads.empty();
   for (const RowRead& row : row_reads) {
     const auto leaves = [&](const DataBound& bound) { return llvm::is_contained(bound.before, row.before); };
     if (llvm::none_of(bounds, leaves)) bounds.push_back({.before = {row.before}, .latches = {}});

@@ -14,6 +14,7 @@ struct ChunkTraits {
   uint32_t may_flag = 0;              // kFlag* that it can set
   bool can_seek = false;              // see Artifact
   std::vector<Reduction> reductions;  // likewise
+  bool reads_rows = false;            // memory known to be there up to the end of each row only (jit/emit/row_reads.h)
 };
 
 /// Rewrites `function` (i32 f(in, out, first, count, result), shape known) in place, so that it runs exactly `count`

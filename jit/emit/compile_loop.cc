@@ -24,6 +24,7 @@
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
+#include "jit/emit/loop_hints.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/pass_panels.h"
@@ -272,23 +273,24 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
   return result;  // or the reason against the loop as it is written
 }
 
-void AddProperty(llvm::Loop& loop, llvm::MDNode* property) {
-  llvm::SmallVector<llvm::Metadata*, 4> properties{nullptr};
-  if (const llvm::MDNode* old = loop.getLoopID()) properties.append(old->op_begin() + 1, old->op_end());
-  properties.push_back(property);
-  llvm::MDNode* id = llvm::MDNode::getDistinct(loop.getHeader()->getContext(), properties);
-  id->replaceOperandWith(0, id);
-  loop.setLoopID(id);
-}
-
 // Of which only data know the length, mostly a short one: each piece that unrolling leaves costs a wrong guess of the
 // processor's (rows of a sparse matrix: 44 ns a row unrolled, 22 ns as they are).
 void KeepDataLoopsWhole(const std::vector<LoopDim>& dims, const std::vector<const llvm::BasicBlock*>& headers, llvm::LoopInfo& loops) {
   for (size_t i = 0; i < dims.size(); ++i) {
     llvm::Loop* loop = loops.getLoopFor(headers[i]);
     if (dims[i].backedge_taken != kNoExpr || !loop || !loop->isInnermost()) continue;
-    llvm::LLVMContext& context = loop->getHeader()->getContext();
-    AddProperty(*loop, llvm::MDNode::get(context, llvm::MDString::get(context, "llvm.loop.unroll.disable")));
+    KeepWhole(*loop);
+  }
+}
+
+// Vectors of more elements than the loop has iterations, with all that leads up to them: 25 times over for a pixel's neighbours.
+void KeepShortLoopsPlain(const SeenFootprint& seen, const std::vector<const llvm::BasicBlock*>& headers, llvm::LoopInfo& loops) {
+  constexpr int64_t kShort = 8;
+  for (const llvm::BasicBlock* header : headers) {
+    llvm::Loop* loop = loops.getLoopFor(header);
+    if (!loop || !loop->isInnermost() || seen.LengthOf(header) == 0 || seen.LengthOf(header) > kShort) continue;
+    KeepWhole(*loop);
+    KeepScalar(*loop);
   }
 }
 
@@ -307,7 +309,7 @@ void MarkParallel(llvm::Loop& loop) {
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 bool reads_first, const Wavefront& wavefront, const std::vector<AccessBy>& accesses_by, bool may_log,
+                 bool reads_first, const Wavefront& wavefront, const std::vector<AccessBy>& accesses_by, bool may_log, Reads reads,
                  SeenFootprint& seen, Artifact* artifact) {
   const VectorUnit vectors{WidestVectorBits(machine), GathersFast(machine)};
   const Panels panels = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : Panels{};
@@ -345,7 +347,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
     log = LogWrites(chunk, analyses, seen, accesses_by, may_have_lanes && GainsByWidening(chunk, analyses, vectors, may_widen));
     artifact->logged = log.logged;
   }
-  const WidenedLoop widened = may_have_lanes ? WidenLoop(chunk, analyses, vectors, may_widen) : WidenedLoop{};
+  const WidenedLoop widened = may_have_lanes ? WidenLoop(chunk, analyses, vectors, may_widen, reads) : WidenedLoop{};
   artifact->lanes = widened.lanes;
   if (widened.lanes > 0) seen.RelyOnWidened(widened.header);
   if (widened.passes) {
@@ -433,6 +435,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     if (!options.any_size && float_control == kDefaultFloatControl) LeaveOutFactorsOfOne(*analysed->shape.loop, observed);
     SeenFootprint seen(artifact.footprint, analysed->headers, observed);
     seen.SeparateMemories(chunk, analysed->footprint.accesses_by);
+    KeepShortLoopsPlain(seen, analysed->headers, analyses.function.getResult<llvm::LoopAnalysis>(chunk));
     artifact.plain = options.plain;
     PanelPlan plan;
     if (!options.any_size && !options.plain) {
@@ -445,13 +448,19 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
       wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by, observed,
                                 WidestVectorBits(**machine));
     }
+    // Each pass would have to wait for the one before it: the loops inside may do better, and sooner.
+    const bool has_a_way = plan.ordered || reads_first || wavefront.lanes > 0;
+    const bool is_nest = !analysed->shape.loop->isInnermost();
+    if (const auto where = is_nest && !has_a_way ? seen.WhereEachMeetsTheNext() : std::nullopt) {
+      return std::unexpected(Rejection{RejectionReason::kDependentIterations, *where, ""});
+    }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
                                                   analysed->footprint.window_reads);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, analysed->footprint.accesses_by, options.may_log, seen,
-                &artifact);
+    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, analysed->footprint.accesses_by, options.may_log,
+                traits.reads_rows ? Reads::kOfLanesThere : Reads::kOfAllLanes, seen, &artifact);
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

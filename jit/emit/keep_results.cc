@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "jit/emit/loop_hints.h"
 #include "jit/emit/seen_footprint.h"
 
 namespace tracelift::jit {
@@ -77,7 +78,7 @@ class Versioner {
       phi.addIncoming(copy == map.end() ? value : static_cast<llvm::Value*>(copy->second), otherwise->getLoopLatch());
     }
     Separate();
-    llvm::addStringMetadataToLoop(otherwise, "llvm.loop.unroll.disable");
+    KeepWhole(*otherwise);
     llvm::addStringMetadataToLoop(otherwise, "llvm.loop.isvectorized", 1);
   }
 

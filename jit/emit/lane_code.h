@@ -17,7 +17,7 @@ namespace tracelift::jit {
 
 /// Every address that a pass could compute is mapped (its footprint was checked) or kept inside a table or window: where
 /// lanes are in the same iteration of every loop, also those of lanes that are not there. Lanes that run ahead of each
-/// other compute addresses that no pass would.
+/// other compute addresses that no pass would, and so do lanes that have come to the end of their row (jit/emit/row_reads.h).
 enum class Reads : bool { kOfAllLanes, kOfLanesThere };
 
 class LaneCode {

@@ -19,6 +19,7 @@
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
+#include "jit/emit/loop_hints.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/packed_reads.h"
 #include "jit/emit/pass_groups.h"
@@ -426,7 +427,7 @@ int WidthOf(int vector_length, int64_t length, bool ordered) {
 // They have work enough in one iteration; more of them side by side only take longer to compile.
 void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses) {
   for (llvm::Loop* loop : analyses.function.getResult<llvm::LoopAnalysis>(panel).getLoopsInPreorder()) {
-    if (loop->isInnermost()) llvm::addStringMetadataToLoop(loop, "llvm.loop.unroll.disable");
+    if (loop->isInnermost()) KeepWhole(*loop);
   }
 }
 

@@ -30,6 +30,17 @@ std::vector<bool> SeenFootprint::Loops(const Headers& headers) const {
   return loops;
 }
 
+// An instruction that keeps the first passes from being independent.
+std::optional<uint64_t> SeenFootprint::ConflictIn(int64_t passes) const {
+  if (!known_ || footprint_->trip[0] < passes) return std::nullopt;
+  const auto first = std::make_unique<Footprint>();
+  if (!Evaluate(program_, observed_, passes, first.get())) return std::nullopt;
+  const IndependenceResult result = CheckIndependent(*first);
+  if (result.verdict != Independence::kDependent) return std::nullopt;
+  const uint16_t access = result.first < kSlotBase ? result.first : result.second;
+  return access < program_.accesses.size() ? program_.accesses[access].instruction : 0;
+}
+
 bool SeenFootprint::PassesMeet() const {
   constexpr int64_t kNeighbours = 4;
   if (!known_ || footprint_->trip[0] < 2) return false;
@@ -134,6 +145,10 @@ bool SeenFootprint::EachMeetsTheNext() const {
     if (CheckIndependent(two).verdict == Independence::kIndependent) two.form_count = 0;
   }
   return two.form_count > 0;
+}
+
+std::optional<uint64_t> SeenFootprint::WhereEachMeetsTheNext() const {
+  return EachMeetsTheNext() ? ConflictIn(2) : std::nullopt;
 }
 
 bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {

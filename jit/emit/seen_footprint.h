@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "jit/emit/footprint_from_scev.h"
@@ -40,6 +41,8 @@ class SeenFootprint {
 
   /// Whether every pass, not just some, meets what the one before it touched.
   bool EachMeetsTheNext() const;
+  /// The instruction that does, of the first two passes.
+  std::optional<uint64_t> WhereEachMeetsTheNext() const;
   /// Whether the wavefront keeps the order of all accesses that meet.
   bool KeepsOrder(const Wavefront& wavefront) const;
   bool IsHandedOn(const Wavefront& wavefront, const HandedOn& handed) const;
@@ -60,6 +63,7 @@ class SeenFootprint {
 
  private:
   bool Holds(const Reliance& reliance) const;
+  std::optional<uint64_t> ConflictIn(int64_t passes) const;
   template <typename Headers>
   std::vector<bool> Loops(const Headers& headers) const;
 

@@ -121,7 +121,7 @@ Candidate Weigh(llvm::Loop& loop, const LaneValues& values, llvm::LoopInfo& loop
 // A loop inside the region's: the wide loop goes ahead of it, and leaves to it what is no whole group, or when
 // something is used after the loop, at least one iteration.
 void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loops, const LaneValues& values,
-                unsigned lanes, llvm::ScalarEvolution& evolution) {
+                unsigned lanes, Reads reads, llvm::ScalarEvolution& evolution) {
   llvm::BasicBlock *preheader = loop.getLoopPreheader(), *exit = EndOf(loop);
   const bool leaves_values = !exit->phis().empty();
   llvm::SCEVExpander expander(evolution, function.getParent()->getDataLayout(), "lanes");
@@ -137,7 +137,7 @@ void WidenInner(llvm::Function& function, llvm::Loop& loop, llvm::LoopInfo& loop
   llvm::Instruction* old = preheader->getTerminator();
   builder.CreateCondBr(builder.CreateIsNull(whole), rest, entry);
   old->eraseFromParent();
-  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader}, whole, Reads::kOfAllLanes, builder);
+  llvm::BasicBlock* end = EmitWideLoop(loop, loops, values, lanes, {entry, preheader}, whole, reads, builder);
   if (leaves_values) {
     builder.CreateBr(rest);
   } else {
@@ -192,7 +192,7 @@ bool GainsByWidening(llvm::Function& function, Analyses& analyses, const VectorU
   return region && Choose(function, *region, analyses, vectors, may_widen, &values).loop;
 }
 
-WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen) {
+WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen, Reads reads) {
   llvm::Loop* outermost = RegionLoopOf(function, analyses);
   if (!outermost) return {};
   llvm::Loop& region = *outermost;
@@ -205,11 +205,11 @@ WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const Vector
   if (widened.passes) {
     llvm::Function* single = CloneAs(function, ".single");
     for (const auto kind : {llvm::Attribute::OptimizeForSize, llvm::Attribute::NoInline}) single->addFnAttr(kind);
-    ReplaceByWideLoop(region, loops, *best_values, best.lanes, nullptr, function.getArg(kCount));
+    ReplaceByWideLoop(region, loops, *best_values, best.lanes, nullptr, function.getArg(kCount), reads);
     llvm::Function* wide = CloneAs(function, ".wide");
     DispatchGroups(function, *wide, *single, widened.lanes, GroupState::kNotLeft);
   } else {
-    WidenInner(function, *best.loop, loops, *best_values, best.lanes, evolution);
+    WidenInner(function, *best.loop, loops, *best_values, best.lanes, reads, evolution);
   }
   analyses.function.clear();
   return widened;

@@ -9,6 +9,7 @@
 #include <llvm/IR/Function.h>
 
 #include "jit/emit/host_target.h"
+#include "jit/emit/lane_code.h"
 
 namespace tracelift::jit {
 
@@ -30,6 +31,6 @@ using MayWiden = llvm::function_ref<bool(const llvm::BasicBlock* header)>;
 bool GainsByWidening(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen);
 
 /// `function` is a finished chunk function. Widens the loop that gains most, if one does.
-WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen);
+WidenedLoop WidenLoop(llvm::Function& function, Analyses& analyses, const VectorUnit& vectors, MayWiden may_widen, Reads reads);
 
 }  // namespace tracelift::jit

@@ -116,6 +116,45 @@ bool CanBeOnTheWay(const Instruction& instruction) {
          !UseOf(instruction).writes.HasGpr(kRsp);
 }
 
+/// It may raise an exception. Not in the stack frame or the module's own data.
+bool MayFault(const Instruction& instruction) {
+  const ZydisMnemonic mnemonic = instruction.info.mnemonic;
+  if (mnemonic == ZYDIS_MNEMONIC_DIV || mnemonic == ZYDIS_MNEMONIC_IDIV) return true;
+  for (int i = 0; i < instruction.info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = instruction.operands[i];
+    if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) continue;
+    const bool has_index = operand.mem.index != ZYDIS_REGISTER_NONE;
+    const bool in_frame = operand.mem.base == ZYDIS_REGISTER_RSP ||
+                          (operand.mem.base == ZYDIS_REGISTER_RBP && operand.mem.disp.value < 0);
+    if (has_index || !(in_frame || operand.mem.base == ZYDIS_REGISTER_RIP)) return true;
+  }
+  return false;
+}
+
+/// Per block of the function: whether something may fault between its beginning and the next arrival at the header.
+std::vector<bool> MayFaultAhead(const DecodedFunction& function, const std::vector<int>& blocks) {
+  std::vector<bool> in_loop(function.blocks.size(), false), ahead(function.blocks.size(), false);
+  for (int b : blocks) in_loop[b] = true;
+  std::vector<int> pending;
+  for (int b : blocks) {
+    const BasicBlock& block = function.blocks[b];
+    const auto begin = function.instructions.begin() + block.first;
+    ahead[b] = std::any_of(begin, begin + block.count, [](const Instruction& one) { return MayFault(one); });
+    if (ahead[b]) pending.push_back(b);
+  }
+  while (!pending.empty()) {
+    const int b = pending.back();
+    pending.pop_back();
+    if (b == blocks[0]) continue;  // beyond the header is another pass
+    for (int predecessor : function.blocks[b].predecessors) {
+      if (!in_loop[predecessor] || ahead[predecessor]) continue;
+      ahead[predecessor] = true;
+      pending.push_back(predecessor);
+    }
+  }
+  return ahead;
+}
+
 struct Rank {
   int category;  // lower is better
   bool not_the_header;
@@ -138,12 +177,20 @@ AddressRange JumpWindow(const PatchSite& site) {
 }
 
 std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, const LoopFacts& facts,
-                                                                  bool allow_trap) {
+                                                                  PatchRules rules) {
   const std::vector<int> blocks = function.LiftedBlocks(facts.loop);
   const int loop_index = static_cast<int>(facts.loop);
   const EveryPass every_pass(function, blocks);
   const std::vector<bool> before_inner_loops = BeforeInnerLoops(function, blocks, loop_index);
+  const std::vector<bool> may_fault_ahead = MayFaultAhead(function, blocks);
   const uint64_t header = function.blocks[blocks[0]].begin;
+  // A thread that arrives elsewhere than at the header goes on to it in the native clone.
+  const auto faults_on_the_way = [&](const BasicBlock& block, int from) {
+    const auto begin = function.instructions.begin();
+    if (std::any_of(begin + from, begin + block.first + block.count, [](const Instruction& one) { return MayFault(one); })) return true;
+    return std::any_of(block.successors.begin(), block.successors.end(),
+                       [&](int next) { return next != blocks[0] && next >= 0 && may_fault_ahead[next]; });
+  };
 
   std::vector<std::pair<Rank, PatchSite>> found;
   for (int b : blocks) {
@@ -158,6 +205,7 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
       }
       const bool is_header = instruction.address == header;
       const std::vector<uint8_t> own(instruction.bytes.begin(), instruction.bytes.end());
+      if (rules.avoid_faults && !is_header && faults_on_the_way(block, i)) continue;
       const auto add = [&](int category, PatchKind kind, std::vector<uint8_t> expected, size_t written) {
         found.emplace_back(Rank{category, !is_header, before_inner_loops[b], -depth, -i},
                            PatchSite{&instruction, kind, std::move(expected), written});
@@ -170,10 +218,10 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
           add(depth > 0 ? 2 : 5, PatchKind::kAtomicJump, std::move(code), in_word);
         }
       }
-      if (allow_trap && depth > 0 && own.size() >= kJumpBytes && in_word < kJumpBytes && FitsOnePage(instruction)) {
+      if (rules.allow_trap && depth > 0 && own.size() >= kJumpBytes && in_word < kJumpBytes && FitsOnePage(instruction)) {
         add(3, PatchKind::kTrappedJump, own, kJumpBytes);
       }
-      if (allow_trap && is_header) add(6, PatchKind::kTrap, own, 1);
+      if (rules.allow_trap && is_header) add(6, PatchKind::kTrap, own, 1);
     }
   }
   if (found.empty()) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, header, ""});
@@ -183,7 +231,7 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
   return sites;
 }
 
-std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const LoopFacts& facts, bool allow_trap) {
+std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const LoopFacts& facts, PatchRules rules) {
   constexpr int kFarthest = 16;  // instructions: what comes farther ahead may lead elsewhere more often than here
   const std::vector<int> loop = function.LiftedBlocks(facts.loop);
   std::vector<Approach> found;
@@ -195,11 +243,12 @@ std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const Lo
     const BasicBlock& from = function.blocks[block];
     way.insert(way.begin(), {block, from.first});
     for (int i = from.first + from.count - 1; i >= from.first; --i) {
-      if (++steps > kFarthest || !CanBeOnTheWay(function.instructions[i])) {
+      const bool faults = rules.avoid_faults && MayFault(function.instructions[i]);
+      if (++steps > kFarthest || !CanBeOnTheWay(function.instructions[i]) || faults) {
         block = -1;
         break;
       }
-      if (auto site = SiteAt(function, i, allow_trap)) {
+      if (auto site = SiteAt(function, i, rules.allow_trap)) {
         way.front().first = i;
         found.push_back({std::move(*site), way});
       }

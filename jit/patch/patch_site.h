@@ -25,15 +25,17 @@ struct PatchSite {
 /// All candidates, in order of preference:
 ///   1. executed in every pass, five bytes within the word: replaced by one store (kAtomicJump)
 ///   2. executed in every pass, three or four bytes within the word: the same with a landing pad
-///   3. executed in every pass, five bytes or more (kTrappedJump), if traps are allowed
+///   3. executed in every pass, five bytes or more (kTrappedJump), if rules.allow_trap
 ///   4., 5. as 1 and 2, but not executed in every pass
-///   6. the header's first instruction, of any length (kTrap), if traps are allowed
+///   6. the header's first instruction, of any length (kTrap), if rules.allow_trap
 /// Never inside inner loops, and never where something is pushed: our frames are counted from rsp as it is at the header.
+/// With rules.avoid_faults only the header, and instructions from which nothing on the way to it can fault: a thread that arrives
+/// there goes that way in the native clone, and a handler of the program may look where it was, or throw from there.
 /// Among equals the header's first instruction, which needs no native run to get there;
 /// then the one from which the header is nearest: no inner loop on the way (a thread runs the rest of the pass with
 /// its signals blocked), late in the pass. kNoPatchSite when there is none.
 std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedFunction& function, const LoopFacts& facts,
-                                                                  bool allow_trap);
+                                                                  PatchRules rules);
 
 /// A way into the loop that all entries take: instructions ahead of the header, the last of them leading to it.
 struct ApproachBlock {
@@ -46,9 +48,10 @@ struct Approach {
 };
 
 /// Sites ahead of the loop, through which whoever is not in it yet comes to its header: an arrival is an entry there, not a
-/// pass. Nearest first, those replaced by one store before those that need a trap (only if `allow_trap`). What lies between may
-/// lead elsewhere, to addresses that are exits then; it makes no calls and leaves rsp alone. Empty when there are none.
-std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const LoopFacts& facts, bool allow_trap);
+/// pass. Nearest first, those replaced by one store before those that need a trap (only if rules.allow_trap). What lies between may
+/// lead elsewhere, to addresses that are exits then; it makes no calls and leaves rsp alone, and with
+/// rules.avoid_faults nothing there may fault. Empty when there are none.
+std::vector<Approach> ChooseApproaches(const DecodedFunction& function, const LoopFacts& facts, PatchRules rules);
 
 /// Where the jump at `site` can lead, given its first `site.written` bytes.
 AddressRange JumpWindow(const PatchSite& site);

@@ -76,6 +76,7 @@ struct Site {
   // Read by signal handlers of any thread: release after what they describe.
   std::atomic<uint64_t> address{0};
   std::atomic<uint64_t> stub{0};
+  std::atomic<uint64_t> displaced{0}, behind_displaced{0};  // RegionImage::displaced
   std::atomic<SiteState> state{SiteState::kOriginal};
 
   uint8_t* code() const { return reinterpret_cast<uint8_t*>(address.load(std::memory_order_relaxed)); }
@@ -267,6 +268,8 @@ std::expected<void, Rejection> Patcher::Install(const RegionImage& image) {
     site->state.store(SiteState::kOriginal, std::memory_order_release);
     return std::unexpected(NotPatchable(address, "it has changed since it was read"));
   }
+  site->displaced.store(image.displaced().begin, std::memory_order_relaxed);
+  site->behind_displaced.store(image.displaced().end, std::memory_order_relaxed);
   site->stub.store(image.stub(), std::memory_order_release);  // before there can be a trap to answer
   Write(*site, site->patched);
   RestoreProtection(*site);
@@ -306,6 +309,18 @@ uint64_t Patcher::HandleTrap(uint64_t rip) const {
   for (int i = 0; i < count; ++i) {
     const Site& site = impl_->sites[i];
     if (site.address.load(std::memory_order_acquire) + 1 == rip) return site.stub.load(std::memory_order_acquire);
+  }
+  return 0;
+}
+
+uint64_t Patcher::PlaceOf(uint64_t rip) const {
+  const int count = impl_->site_count.load(std::memory_order_acquire);
+  for (int i = 0; i < count; ++i) {
+    const Site& site = impl_->sites[i];
+    if (site.stub.load(std::memory_order_acquire) == 0) continue;
+    const bool inside = rip >= site.displaced.load(std::memory_order_relaxed) &&
+                        rip < site.behind_displaced.load(std::memory_order_relaxed);
+    if (inside) return site.address.load(std::memory_order_relaxed);
   }
   return 0;
 }

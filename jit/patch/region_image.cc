@@ -71,15 +71,15 @@ const Approach* FirstReachable(const std::vector<Approach>& candidates, NearMemo
   return nullptr;
 }
 
-std::expected<std::vector<Approach>, Rejection> Candidates(const DecodedFunction& function, const LoopFacts& facts, bool allow_trap,
+std::expected<std::vector<Approach>, Rejection> Candidates(const DecodedFunction& function, const LoopFacts& facts, PatchRules rules,
                                                            PatchPlace place) {
   std::vector<Approach> candidates;
   if (place == PatchPlace::kAhead) {
-    candidates = ChooseApproaches(function, facts, allow_trap);
+    candidates = ChooseApproaches(function, facts, rules);
     if (candidates.empty()) return std::unexpected(Rejection{RejectionReason::kNoPatchSite, facts.header, "ahead of the loop"});
     return candidates;
   }
-  auto sites = ChoosePatchSites(function, facts, allow_trap);
+  auto sites = ChoosePatchSites(function, facts, rules);
   if (!sites) return std::unexpected(sites.error());
   for (PatchSite& site : *sites) candidates.push_back({std::move(site), {}});
   return candidates;
@@ -123,6 +123,7 @@ void MoveRsp(int64_t bytes, CodeWriter* writer) {
 struct Stub {
   uint64_t entry = 0;
   Label displaced{};
+  AddressRange displaced_code;
 };
 
 /// All addresses are of fields of `block`. `add` and not `lock add`: a count lost between two threads only makes a
@@ -145,11 +146,13 @@ Stub WriteStub(const Instruction& site, const EntryBlock& block, int64_t pass_st
   MoveRsp(below, writer);
 
   writer->Bind(stub.displaced);
+  stub.displaced_code.begin = writer->here();
   if (IsDirectJump(site)) {
     RelocateJump(site, writer->LabelOf(DirectJumpTarget(site)), writer);
   } else {
     RelocateInstruction(site, writer);
   }
+  stub.displaced_code.end = writer->here();
   writer->Jump(writer->LabelOf(site.next()));
 
   writer->Bind(enter);
@@ -182,7 +185,7 @@ uint64_t WriteFarTail(uint64_t to, int64_t above, CodeWriter* writer) {
 struct RegionImage::Impl {
   // Constant after Build.
   uint64_t site = 0, header = 0, stub = 0;
-  AddressRange code;
+  AddressRange code, displaced;
   std::vector<uint8_t> expected, patch;
   PatchKind kind{};
   PatchPlace place{};
@@ -207,7 +210,7 @@ RegionImage::~RegionImage() = default;
 
 std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const FunctionCode& function_code,
                                                                           LoopId loop, NearMemory& memory,
-                                                                          bool allow_trap, DispatchFunction dispatch,
+                                                                          PatchRules rules, DispatchFunction dispatch,
                                                                           void* cookie, PatchPlace place) {
   const DecodedFunction& function = function_code.decoded();
   const XsaveLayout xsave = HostXsaveLayout();
@@ -220,7 +223,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
     return std::unexpected(
         Rejection{RejectionReason::kUnsupportedInstruction, instruction->address, Disassemble(*instruction)});
   }
-  const auto candidates = Candidates(function, *facts, allow_trap, place);
+  const auto candidates = Candidates(function, *facts, rules, place);
   if (!candidates) return std::unexpected(candidates.error());
   uint8_t* landing_pad = nullptr;
   const Approach* const chosen = FirstReachable(*candidates, memory, &landing_pad);
@@ -257,6 +260,7 @@ std::expected<std::unique_ptr<RegionImage>, Rejection> RegionImage::Build(const 
   CodeWriter writer(reinterpret_cast<uint64_t>(code));
   const Stub stub = WriteStub(*site->instruction, *impl.block, facts->pass_stack, &writer);
   impl.stub = stub.entry;
+  impl.displaced = stub.displaced_code;
   impl.code = {reinterpret_cast<uint64_t>(code), reinterpret_cast<uint64_t>(code) + code_bytes};
   impl.patch = PatchBytes(*site, landing_pad != nullptr ? reinterpret_cast<uint64_t>(landing_pad) : stub.entry);
   // Tails in the order of ResumeAt. The site itself must not be jumped to: that would lead here again at once.
@@ -311,6 +315,7 @@ PatchPlace RegionImage::place() const { return impl_->place; }
 uint64_t RegionImage::header() const { return impl_->header; }
 const std::vector<uint64_t>& RegionImage::exits() const { return impl_->exits; }
 uint64_t RegionImage::stub() const { return impl_->stub; }
+AddressRange RegionImage::displaced() const { return impl_->displaced; }
 AddressRange RegionImage::code() const { return impl_->code; }
 
 // Arrivals only grow; the limit is written here alone. So a limit never gets lost to a thread that is counting.

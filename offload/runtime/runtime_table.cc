@@ -61,6 +61,11 @@ uint64_t HandleTrap(uint64_t rip) {
   return s ? s->HandleTrap(rip) : 0;
 }
 
+uint64_t PlaceOf(uint64_t rip) {
+  const Session* s = session.load();
+  return s ? s->PlaceOf(rip) : 0;
+}
+
 int OwnsThread() { return ThreadId() == watcher.load(); }
 
 void OnOwnFault(int, uint64_t) {
@@ -76,6 +81,7 @@ extern "C" __attribute__((visibility("default"))) const TlRuntime tracelift_runt
     .at_exit = &AtExit,
     .in_child = &InChild,
     .handle_trap = &HandleTrap,
+    .place_of = &PlaceOf,
     .owns_thread = &OwnsThread,
     .on_own_fault = &OnOwnFault,
 };

@@ -266,5 +266,6 @@ void Session::InChild() {
 }
 
 uint64_t Session::HandleTrap(uint64_t rip) const { return patcher_ ? patcher_->HandleTrap(rip) : 0; }
+uint64_t Session::PlaceOf(uint64_t rip) const { return patcher_ ? patcher_->PlaceOf(rip) : 0; }
 
 }  // namespace tracelift::offload

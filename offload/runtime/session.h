@@ -2,7 +2,7 @@
 // something is hot until the process ends.
 //
 // Thread rule: all methods on the watcher thread, except AtExit (the exiting thread), InChild (the only thread of a
-// forked child) and HandleTrap (signal handlers).
+// forked child), HandleTrap and PlaceOf (signal handlers).
 #pragma once
 
 #include <array>
@@ -89,6 +89,7 @@ class Session {
   void AtExit();
   void InChild();
   uint64_t HandleTrap(uint64_t rip) const;
+  uint64_t PlaceOf(uint64_t rip) const;
   /// Called when LLVM or our own thread failed beyond repair: no further work, original code everywhere.
   void TurnOff(const char* why);
 
@@ -134,6 +135,7 @@ class Session {
   void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
   void ForgiveLosses();
   bool OnProbation() const;
+  jit::PatchRules Rules() const;
   bool IsOnTrial(const Function& function, jit::LoopId loop) const;
   bool IsCovered(const Finding& finding) const;
   std::vector<Finding*> StepAside();

@@ -4,6 +4,7 @@
 // Unpatching while the compiler works keeps the original at full speed; a rejected loop is never patched again.
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 
@@ -74,6 +75,15 @@ Tally TallyOf(const Finding& finding) {
   return {NowMs(), finding.region->gain_ns.load(std::memory_order_relaxed), finding.Image().arrivals()};
 }
 
+// As the program has it now: sigaction is the preload library's, which tells the program's own handlers.
+jit::PatchRules Session::Rules() const {
+  const auto handled = [](int signo) {
+    struct sigaction action{};
+    return sigaction(signo, nullptr, &action) == 0 && action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+  };
+  return {.allow_trap = host_->sigtrap_usable() != 0, .avoid_faults = handled(SIGSEGV) || handled(SIGBUS) || handled(SIGFPE)};
+}
+
 Finding& Session::AddFinding(uint64_t address, std::vector<jit::AddressRange> code) {
   const std::lock_guard lock(mutex_);
   Finding& finding = findings_.emplace_back();
@@ -117,7 +127,7 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
   region->preview = std::move(*preview);
   region->pool = pool_;
   region->verify = static_cast<VerifyMode>(config_->verify);
-  auto image = jit::RegionImage::Build(*code, loop, near_memory_, host_->sigtrap_usable() != 0, &Dispatch,
+  auto image = jit::RegionImage::Build(*code, loop, near_memory_, Rules(), &Dispatch,
                                        region.get());
   if (!image) {
     Reject(finding, image.error());
@@ -259,7 +269,7 @@ bool Session::MoveAhead(Finding& finding) {
   const EntryCounts counts = CountEntries(region);
   if (finding.ahead || region.ahead || counts.executions == 0 || counts.executions + counts.Declines() < kManyEntries) return false;
   const jit::FunctionCode& code = *region.code;
-  auto image = jit::RegionImage::Build(code, region.loop, near_memory_, host_->sigtrap_usable() != 0, &DispatchAhead, &region,
+  auto image = jit::RegionImage::Build(code, region.loop, near_memory_, Rules(), &DispatchAhead, &region,
                                        jit::PatchPlace::kAhead);
   if (!image || IsPatchedBy(**image, finding)) return false;
   {

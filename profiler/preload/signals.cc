@@ -108,6 +108,11 @@ void OnSignal(int signo, siginfo_t* info, void* context) {
       return;
     }
   }
+  if (signo != SIGTRAP && BySystem(*info)) {  // the handler may look where it was, or throw from there; it comes back all the same
+    if (const uint64_t place = table->place_of(static_cast<uint64_t>(registers[REG_RIP]))) {
+      registers[REG_RIP] = static_cast<greg_t>(place);
+    }
+  }
   Disposition& disposition = dispositions[IndexOf(signo)];
   const struct sigaction action = Read(disposition);
   if (action.sa_handler == SIG_IGN && !BySystem(*info)) {

@@ -8,8 +8,8 @@ REPETITIONS = 5000
 
 
 class ExceptionsTest(TraceTest):
-    def check(self, what, expect=ACCELERATED, modes=(RUN, VERIFY)):
-        program = build("exceptions.cc", ("-O2", "-fnon-call-exceptions"))
+    def check(self, what, expect=ACCELERATED, modes=(RUN, VERIFY), level="-O2"):
+        program = build("exceptions.cc", (level, "-fnon-call-exceptions"))
         return self.same_when_accelerated(lambda scale: [program, what, REPETITIONS * scale], expect, modes=modes)
 
     def test_thrown_below_the_frame_of_the_loop(self):
@@ -30,6 +30,9 @@ class ExceptionsTest(TraceTest):
 
     def test_thrown_out_of_the_loop_by_a_signal_handler(self):
         self.check("signalled")
+
+    def test_thrown_out_of_unoptimised_code_by_a_signal_handler(self):
+        self.check("signalled", level="-O0")
 
 
 if __name__ == "__main__":

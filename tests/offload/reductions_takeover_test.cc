@@ -171,9 +171,12 @@ TEST_P(Reductions, ChunksWithNaNAreForgotten) {
   std::vector<uint64_t> all = Start();
   all.resize(all.size() + count / 2);
   std::memcpy(all.data() + 8, data.data(), data.size() * sizeof(float));
-  ExpectSame<uint64_t>(CodeOf(kernel), all, [&](std::vector<uint64_t>& out) {
-    kernel(out.data(), reinterpret_cast<float*>(out.data() + 8), count);
-  });
+  // Vectors of one core may be as fast as memory is: then no slice wins.
+  const bool wins = std::string_view(GetParam().level) != "O3";
+  ExpectSame<uint64_t>(
+      CodeOf(kernel), all,
+      [&](std::vector<uint64_t>& out) { kernel(out.data(), reinterpret_cast<float*>(out.data() + 8), count); },
+      wins ? Becomes::kAccelerated : Becomes::kAny);
 }
 
 TEST_P(Reductions, UntilAValueIsFound) {

@@ -32,6 +32,6 @@ void NAME(steps_of_blocks)(int *to, long first, long end, long step) {
 
 /* The inner loop steps. */
 void NAME(steps_inside)(int *to, long first, long end, long step) {
-  for (int i = 0; i < 400; i++)
+  for (int i = 0; i < 1000; i++)
     for (int j = (int)first; j < (int)end; j += (int)step) to[i * 1000 + j] += i * j;
 }

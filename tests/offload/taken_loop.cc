@@ -87,7 +87,7 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
     region->loop = loop;
     region->preview = *preview;
     region->pool = world.pool;
-    auto image = jit::RegionImage::Build(*with_callees, loop, world.memory, true, &Dispatch, region);
+    auto image = jit::RegionImage::Build(*with_callees, loop, world.memory, {.allow_trap = true}, &Dispatch, region);
     if (!image) return taken.why = jit::Describe(image.error()), taken;
     region->image = std::move(*image);
     if (CaptureAndCompile(taken, *region, run)) {
@@ -126,7 +126,7 @@ const Variant* AddRival(TakenLoop& taken) {
 bool MoveAhead(const TakenLoop& taken) {
   World& world = TheWorld();
   Region& region = *taken.region;
-  auto image = jit::RegionImage::Build(*region.code, region.loop, world.memory, true, &DispatchAhead, &region, jit::PatchPlace::kAhead);
+  auto image = jit::RegionImage::Build(*region.code, region.loop, world.memory, {.allow_trap = true}, &DispatchAhead, &region, jit::PatchPlace::kAhead);
   if (!image || !PutBack(taken)) return false;
   region.ahead = std::move(*image);
   return world.patcher->Install(*region.ahead).has_value();

@@ -34,7 +34,7 @@ TEST_P(PatchedLibrary, EveryLoopIsPatchedAndPutBackOrRejectedWithAReason) {
       if (!AnalyseLoop((*function)->decoded(), static_cast<LoopId>(l)).has_value()) continue;
       ++loops;
       for (const PatchPlace place : {PatchPlace::kInLoop, PatchPlace::kAhead}) {
-        const auto image = RegionImage::Build(**function, static_cast<LoopId>(l), memory, false, &Decline, nullptr, place);
+        const auto image = RegionImage::Build(**function, static_cast<LoopId>(l), memory, {}, &Decline, nullptr, place);
         if (!image.has_value()) {
           ++seen[std::string(Name(image.error().reason))];
           EXPECT_TRUE(image.error().reason == RejectionReason::kNoPatchSite ||

@@ -103,7 +103,7 @@ class PatchedLoop {
   /// `header`: of an inner loop, perhaps.
   PatchedLoop(const TestLoop& loop, uint64_t header, bool allow_trap, Visit visit, PatchPlace place = PatchPlace::kInLoop)
       : visit_(std::move(visit)), function_(Decode(loop)) {
-    auto built = RegionImage::Build(*function_, LoopAt(*function_, header), Memory(), allow_trap, &Dispatch, this, place);
+    auto built = RegionImage::Build(*function_, LoopAt(*function_, header), Memory(), {.allow_trap = allow_trap}, &Dispatch, this, place);
     EXPECT_TRUE(built.has_value()) << loop.name << ": " << Describe(built.error());
     if (built) image_ = std::move(*built);
   }

@@ -87,6 +87,21 @@ TEST(Patcher, DoesNothingTwice) {
   EXPECT_EQ(BytesOf(TL_TEST_LOOP(red_zone_loop)), before);
 }
 
+TEST(Patcher, TellsWhereADisplacedInstructionBelongs) {
+  const Patcher& patcher = PatchedLoop::ThePatcher();
+  for (const TestLoop& loop : {TL_TEST_LOOP(red_zone_loop), TL_TEST_LOOP(crossing_loop), TL_TEST_LOOP(nested_loop)}) {
+    PatchedLoop patched(loop, true, [](RegionImage&, SavedContext*) { return kDecline; });
+    const AddressRange displaced = patched.image().displaced();
+    EXPECT_EQ(patcher.PlaceOf(displaced.begin), 0u) << "not installed yet";
+    const Installed installed(patched);
+    EXPECT_EQ(patcher.PlaceOf(displaced.begin), patched.image().patch_site());
+    EXPECT_EQ(patcher.PlaceOf(displaced.end - 1), patched.image().patch_site());
+    for (const uint64_t other : {displaced.begin - 1, displaced.end, patched.image().stub(), patched.image().patch_site(), uint64_t{0}}) {
+      EXPECT_EQ(patcher.PlaceOf(other), 0u);
+    }
+  }
+}
+
 TEST(Patcher, RefusesASiteThatAnotherRegionHas) {
   const TestLoop loop = TL_TEST_LOOP(red_zone_loop);
   PatchedLoop first(loop, false, [](RegionImage&, SavedContext*) { return kDecline; });

@@ -470,10 +470,24 @@ TEST(PatchSite, IsWhereItDisturbsLeast) {
   }
 }
 
+TEST(PatchSite, IsWhereNothingFaultsOnTheWayToTheHeaderIfTheProgramHandlesFaults) {
+  const TestLoop loop = TL_TEST_LOOP(crossing_loop);
+  const auto function = Decode(loop);
+  const auto kind_by = [&](PatchRules rules) {
+    const auto image = RegionImage::Build(
+        *function, LoopAt(*function, Address(loop.header)), PatchedLoop::Memory(), rules,
+        [](void*, SavedContext*) -> uint32_t { return kDecline; }, nullptr);
+    EXPECT_TRUE(image) << Describe(image.error());
+    return (*image)->patch_kind();
+  };
+  EXPECT_EQ(kind_by({.allow_trap = true}), PatchKind::kTrappedJump) << "in the place of a read";
+  EXPECT_EQ(kind_by({.allow_trap = true, .avoid_faults = true}), PatchKind::kTrap) << "at the header";
+}
+
 std::string WhyNot(const TestLoop& loop) {
   const auto function = Decode(loop);
   auto image = RegionImage::Build(
-      *function, LoopAt(*function, Address(loop.header)), PatchedLoop::Memory(), false,
+      *function, LoopAt(*function, Address(loop.header)), PatchedLoop::Memory(), {},
       [](void*, SavedContext*) -> uint32_t { return kDecline; }, nullptr);
   return image ? "built" : std::string(Name(image.error().reason));
 }

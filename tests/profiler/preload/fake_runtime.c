@@ -46,6 +46,11 @@ static void AtExit(void) {
 }
 
 static void InChild(void) {}
+static uint64_t PlaceOf(uint64_t rip) {
+  (void)rip;
+  return 0;
+}
+
 static uint64_t HandleTrap(uint64_t rip) {
   (void)rip;
   return 0;
@@ -58,4 +63,4 @@ static void OnOwnFault(int signo, uint64_t rip) {
 }
 
 __attribute__((visibility("default"))) const struct TlRuntime tracelift_runtime_table = {
-    TL_PRELOAD_API_VERSION, Run, AtExit, InChild, HandleTrap, OwnsThread, OnOwnFault};
+    TL_PRELOAD_API_VERSION, Run, AtExit, InChild, HandleTrap, PlaceOf, OwnsThread, OnOwnFault};
