@@ -265,9 +265,10 @@ AT_EACH_LEVEL(BytesOfPixels, grey, {
 })
 
 AT_LEVELS_1_AND_2(LowerTriangle, lower_triangle, {
-  constexpr int n = 1400;
-  ExpectSame<double>(AS_POINTER(kernel), RandomDoubles(n * n),
-                     [=](std::vector<double>& v) { kernel(v.data(), n); });
+  constexpr int n = 1000;
+  ExpectSame<double>(
+      AS_POINTER(kernel), RandomDoubles(n * n), [=](std::vector<double>& v) { kernel(v.data(), n); },
+      Becomes::kAny);  // a core alone is about as fast as memory
 })
 // At -O3 gcc enters the outer loop in the middle of its body: two entries, left alone.
 
