@@ -35,10 +35,11 @@ TEST(LiftLoop, NumbersExitsByAddress) {
 }
 
 /// Four cases chosen by the low bits of rcx, which counts passes; `dispatch` jumps through the table at rdx.
+// Ahead of the table lies what is no instruction: addresses in it could read as code that jumps into the loop.
 std::string SwitchLoop(const std::string& dispatch, const std::string& entries) {
   return "lea rdx, [rip+@Ltable]; mov eax, ecx; and eax, 3; " + dispatch +
          "; @Lcase0: add rsi, 1; jmp @Lnext; @Lcase1: add rsi, 10; jmp @Lnext; @Lcase2: add rsi, 100; "
-         "@Lcase3: add rsi, 1000; @Lnext: add ecx, 1; cmp ecx, 1000; jb @L; jmp @Lout; @Ltable: " +
+         "@Lcase3: add rsi, 1000; @Lnext: add ecx, 1; cmp ecx, 1000; jb @L; jmp @Lout; .byte 6, 6, 6, 6; @Ltable: " +
          entries + "; @Lout: nop";
 }
 
