@@ -30,23 +30,18 @@ std::vector<bool> SeenFootprint::Loops(const Headers& headers) const {
   return loops;
 }
 
-// An instruction that keeps the first passes from being independent.
-std::optional<uint64_t> SeenFootprint::ConflictIn(int64_t passes) const {
-  if (!known_ || footprint_->trip[0] < passes) return std::nullopt;
+// Of the first `most` passes, or of all where there are fewer; nullopt when they are not known, or there is only one.
+std::optional<IndependenceResult> SeenFootprint::AmongFirst(int64_t most) const {
+  if (!known_ || footprint_->trip[0] < 2) return std::nullopt;
   const auto first = std::make_unique<Footprint>();
-  if (!Evaluate(program_, observed_, passes, first.get())) return std::nullopt;
-  const IndependenceResult result = CheckIndependent(*first);
-  if (result.verdict != Independence::kDependent) return std::nullopt;
-  const uint16_t access = result.first < kSlotBase ? result.first : result.second;
-  return access < program_.accesses.size() ? program_.accesses[access].instruction : 0;
+  if (!Evaluate(program_, observed_, std::min(most, footprint_->trip[0]), first.get())) return std::nullopt;
+  return CheckIndependent(*first);
 }
 
 bool SeenFootprint::PassesMeet() const {
   constexpr int64_t kNeighbours = 4;
-  if (!known_ || footprint_->trip[0] < 2) return false;
-  const auto first = std::make_unique<Footprint>();
-  return Evaluate(program_, observed_, std::min(kNeighbours, footprint_->trip[0]), first.get()) &&
-         CheckIndependent(*first).verdict != Independence::kIndependent;
+  const auto result = AmongFirst(kNeighbours);
+  return result && result->verdict != Independence::kIndependent;
 }
 
 bool SeenFootprint::Holds(const Reliance& reliance) const {
@@ -55,11 +50,9 @@ bool SeenFootprint::Holds(const Reliance& reliance) const {
 
 bool SeenFootprint::ReadsComeFirst(const llvm::Loop& region, const std::vector<AccessBy>& accesses_by) const {
   constexpr int64_t kMany = 1 << 16;  // so many independent passes had better go to all cores
-  if (!known_ || !region.isInnermost()) return false;
-  const auto first = std::make_unique<Footprint>();
-  const int64_t many = std::min(kMany, footprint_->trip[0]);
-  if (many < 2 || !Evaluate(program_, observed_, many, first.get())) return false;
-  if (CheckIndependent(*first).verdict == Independence::kIndependent) return false;
+  if (!region.isInnermost()) return false;
+  const auto result = AmongFirst(kMany);
+  if (!result || result->verdict == Independence::kIndependent) return false;
   Reliance reliance;
   reliance.reads_first = true;
   if (!Holds(reliance)) return false;
@@ -148,7 +141,11 @@ bool SeenFootprint::EachMeetsTheNext() const {
 }
 
 std::optional<uint64_t> SeenFootprint::WhereEachMeetsTheNext() const {
-  return EachMeetsTheNext() ? ConflictIn(2) : std::nullopt;
+  if (!EachMeetsTheNext()) return std::nullopt;
+  const auto result = AmongFirst(2);
+  if (!result || result->verdict != Independence::kDependent) return std::nullopt;
+  const uint16_t access = result->first < kSlotBase ? result->first : result->second;
+  return access < program_.accesses.size() ? program_.accesses[access].instruction : 0;
 }
 
 bool SeenFootprint::KeepsOrder(const Wavefront& wavefront) const {

@@ -63,7 +63,7 @@ class SeenFootprint {
 
  private:
   bool Holds(const Reliance& reliance) const;
-  std::optional<uint64_t> ConflictIn(int64_t passes) const;
+  std::optional<IndependenceResult> AmongFirst(int64_t most) const;
   template <typename Headers>
   std::vector<bool> Loops(const Headers& headers) const;
 

@@ -45,8 +45,9 @@ class EveryPass {
   std::vector<int> depth_;
 };
 
-/// Per block of the function: an inner loop can run between it and the next arrival at the header.
-std::vector<bool> BeforeInnerLoops(const DecodedFunction& function, const std::vector<int>& blocks, int loop) {
+/// Per block of the function: one of which `is_it` holds can run between its begin and the next arrival at the header.
+template <typename Predicate>
+std::vector<bool> LeadTo(const DecodedFunction& function, const std::vector<int>& blocks, Predicate is_it) {
   std::vector<bool> in_loop(function.blocks.size(), false), before(function.blocks.size(), false);
   for (int b : blocks) in_loop[b] = true;
   std::vector<int> pending;
@@ -56,7 +57,7 @@ std::vector<bool> BeforeInnerLoops(const DecodedFunction& function, const std::v
     if (b != blocks[0]) pending.push_back(b);  // beyond the header is another pass
   };
   for (int b : blocks) {
-    if (function.blocks[b].innermost_loop != loop) mark(b);
+    if (is_it(function.blocks[b])) mark(b);
   }
   while (!pending.empty()) {
     const int b = pending.back();
@@ -131,28 +132,9 @@ bool MayFault(const Instruction& instruction) {
   return false;
 }
 
-/// Per block of the function: whether something may fault between its beginning and the next arrival at the header.
-std::vector<bool> MayFaultAhead(const DecodedFunction& function, const std::vector<int>& blocks) {
-  std::vector<bool> in_loop(function.blocks.size(), false), ahead(function.blocks.size(), false);
-  for (int b : blocks) in_loop[b] = true;
-  std::vector<int> pending;
-  for (int b : blocks) {
-    const BasicBlock& block = function.blocks[b];
-    const auto begin = function.instructions.begin() + block.first;
-    ahead[b] = std::any_of(begin, begin + block.count, [](const Instruction& one) { return MayFault(one); });
-    if (ahead[b]) pending.push_back(b);
-  }
-  while (!pending.empty()) {
-    const int b = pending.back();
-    pending.pop_back();
-    if (b == blocks[0]) continue;  // beyond the header is another pass
-    for (int predecessor : function.blocks[b].predecessors) {
-      if (!in_loop[predecessor] || ahead[predecessor]) continue;
-      ahead[predecessor] = true;
-      pending.push_back(predecessor);
-    }
-  }
-  return ahead;
+bool MayFault(const DecodedFunction& function, int from, int end) {
+  const auto begin = function.instructions.begin();
+  return std::any_of(begin + from, begin + end, [](const Instruction& one) { return MayFault(one); });
 }
 
 struct Rank {
@@ -181,15 +163,16 @@ std::expected<std::vector<PatchSite>, Rejection> ChoosePatchSites(const DecodedF
   const std::vector<int> blocks = function.LiftedBlocks(facts.loop);
   const int loop_index = static_cast<int>(facts.loop);
   const EveryPass every_pass(function, blocks);
-  const std::vector<bool> before_inner_loops = BeforeInnerLoops(function, blocks, loop_index);
-  const std::vector<bool> may_fault_ahead = MayFaultAhead(function, blocks);
+  const std::vector<bool> before_inner_loops =
+      LeadTo(function, blocks, [&](const BasicBlock& block) { return block.innermost_loop != loop_index; });
+  const auto may_fault = [&](const BasicBlock& block) { return MayFault(function, block.first, block.first + block.count); };
+  const std::vector<bool> before_faults = rules.avoid_faults ? LeadTo(function, blocks, may_fault) : std::vector<bool>();
   const uint64_t header = function.blocks[blocks[0]].begin;
   // A thread that arrives elsewhere than at the header goes on to it in the native clone.
   const auto faults_on_the_way = [&](const BasicBlock& block, int from) {
-    const auto begin = function.instructions.begin();
-    if (std::any_of(begin + from, begin + block.first + block.count, [](const Instruction& one) { return MayFault(one); })) return true;
-    return std::any_of(block.successors.begin(), block.successors.end(),
-                       [&](int next) { return next != blocks[0] && next >= 0 && may_fault_ahead[next]; });
+    return MayFault(function, from, block.first + block.count) ||
+           std::any_of(block.successors.begin(), block.successors.end(),
+                       [&](int next) { return next != blocks[0] && next >= 0 && before_faults[next]; });
   };
 
   std::vector<std::pair<Rank, PatchSite>> found;

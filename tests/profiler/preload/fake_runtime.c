@@ -46,6 +46,7 @@ static void AtExit(void) {
 }
 
 static void InChild(void) {}
+
 static uint64_t PlaceOf(uint64_t rip) {
   (void)rip;
   return 0;
