@@ -43,6 +43,8 @@ struct ChunkResult {
   std::byte* log = nullptr;                        // Artifact::logged: where the chunk keeps what it overwrites,
   const int64_t* log_layout = nullptr;             // offload/host/undo_log.h,
   int64_t log_first = 0;                           // from this pass on
+  int64_t lead = 0;                                // iterations of the loop of Reliance::lead that come first in each pass,
+  uint32_t leads = 0;                              // 1: do these, of whole groups of passes; 0: do the rest
   uint32_t undoes = 0;                             // 1: put back what the log has of these passes, and do nothing else
   std::array<uint64_t, kMaxReductions> partial{};  // by index of Artifact::reductions
 };
@@ -54,7 +56,8 @@ static_assert(offsetof(ChunkResult, flags) == 0);
 /// at once with the same `in`. A call with count 0 only writes to `out`: what depends on reductions, from `in` and from
 /// what all chunks before `first` left in result->partial, and all other state if Artifact::can_seek. Of an artifact with
 /// parts, it does the share result->part of result->parts of its passes' work. One with logged writes keeps what they
-/// overwrite in result->log; with result->undoes it puts that back, if no byte was written twice in a pass.
+/// overwrite in result->log; with result->undoes it puts that back, if no byte was written twice in a pass. With result->lead, which must leave something of
+/// each pass, it does that part of its passes or what is left behind it.
 using ChunkFunction = void (*)(const MachineState* in, MachineState* out, int64_t first, int64_t count,
                                ChunkResult* result);
 inline constexpr uint32_t kFlagNaN = 1;          // a NaN was produced or consumed: redo in the original code

@@ -69,6 +69,7 @@ struct ExprNode {
 struct LoopDim {
   int parent = -1;                // enclosing dimension, -1 for loop 0
   ExprId backedge_taken = kNoExpr;  // times the header is reached again; kNoExpr: not known before it runs
+  ExprId trips = kNoExpr;           // times its body runs, 0 where it is passed by; where the count before that has no value
   bool body_only = false;           // the last time, the header leaves the loop before any access
   bool must_divide = false;         // compiled code relies on backedge_taken: an entry where it fails is declined
 };
@@ -159,7 +160,12 @@ struct IndependenceResult {
 IndependenceResult CheckIndependent(const Footprint& footprint);
 
 /// Where in its pass an access is made, beside the one inner loop.
-enum AccessPlace : uint8_t { kAheadOfInner = 1, kWithinInner = 2, kBehindInner = 4 };
+enum AccessPlace : uint8_t {
+  kAheadOfInner = 1,
+  kWithinInner = 2,
+  kBehindInner = 4,
+  kNeededWithin = 8,  // ahead of the loop, which needs what it reads
+};
 
 /// What each pass reads in each iteration of the inner loop is what the pass before it wrote, so many steps before.
 struct HandedOn {
@@ -181,6 +187,12 @@ struct Wavefront {
   bool reads_first = false;
 };
 
+/// Leading iterations of an inner loop, which many passes do side by side; what is left of these follows in order.
+struct Lead {
+  int loop = -1;                // the inner loop; -1: passes have no lead
+  std::vector<uint8_t> places;  // by access: AccessPlace, or several of them
+};
+
 /// What compiled code relies on beside independent passes; checked for every slice.
 struct Reliance {
   /// By access: accesses in different memories share no byte that either of them writes. Empty: not relied on.
@@ -196,12 +208,24 @@ struct Reliance {
   bool reads_first = false;
   /// Accesses that meet, of passes in one group, are made in the order in which passes one by one would make them.
   Wavefront wavefront;
+  /// Of each slice, so many iterations as LeadOf says are done first.
+  Lead lead;
 };
 /// Slots are not looked at: what carries one from iteration to iteration is visible in the loop's code.
 IndependenceResult CheckReliance(const FootprintProgram& program, const Footprint& footprint, const Reliance& reliance);
 
 /// The wavefront's part of it.
 IndependenceResult CheckWavefront(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront);
+
+/// How many leading iterations of the loop the passes may do side by side ahead of what else they do. Looked at are the last
+/// `passes` ones of `footprint`, which is that of `state`; the loop makes `length` iterations in the first of these, no fewer in
+/// those behind it, and fewer than `length` lead.
+int64_t LeadOf(const FootprintProgram& program, const MachineState& state, const Footprint& footprint, int64_t passes,
+               const Lead& lead, int64_t length);
+
+/// How often the body of each loop runs, at most, in one pass, in which loop `capped` makes no more than `cap` iterations (to trips[0]
+/// up to trips[kMaxLoops - 1]). False when that is not known of some loop.
+bool TripsIn(int64_t pass, const FootprintProgram& program, const MachineState& state, int capped, int64_t cap, int64_t* trips);
 
 /// Whether the same value is there, in whatever order passes run that keeps to CheckWavefront.
 bool IsHandedOn(const FootprintProgram& program, const Footprint& footprint, const Wavefront& wavefront,

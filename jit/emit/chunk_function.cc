@@ -191,7 +191,7 @@ bool FlagMarkers(llvm::Function& function, llvm::StringRef name, uint32_t flag) 
 
 // For each kept value that is needed at the end, whether a pass of this chunk set it, as i1 values beside its copies.
 // Values of several kept phis may meet in one copy, so all are traced together.
-std::vector<llvm::Value*> TraceKeptValues(const LoopShape& shape) {
+std::vector<llvm::Value*> TraceKeptValues(const LoopShape& shape, const llvm::Loop* begun_later) {
   std::map<llvm::Value*, llvm::Instruction*> is_set;
   llvm::Type* flag = llvm::Type::getInt1Ty(shape.loop->getHeader()->getContext());
   llvm::Constant* yes = llvm::ConstantInt::getTrue(flag);
@@ -216,7 +216,8 @@ std::vector<llvm::Value*> TraceKeptValues(const LoopShape& shape) {
   for (const auto& [copy, flags] : is_set) {
     if (auto* phi = llvm::dyn_cast<llvm::PHINode>(copy)) {
       for (unsigned i = 0; i < phi->getNumIncomingValues(); ++i) {
-        const bool at_start = !shape.loop->contains(phi->getIncomingBlock(i));
+        const bool begins_later = begun_later && phi->getParent() == begun_later->getHeader() && !begun_later->contains(phi->getIncomingBlock(i));
+        const bool at_start = begins_later || !shape.loop->contains(phi->getIncomingBlock(i));
         llvm::Value* value = at_start ? llvm::ConstantInt::getFalse(flag) : set(phi->getIncomingValue(i));
         llvm::cast<llvm::PHINode>(flags)->addIncoming(value, phi->getIncomingBlock(i));
       }
@@ -285,7 +286,8 @@ void GuardStateStores(llvm::Function& function, const std::vector<llvm::Value*>&
 }  // namespace
 
 ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
-                              const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads) {
+                              const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads,
+                              const llvm::Loop* begun_later) {
   ChunkTraits traits;
   const bool may_stray = !window_reads.empty() || llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; });
   std::vector<DataBound> bounds = may_stray ? DataBoundsOf(shape.loop, evolution) : std::vector<DataBound>{};
@@ -306,7 +308,7 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
   llvm::AllocaInst* strayed = entry.CreateAlloca(entry.getInt1Ty(), nullptr, "strayed");
   entry.CreateStore(entry.getFalse(), strayed);
 
-  const std::vector<llvm::Value*> must_be_set = TraceKeptValues(shape);
+  const std::vector<llvm::Value*> must_be_set = TraceKeptValues(shape, begun_later);
   may_flag(!must_be_set.empty(), kFlagStale);
   const std::vector<llvm::StoreInst*> of_reductions = StoresOfReductions(function, shape);
   const auto sought = FindSoughtState(function, shape, evolution, of_reductions);

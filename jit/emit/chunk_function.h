@@ -26,8 +26,10 @@ struct ChunkTraits {
 ///   values that become visible are checked for NaN (kFlagNaN),
 ///   kept values that no pass of the chunk set are reported with the state (kFlagStale),
 ///   the facts relied on are checked first (kFlagUnlike).
+/// Of the loop `begun_later` passes may do only the iterations from some one on: values kept in those before are not known.
 /// The result returns i32 but is called as a ChunkFunction (the value is ignored).
 ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, llvm::ScalarEvolution& evolution,
-                              const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads);
+                              const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads,
+                              const llvm::Loop* begun_later = nullptr);
 
 }  // namespace tracelift::jit

@@ -24,12 +24,14 @@
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
+#include "jit/emit/leading_part.h"
 #include "jit/emit/loop_hints.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/pass_panels.h"
 #include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
+#include "jit/emit/reread_carried.h"
 #include "jit/emit/seen_footprint.h"
 #include "jit/emit/short_loops.h"
 #include "jit/emit/stepped_bounds.h"
@@ -254,6 +256,9 @@ std::expected<AnalysedLoop, Rejection> Analyse(llvm::Function& chunk, Analyses& 
     leave_at_rare_stores();
     return AnalyseAsIs(chunk, analyses, code, reader, facts, seen, windows_allowed);
   };
+  if (!result && result.error().reason == RejectionReason::kCarriedValue && RereadCarriedValues(chunk, analyses)) {
+    if (auto closer = analyse_again()) result = std::move(closer);
+  }
   for (int round = 0; !(KnowsAllTrips(result) && IsExact(*result)) && round < kRounds; ++round) {
     llvm::LoopInfo& loops = analyses.function.getResult<llvm::LoopAnalysis>(chunk);
     if (loops.empty()) break;
@@ -309,7 +314,7 @@ void MarkParallel(llvm::Loop& loop) {
 
 // Iterations side by side and in another order than the original's, where that is faster and changes no result.
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
-                 bool reads_first, const Wavefront& wavefront, const std::vector<AccessBy>& accesses_by, bool may_log, Reads reads,
+                 bool reads_first, const Wavefront& wavefront, const LeadPlan& lead, const std::vector<AccessBy>& accesses_by, bool may_log, Reads reads,
                  SeenFootprint& seen, Artifact* artifact) {
   const VectorUnit vectors{WidestVectorBits(machine), GathersFast(machine)};
   const Panels panels = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : Panels{};
@@ -336,6 +341,15 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   if (wavefront.lanes > 0 && RunAsWavefront(chunk, analyses, wavefront)) {
     seen.RelyOnWavefront(wavefront);
     artifact->lanes = artifact->group = artifact->batch = wavefront.lanes;
+    artifact->parts = 1;
+    return;
+  }
+  if (lead.header) {
+    const int group = RunLeadFirst(chunk, analyses, lead);
+    if (group == 0) return;
+    seen.RelyOnLead(lead.lead);
+    artifact->may_flag |= kFlagUnlike;
+    artifact->group = artifact->batch = group;
     artifact->parts = 1;
     return;
   }
@@ -448,19 +462,26 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
       wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by, observed,
                                 WidestVectorBits(**machine));
     }
+    LeadPlan lead;
+    if (plan.width == 0 && !reads_first && wavefront.lanes == 0 && !options.plain) {
+      lead = PlanLead(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by);
+    }
     // Each pass would have to wait for the one before it: the loops inside may do better, and sooner.
-    const bool has_a_way = plan.ordered || reads_first || wavefront.lanes > 0;
+    const bool has_a_way = plan.ordered || reads_first || wavefront.lanes > 0 || lead.header;
     const bool is_nest = !analysed->shape.loop->isInnermost();
     if (const auto where = is_nest && !has_a_way ? seen.WhereEachMeetsTheNext() : std::nullopt) {
       return std::unexpected(Rejection{RejectionReason::kDependentIterations, *where, ""});
     }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
-                                                  analysed->footprint.window_reads);
+                                                  analysed->footprint.window_reads, lead.loop);
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, analysed->footprint.accesses_by, options.may_log,
+    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, lead, analysed->footprint.accesses_by, options.may_log,
                 traits.reads_rows ? Reads::kOfLanesThere : Reads::kOfAllLanes, seen, &artifact);
+    if (lead.header && artifact.parts == 0) {  // its code has no such form after all
+      return std::unexpected(Rejection{RejectionReason::kDependentIterations, seen.WhereEachMeetsTheNext().value_or(facts->header), ""});
+    }
     artifact.reliance = seen.reliance();
   }
   llvm::StripDebugInfo(module);

@@ -3,6 +3,7 @@
 #include <llvm/Analysis/CFG.h>
 #include <llvm/Analysis/LoopIterator.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
+#include <llvm/IR/Dominators.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
 #include <llvm/IR/PatternMatch.h>
@@ -30,6 +31,7 @@ class Serialiser {
   ExprId WriteSmallest(const std::vector<ExitCount>& counts) {
     ExprId smallest = kNoExpr;
     for (const ExitCount& count : counts) {
+      if (!count.dividend) continue;
       ExprId id = Write(count.dividend);
       const uint8_t width = Width(count.dividend);
       if (count.divisor != 1 && IsUncertain(id)) continue;
@@ -301,6 +303,27 @@ std::vector<ExitCount> CountsOf(const llvm::Loop* loop, llvm::ScalarEvolution& e
   return counts;
 }
 
+// Some iterations of the loop around it pass by.
+bool IsPassedBy(const llvm::Loop* loop) {
+  const llvm::BasicBlock *entered = loop->getHeader(), *latch = loop->getParentLoop()->getLoopLatch();
+  llvm::DominatorTree dominators(*const_cast<llvm::Function*>(entered->getParent()));
+  return latch && !dominators.dominates(entered, latch);
+}
+
+// One iteration more than is counted, so that there is a number where a loop is passed by for having none. The two differ only
+// where the count is all ones: that is ruled out ahead of the loop, or it would not end in 2^64 iterations.
+ExitCount TripsOf(const llvm::Loop* loop, const ExitCount& count, llvm::ScalarEvolution& evolution) {
+  const auto* quotient = llvm::dyn_cast<llvm::SCEVUDivExpr>(count.dividend);
+  const bool divides = count.divisor == 1 && quotient;
+  const llvm::SCEV* dividend = divides ? quotient->getLHS() : count.dividend;
+  const llvm::SCEV* divisor = divides ? quotient->getRHS() : evolution.getConstant(count.dividend->getType(), count.divisor);
+  const llvm::SCEV* all = evolution.getAddExpr(dividend, divisor);
+  const bool ends = all->getType()->getIntegerBitWidth() == 64 ||
+                    evolution.isLoopEntryGuardedByCond(loop, llvm::ICmpInst::ICMP_NE, all, evolution.getZero(all->getType()));
+  if (!ends) return {};
+  return divides ? ExitCount{evolution.getUDivExpr(all, divisor), 1} : ExitCount{all, count.divisor};
+}
+
 struct Touch {
   llvm::Value* pointer = nullptr;
   uint32_t bytes = 0;  // 0: not known
@@ -483,6 +506,10 @@ std::expected<LoopFootprint, Rejection> FootprintOf(const LoopShape& shape, llvm
         dim.must_divide = dim.backedge_taken != kNoExpr && loop->getExitingBlock() && counts[0].divisor != 1;
         if (dim.must_divide) result.dividing.push_back(const_cast<llvm::Loop*>(loop));
       }
+    }
+    if (loop != shape.loop && dim.backedge_taken != kNoExpr && !dim.body_only && IsPassedBy(loop)) {
+      const std::vector<ExitCount> counts = CountsOf(loop, evolution);
+      if (counts.size() == 1 && loop->getExitingBlock()) dim.trips = serialiser.WriteSmallest({TripsOf(loop, counts[0], evolution)});
     }
     program.loops.push_back(dim);
   }

@@ -29,7 +29,7 @@ struct Access {
   bool writes;
 };
 
-// A place that the loop both reads and writes, and what else might touch it.
+// A place that the loop writes in each iteration, and what else might touch it.
 struct Result {
   const llvm::SCEV* pointer;
   llvm::Instruction* store;
@@ -110,12 +110,10 @@ class Versioner {
       const auto same = [&](const Access& access) { return access.pointer == store.pointer; };
       if (std::ranges::any_of(results_, [&](const Result& known) { return known.pointer == store.pointer; })) continue;
       llvm::Type* type = llvm::getLoadStoreType(store.instruction);
-      const bool is_read =
-          std::ranges::any_of(accesses_, [&](const Access& access) { return same(access) && !access.writes; });
       const bool of_one_type = std::ranges::all_of(accesses_, [&](const Access& access) {
         return !same(access) || llvm::getLoadStoreType(access.instruction) == type;
       });
-      if (!is_read || !of_one_type) continue;
+      if (!of_one_type) continue;
       Result result{store.pointer, store.instruction, {}};
       bool can_check = true;
       for (const Access& other : accesses_) {

@@ -1,15 +1,9 @@
 #include "jit/emit/pass_panels.h"
 
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
-#include <llvm/IR/Dominators.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/Module.h>
-#include <llvm/Transforms/Scalar/ADCE.h>
-#include <llvm/Transforms/Utils/Cloning.h>
-#include <llvm/Transforms/Utils/LCSSA.h>
-#include <llvm/Transforms/Utils/Local.h>
-#include <llvm/Transforms/Utils/LoopUtils.h>
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <algorithm>
@@ -22,6 +16,7 @@
 #include "jit/emit/loop_hints.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/packed_reads.h"
+#include "jit/emit/panel_function.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/triangle_panels.h"
 #include "jit/emit/wide_loop.h"
@@ -29,24 +24,8 @@
 namespace tracelift::jit {
 namespace {
 
-
-enum : unsigned { kIn, kOut, kFirst, kCount, kFlags, kFrom };
+enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
 constexpr int64_t kFewestPanels = 4;
-
-// The loop ends after `count` iterations, whatever ended it before.
-void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder) {
-  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch(),
-                   *exit = EndOf(loop);
-  builder.SetInsertPoint(header, header->begin());
-  llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
-  llvm::Instruction* end = latch->getTerminator();
-  builder.SetInsertPoint(end);
-  llvm::Value* next = builder.CreateAdd(done, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
-  done->addIncoming(builder.getInt64(0), preheader);
-  done->addIncoming(next, latch);
-  builder.CreateCondBr(builder.CreateICmpEQ(next, count), exit, header);
-  end->eraseFromParent();
-}
 
 bool StoresToMemory(const llvm::Instruction& instruction) {
   return llvm::isa<llvm::StoreInst>(instruction) ||
@@ -193,145 +172,6 @@ class Planner {
   const SeenFootprint& seen_;
   int vector_bits_;
   std::set<const llvm::Instruction*> needed_;
-};
-
-// A copy of `function` with one more argument, the first iteration of the panel.
-llvm::Function* CloneWithFrom(llvm::Function& function, const char* suffix, llvm::ValueToValueMapTy& map) {
-  std::vector<llvm::Type*> types(function.getFunctionType()->params());
-  types.push_back(llvm::Type::getInt64Ty(function.getContext()));
-  auto* type = llvm::FunctionType::get(function.getReturnType(), types, false);
-  auto* clone = llvm::Function::Create(type, llvm::GlobalValue::InternalLinkage, function.getName() + suffix,
-                                       function.getParent());
-  for (llvm::Argument& argument : function.args()) map[&argument] = clone->getArg(argument.getArgNo());
-  llvm::SmallVector<llvm::ReturnInst*, 4> returns;
-  llvm::CloneFunctionInto(clone, &function, map, llvm::CloneFunctionChangeType::LocalChangesOnly, returns);
-  clone->setLinkage(llvm::GlobalValue::InternalLinkage);  // as its model has another one
-  return clone;
-}
-
-class PanelFunction {
- public:
-  PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix,
-                Analyses& analyses)
-      : analyses_(analyses) {
-    llvm::ValueToValueMapTy map;
-    clone_ = CloneWithFrom(function, suffix, map);
-    for (llvm::BasicBlock* header : headers) headers_.push_back(llvm::cast<llvm::BasicBlock>(map[header]));
-    LeaveNoState();
-  }
-
-  // Looked at again, as the chunk function's flags came in between.
-  bool CanWiden(bool grows) {
-    llvm::IRBuilder<> builder(clone_->getContext());
-    return llvm::all_of(headers_, [&](llvm::BasicBlock* header) {
-      const Analysed now = Analyse(header);
-      if (now.loop && jit::Grows(*now.loop, *now.loop->getOutermostLoop(), now.evolution) != grows) return false;
-      if (!now.loop || now.loop->getHeader() != header || !HasOneEnd(*now.loop, *now.loop->getOutermostLoop())) return false;
-      const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-      return values && !values->IsLinear(now.loop) && !HasKeptValues(*now.loop, *values) &&
-             LaneCode(*values, *now.loop, 1, builder).CanEmit();
-    });
-  }
-
-  // Each cut loop does `width` iterations at once, from the panel's first on.
-  void Widen(unsigned width) {
-    for (llvm::BasicBlock* header : headers_) {
-      const Analysed now = Analyse(header);
-      const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-      llvm::Type* count = llvm::Type::getInt64Ty(clone_->getContext());
-      ReplaceByWideLoop(*now.loop, now.loops, *values, width, clone_->getArg(kFrom),
-                        llvm::ConstantInt::get(count, width));
-    }
-    analyses_.function.clear();
-  }
-
-  // Each cut loop, which grows, does one by one what it has of the panel's `width` iterations, if anything.
-  void RestrictToPart(int64_t width) {
-    llvm::Value* from = clone_->getArg(kFrom);
-    for (llvm::BasicBlock* header : headers_) {
-      const Analysed now = Analyse(header);
-      const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-      llvm::BasicBlock *before = now.loop->getLoopPreheader(), *exit = EndOf(*now.loop);
-      const llvm::SCEV* taken = now.evolution.getExitCount(now.loop, now.loop->getLoopLatch());
-      llvm::SCEVExpander expander(now.evolution, clone_->getParent()->getDataLayout(), "part");
-      llvm::Value* last = expander.expandCodeFor(taken, taken->getType(), before->getTerminator());
-      expander.clear();
-      llvm::IRBuilder<> builder(before->getTerminator());
-      llvm::Value* zero = builder.getInt64(0);
-      llvm::Value* all = builder.CreateAdd(builder.CreateZExt(last, builder.getInt64Ty()), builder.getInt64(1));
-      llvm::Value* behind = builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)));
-      behind = builder.CreateBinaryIntrinsic(llvm::Intrinsic::smin, behind, all);
-      llvm::Value* count = builder.CreateSub(behind, from);
-      for (llvm::PHINode& phi : header->phis()) {
-        llvm::Value* start = phi.getIncomingValueForBlock(before);
-        phi.setIncomingValueForBlock(before, Further(start, values->Of(&phi).stride, from, builder));
-      }
-      CountUpTo(*now.loop, count, builder);
-      // Some passes have nothing of it.
-      llvm::BasicBlock* enter = llvm::BasicBlock::Create(clone_->getContext(), "part", clone_, header);
-      before->getTerminator()->eraseFromParent();
-      builder.SetInsertPoint(before);
-      builder.CreateCondBr(builder.CreateICmpSGT(count, zero), enter, exit);
-      builder.SetInsertPoint(enter);
-      builder.CreateBr(header);
-      header->replacePhiUsesWith(before, enter);
-      for (llvm::PHINode& phi : exit->phis()) phi.addIncoming(llvm::PoisonValue::get(phi.getType()), before);
-    }
-    analyses_.function.clear();
-  }
-
-  // Each cut loop does `count` iterations one by one, from the panel's first on.
-  void Restrict(int64_t count) {
-    for (llvm::BasicBlock* header : headers_) {
-      const Analysed now = Analyse(header);
-      const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-      llvm::BasicBlock* preheader = now.loop->getLoopPreheader();
-      llvm::IRBuilder<> builder(preheader->getTerminator());
-      for (llvm::PHINode& phi : header->phis()) {
-        llvm::Value* start = phi.getIncomingValueForBlock(preheader);
-        phi.setIncomingValueForBlock(preheader,
-                                     Further(start, values->Of(&phi).stride, clone_->getArg(kFrom), builder));
-      }
-      CountUpTo(*now.loop, builder.getInt64(static_cast<uint64_t>(count)), builder);
-    }
-    analyses_.function.clear();
-  }
-
-  llvm::Function& function() { return *clone_; }
-
- private:
-  struct Analysed {
-    llvm::Loop* loop;
-    llvm::LoopInfo& loops;
-    llvm::ScalarEvolution& evolution;
-  };
-  // Whoever runs a panel does not ask for it; without it, much of what a pass computes has no use.
-  void LeaveNoState() {
-    llvm::Argument* out = clone_->getArg(kOut);
-    out->replaceAllUsesWith(llvm::ConstantPointerNull::get(llvm::cast<llvm::PointerType>(out->getType())));
-    for (llvm::BasicBlock& block : *clone_) {
-      llvm::SimplifyInstructionsInBlock(&block);
-      llvm::ConstantFoldTerminator(&block, /*DeleteDeadConditions=*/true);
-    }
-    llvm::removeUnreachableBlocks(*clone_);
-    analyses_.function.clear();
-    llvm::ADCEPass().run(*clone_, analyses_.function);
-    analyses_.function.clear();
-    llvm::LoopInfo& loops = analyses_.function.getResult<llvm::LoopAnalysis>(*clone_);
-    const auto& dominators = analyses_.function.getResult<llvm::DominatorTreeAnalysis>(*clone_);
-    for (llvm::Loop* loop : loops) llvm::formLCSSARecursively(*loop, dominators, &loops, nullptr);
-    analyses_.function.clear();
-  }
-
-  Analysed Analyse(llvm::BasicBlock* header) {
-    analyses_.function.clear();
-    llvm::LoopInfo& loops = analyses_.function.getResult<llvm::LoopAnalysis>(*clone_);
-    return {loops.getLoopFor(header), loops, analyses_.function.getResult<llvm::ScalarEvolutionAnalysis>(*clone_)};
-  }
-
-  Analyses& analyses_;
-  llvm::Function* clone_ = nullptr;
-  std::vector<llvm::BasicBlock*> headers_;
 };
 
 // All passes of the chunk in one panel after the other; `rest` does what is no whole panel, if anything.

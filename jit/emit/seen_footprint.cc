@@ -162,6 +162,18 @@ void SeenFootprint::RelyOnWavefront(const Wavefront& wavefront) {
   reliance_.wavefront = wavefront;
 }
 
+bool SeenFootprint::MostIsLead(const Lead& lead) const {
+  constexpr int64_t kTogether = 16, kShortest = 64;
+  if (!known_ || footprint_->phases > 1 || footprint_->trip[0] < 2 * kTogether) return false;
+  const auto some = std::make_unique<Footprint>();
+  if (!Evaluate(program_, observed_, 1, some.get())) return false;
+  const int64_t middle = footprint_->trip[0] / 2, length = some->trip[lead.loop] + middle;
+  if (length < kShortest || !Evaluate(program_, observed_, middle + kTogether, some.get())) return false;
+  return LeadOf(program_, observed_, *some, kTogether, lead, length) > length / 2;
+}
+
+void SeenFootprint::RelyOnLead(const Lead& lead) { reliance_.lead = lead; }
+
 int SeenFootprint::GroupsPerChunk(int group) const {
   constexpr int64_t kMost = 32, kFewestChunks = 16;  // many, so that no core is left with a large one at the end
   return static_cast<int>(std::clamp<int64_t>(footprint_->trip[0] / (kFewestChunks * group), 1, kMost));

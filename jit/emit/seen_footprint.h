@@ -48,6 +48,10 @@ class SeenFootprint {
   bool IsHandedOn(const Wavefront& wavefront, const HandedOn& handed) const;
   void RelyOnWavefront(const Wavefront& wavefront);
 
+  /// Whether the lead is most of the iterations that its loop, longer by one from pass to pass, makes in the middle of all passes.
+  bool MostIsLead(const Lead& lead) const;
+  void RelyOnLead(const Lead& lead);
+
   size_t accesses() const { return program_.accesses.size(); }
   const FootprintProgram& program() const { return program_; }
   /// By index of FootprintProgram::loops; -1: none of them.

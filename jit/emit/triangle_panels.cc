@@ -8,6 +8,7 @@
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include "jit/emit/pass_groups.h"
+#include "jit/emit/wide_loop.h"
 
 namespace tracelift::jit {
 namespace {
@@ -16,10 +17,17 @@ enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
 
 // How often the loop goes round in the first pass, if it does so once more in each pass; else null. Loops that run until a pointer meets its bound have a quotient for a count, {bytes, +, size} / size, which is linear,
 // too: evaluating the footprint rules out that the bytes wrap.
-const llvm::SCEV* FirstTripsOf(llvm::Loop& loop, llvm::Loop& region, llvm::ScalarEvolution& evolution) {
-  if (&loop == &region || !loop.getLoopLatch() || !loop.getLoopPreheader() || !region.getLoopPreheader())
-    return nullptr;
-  const llvm::SCEV* taken = evolution.getExitCount(&loop, loop.getLoopLatch());
+const llvm::SCEV* FirstTripsOf(llvm::Loop& loop, llvm::Loop& region, llvm::ScalarEvolution& evolution, Growth growth) {
+  llvm::BasicBlock* ending = EndingBlockOf(loop, region);
+  if (&loop == &region || !ending || !loop.getLoopPreheader() || !region.getLoopPreheader()) return nullptr;
+  const llvm::SCEV* taken = evolution.getExitCount(&loop, ending);
+  // max(0, pass): the first passes may be equally long.
+  const auto* larger = llvm::dyn_cast<llvm::SCEVSMaxExpr>(taken);
+  const llvm::SCEV* least = nullptr;
+  if (growth == Growth::kByOneAtMost && larger && larger->getNumOperands() == 2 && llvm::isa<llvm::SCEVConstant>(larger->getOperand(0))) {
+    least = larger->getOperand(0);
+    taken = larger->getOperand(1);
+  }
   const auto* quotient = llvm::dyn_cast<llvm::SCEVUDivExpr>(taken);
   const auto* divisor = quotient ? llvm::dyn_cast<llvm::SCEVConstant>(quotient->getRHS()) : nullptr;
   if (quotient && !divisor) return nullptr;
@@ -30,6 +38,7 @@ const llvm::SCEV* FirstTripsOf(llvm::Loop& loop, llvm::Loop& region, llvm::Scala
   if (!step) return nullptr;
   const llvm::APInt one = divisor ? divisor->getAPInt() : llvm::APInt(step->getAPInt().getBitWidth(), 1);
   const llvm::SCEV* first = divisor ? evolution.getUDivExpr(trips->getStart(), divisor) : trips->getStart();
+  if (least) first = evolution.getSMaxExpr(least, first);
   llvm::SCEVExpander expander(evolution, region.getHeader()->getModule()->getDataLayout(), "length");
   const bool is_known = expander.isSafeToExpandAt(first, region.getLoopPreheader()->getTerminator());
   return step->getAPInt() == one && is_known ? first : nullptr;
@@ -37,11 +46,11 @@ const llvm::SCEV* FirstTripsOf(llvm::Loop& loop, llvm::Loop& region, llvm::Scala
 
 }  // namespace
 
-bool Grows(llvm::Loop& loop, llvm::Loop& region, llvm::ScalarEvolution& evolution) {
-  return FirstTripsOf(loop, region, evolution) != nullptr;
+bool Grows(llvm::Loop& loop, llvm::Loop& region, llvm::ScalarEvolution& evolution, Growth growth) {
+  return FirstTripsOf(loop, region, evolution, growth) != nullptr;
 }
 
-llvm::Function* MakeLengthFunction(llvm::Function& function, const llvm::BasicBlock* header, Analyses& analyses) {
+llvm::Function* MakeLengthFunction(llvm::Function& function, const llvm::BasicBlock* header, Analyses& analyses, Growth growth) {
   llvm::LLVMContext& context = function.getContext();
   llvm::Type* i64 = llvm::Type::getInt64Ty(context);
   auto* type = llvm::FunctionType::get(i64, function.getFunctionType()->params(), false);
@@ -63,7 +72,7 @@ llvm::Function* MakeLengthFunction(llvm::Function& function, const llvm::BasicBl
   llvm::Loop& region = *loop->getOutermostLoop();
   llvm::BasicBlock* ahead = region.getLoopPreheader();
   llvm::SCEVExpander expander(evolution, clone->getParent()->getDataLayout(), "length");
-  const llvm::SCEV* taken = FirstTripsOf(*loop, region, evolution);
+  const llvm::SCEV* taken = FirstTripsOf(*loop, region, evolution, growth);
   llvm::Value* trips = expander.expandCodeFor(taken, taken->getType(), ahead->getTerminator());
   expander.clear();
   llvm::IRBuilder<> builder(ahead->getTerminator());

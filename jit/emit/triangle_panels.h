@@ -15,12 +15,15 @@
 
 namespace tracelift::jit {
 
-/// Whether `loop` gets longer by one iteration from pass to pass of `region`.
-bool Grows(llvm::Loop& loop, llvm::Loop& region, llvm::ScalarEvolution& evolution);
+enum class Growth : bool { kByOne, kByOneAtMost };  // by so many iterations from pass to pass
+
+/// Whether `loop` gets longer so from pass to pass of `region`.
+bool Grows(llvm::Loop& loop, llvm::Loop& region, llvm::ScalarEvolution& evolution, Growth growth = Growth::kByOne);
 
 /// A function like the chunk function `function` that returns, as i64, how many iterations the loop with this header,
 /// which grows, makes in pass `first`, or a negative number where the facts relied on do not hold.
-llvm::Function* MakeLengthFunction(llvm::Function& function, const llvm::BasicBlock* header, Analyses& analyses);
+llvm::Function* MakeLengthFunction(llvm::Function& function, const llvm::BasicBlock* header, Analyses& analyses,
+                                   Growth growth = Growth::kByOne);
 
 struct TriangleCode {
   llvm::Function* panel;   // of whole panels, groups of passes

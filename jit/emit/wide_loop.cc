@@ -28,6 +28,18 @@ bool HasOneEnd(const llvm::Loop& loop, const llvm::Loop& region) {
   });
 }
 
+llvm::BasicBlock* EndingBlockOf(const llvm::Loop& loop, const llvm::Loop& region) {
+  llvm::SmallVector<llvm::Loop::Edge, 8> exits;
+  loop.getExitEdges(exits);
+  llvm::BasicBlock* ending = nullptr;
+  for (const auto& [from, to] : exits) {
+    if (!region.contains(to) && to->phis().empty()) continue;
+    if (ending || !region.contains(to) || !llvm::isa<llvm::BranchInst>(from->getTerminator())) return nullptr;
+    ending = const_cast<llvm::BasicBlock*>(from);
+  }
+  return ending;
+}
+
 bool HasKeptValues(llvm::Loop& loop, const LaneValues& values) {
   return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi); });
 }

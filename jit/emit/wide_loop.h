@@ -10,6 +10,9 @@ namespace tracelift::jit {
 /// Left through its latch, and else only for good: out of `region` and so of the chunk, with nothing to hand on.
 bool HasOneEnd(const llvm::Loop& loop, const llvm::Loop& region);
 
+/// The block from which a pass goes on behind the loop, which else is left for good. Null where there are several.
+llvm::BasicBlock* EndingBlockOf(const llvm::Loop& loop, const llvm::Loop& region);
+
 /// The block behind the end.
 llvm::BasicBlock* EndOf(const llvm::Loop& loop);
 

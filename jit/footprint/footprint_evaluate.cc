@@ -55,18 +55,24 @@ class Evaluator {
   // How many phases make remainders by small powers of two exact that were evaluated so far.
   int WantedPhases() const { return wanted_phases_; }
 
-  // The largest value of a count as an unsigned number of its width, or kUnbounded.
-  int64_t TripCountFrom(ExprId backedge_taken) {
-    if (backedge_taken == kNoExpr) return kUnbounded;
-    EvaluateUpTo(backedge_taken);
-    Wide shift = 0;
-    const Interval taken =
-        IntoUnsigned(IntervalOf(forms_[backedge_taken], trips_), program_.nodes[backedge_taken].width, &shift);
-    if (!taken.ok() || taken.high >= kMaxTrip) return kUnbounded;
-    return static_cast<int64_t>(taken.high) + 1;
+  // How often the loop's header is reached, at most, or kUnbounded.
+  int64_t TripCountOf(const LoopDim& loop) {
+    const int64_t taken = LargestOf(loop.backedge_taken);
+    if (taken != kUnbounded) return taken + 1;
+    const int64_t trips = LargestOf(loop.trips);
+    return trips == kUnbounded ? kUnbounded : std::max<int64_t>(trips, 1);
   }
 
  private:
+  // As an unsigned number of its width.
+  int64_t LargestOf(ExprId count) {
+    if (count == kNoExpr) return kUnbounded;
+    EvaluateUpTo(count);
+    Wide shift = 0;
+    const Interval values = IntoUnsigned(IntervalOf(forms_[count], trips_), program_.nodes[count].width, &shift);
+    return values.ok() && values.high < kMaxTrip ? static_cast<int64_t>(values.high) : kUnbounded;
+  }
+
   // Operands must be earlier nodes at least as wide as what is taken of them.
   bool HasOperand(ExprId id, ExprId user, int width) const {
     return id >= 0 && id < user && program_.nodes[id].width >= width;
@@ -175,7 +181,9 @@ bool IsWellFormed(const FootprintProgram& program, RejectionReason* reason) {
   if (program.loops.empty() || program.loops.size() > static_cast<size_t>(kMaxLoops)) return false;
   *reason = RejectionReason::kUnknownTripCount;
   for (const LoopDim& loop : program.loops) {
-    if (loop.backedge_taken < kNoExpr || loop.backedge_taken >= static_cast<ExprId>(program.nodes.size())) return false;
+    for (const ExprId id : {loop.backedge_taken, loop.trips}) {
+      if (id < kNoExpr || id >= static_cast<ExprId>(program.nodes.size())) return false;
+    }
   }
   *reason = RejectionReason::kIndirectAddress;
   for (const Access& access : program.accesses) {
@@ -212,7 +220,7 @@ std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& prog
   TripCounts& trips = evaluator.trips();
   for (int k = 1; k < trips.count; ++k) {
     const LoopDim& loop = program.loops[static_cast<size_t>(k)];
-    trips.trip[k] = evaluator.TripCountFrom(loop.backedge_taken);
+    trips.trip[k] = evaluator.TripCountOf(loop);
     if (loop.body_only && trips.trip[k] > 1 && trips.trip[k] != kUnbounded) --trips.trip[k];
     if (loop.must_divide && trips.trip[k] == kUnbounded) return Fail(RejectionReason::kUnknownTripCount);
   }
@@ -279,9 +287,28 @@ std::expected<int64_t, FootprintFailure> EvaluateTripCount(const FootprintProgra
   // Exact, not an upper bound: a form that depends on a loop counter or is a mere interval does not serve.
   if (!forms[id].ok() || !IsConstant(forms[id], evaluator.trips().count))
     return Fail(RejectionReason::kUnknownTripCount);
-  const int64_t trip = evaluator.TripCountFrom(id);
+  const int64_t trip = evaluator.TripCountOf(program.loops[0]);
   if (trip == kUnbounded) return Fail(RejectionReason::kUnknownTripCount);
   return trip - 1;
+}
+
+bool TripsIn(int64_t pass, const FootprintProgram& program, const MachineState& state, int capped, int64_t cap, int64_t* trips) {
+  RejectionReason reason{};
+  if (!IsWellFormed(program, &reason) || pass < 0 || pass >= INT32_MAX) return false;
+  auto* forms = static_cast<AffineForm*>(
+      __builtin_alloca_with_align(sizeof(AffineForm) * (program.nodes.size() + 1), 8 * alignof(AffineForm)));
+  Evaluator evaluator(program, state, forms);
+  evaluator.BeginPhase(pass + 1, static_cast<int>(pass), static_cast<int>(pass + 1));  // a phase with one pass
+  TripCounts& counts = evaluator.trips();
+  std::fill_n(trips, kMaxLoops, 1);
+  for (int k = 1; k < counts.count; ++k) {
+    const LoopDim& loop = program.loops[static_cast<size_t>(k)];
+    int64_t trip = evaluator.TripCountOf(loop);
+    if (trip == kUnbounded) return false;
+    if (loop.body_only && trip > 1) --trip;
+    counts.trip[k] = trips[k] = k == capped ? std::min(trip, cap) : trip;
+  }
+  return true;
 }
 
 double IterationsPerPass(const FootprintProgram& program, const MachineState& state, int64_t iterations) {
@@ -295,7 +322,7 @@ double IterationsPerPass(const FootprintProgram& program, const MachineState& st
   double total = 1, of[kMaxLoops] = {1};
   for (int k = 1; k < trips.count; ++k) {
     const LoopDim& loop = program.loops[static_cast<size_t>(k)];
-    trips.trip[k] = evaluator.TripCountFrom(loop.backedge_taken);
+    trips.trip[k] = evaluator.TripCountOf(loop);
     of[k] = of[loop.parent] * (trips.trip[k] == kUnbounded ? 1.0 : static_cast<double>(trips.trip[k]));
     total += of[k];
   }

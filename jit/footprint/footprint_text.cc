@@ -166,7 +166,7 @@ class Parser {
   std::string_view Verify() const {
     const auto exists = [&](ExprId id) { return id < static_cast<ExprId>(program_.nodes.size()); };
     for (const LoopDim& loop : program_.loops) {
-      if (!exists(loop.backedge_taken)) return "a loop's count is not a node";
+      if (!exists(loop.backedge_taken) || !exists(loop.trips)) return "a loop's count is not a node";
     }
     for (const Access& access : program_.accesses) {
       if (!exists(access.address)) return "an access's address is not a node";
@@ -290,6 +290,11 @@ class Parser {
     if (!line.Accept("backedge")) return "expected 'backedge'";
     const auto taken = line.Id();
     if (!taken) return "expected a node or 'unknown'";
+    if (line.Accept("or")) {
+      const auto trips = line.Id();
+      if (!trips || *trips == kNoExpr) return "expected the node of all iterations";
+      loop.trips = *trips;
+    }
     loop.body_only = line.Accept("body");
     loop.must_divide = line.Accept("must-divide");
     if (!line.AtEnd()) return "expected the end of the line";
@@ -349,7 +354,9 @@ std::string Print(const FootprintProgram& program) {
     const LoopDim& loop = program.loops[k];
     text += fmt::format("loop {}", k);
     if (loop.parent >= 0) text += fmt::format(" in {}", loop.parent);
-    text += fmt::format(" backedge {}{}{}\n", PrintId(loop.backedge_taken), loop.body_only ? " body" : "",
+    text += fmt::format(" backedge {}", PrintId(loop.backedge_taken));
+    if (loop.trips != kNoExpr) text += fmt::format(" or {}", PrintId(loop.trips));
+    text += fmt::format("{}{}\n", loop.body_only ? " body" : "",
                         loop.must_divide ? " must-divide" : "");
   }
   for (const Access& access : program.accesses) {

@@ -34,9 +34,10 @@ static void Visit(Archive& archive, Is<ExprNode> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<LoopDim> auto& value) {
-  auto& [parent, backedge_taken, body_only, must_divide] = value;
+  auto& [parent, backedge_taken, trips, body_only, must_divide] = value;
   archive.Number(parent, -1, kMaxLoops - 1);
   archive(backedge_taken);
+  archive(trips);
   archive(body_only);
   archive(must_divide);
 }
@@ -113,14 +114,22 @@ static void Visit(Archive& archive, Is<Wavefront> auto& value) {
 }
 
 template <typename Archive>
+static void Visit(Archive& archive, Is<Lead> auto& value) {
+  auto& [loop, places] = value;
+  archive(loop);
+  archive(places);
+}
+
+template <typename Archive>
 static void Visit(Archive& archive, Is<Reliance> auto& value) {
-  auto& [memory, widened, panels, ordered, reads_first, wavefront] = value;
+  auto& [memory, widened, panels, ordered, reads_first, wavefront, lead] = value;
   archive(memory);
   archive(widened);
   archive(panels);
   archive(ordered);
   archive(reads_first);
   archive(wavefront);
+  archive(lead);
 }
 
 template <typename Archive>
@@ -190,12 +199,14 @@ bool IsWhole(const Artifact& artifact) {
   const bool hands_on = std::ranges::all_of(wavefront.handed_on, [&](const HandedOn& handed) {
     return handed.read < accesses && handed.written < accesses && handed.steps > 0;
   });
-  return has_places && hands_on && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
+  const Lead& lead = reliance.lead;
+  const bool leads = lead.loop < 0 || (lead.loop > 0 && lead.loop < loops && lead.places.size() == program.accesses.size());
+  return has_places && hands_on && leads && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
          is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions &&
          std::ranges::all_of(artifact.logged, [&](uint16_t access) { return access < accesses; }) &&
          artifact.logged.size() <= kMaxLogged && artifact.parts >= 0 && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&
-         std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken); }) &&
+         std::ranges::all_of(program.loops, [&](const LoopDim& loop) { return is_node(loop.backedge_taken) && is_node(loop.trips); }) &&
          std::ranges::all_of(program.accesses,
                              [&](const Access& access) { return is_node(access.address) && access.innermost_loop < loops; }) &&
          program.windows.size() <= kMaxWindows &&

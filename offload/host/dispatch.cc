@@ -92,6 +92,12 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& 
   return std::min(passes + (artifact.NeedsSinglePass() ? 1 : 0), left);
 }
 
+// Few passes, as what is left behind their lead is one core's work, but the same number of groups for each thread.
+int64_t Entry::LeadPasses(const jit::Artifact& artifact, int64_t left) const {
+  constexpr int64_t kGroupsPerThread = 2;
+  return std::min(region_.pool->threads() * kGroupsPerThread * artifact.group, left);
+}
+
 // A slice that the original does too: short, but all ways through the variant, so a group of passes and a single one.
 int64_t Entry::VerifiedPasses(int64_t left, int64_t group) const {
   const double cost = std::max(region_.costs.native_ns, 0.01);
@@ -168,7 +174,8 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     const bool verify = region_.verify == VerifyMode::kAlways ||
                         (region_.verify == VerifyMode::kFirst && variant.trusted_slices < kTrustAfter);
     const double slice_ns = artifact.parts > 0 ? kLongestSliceNs : kSliceNs;  // a panel stays in the cache during a slice
-    int64_t passes = verify ? VerifiedPasses(left, artifact.group) : SlicePasses(slice_ns, left, artifact);
+    const bool leads = artifact.reliance.lead.loop > 0;
+    int64_t passes = leads ? LeadPasses(artifact, left) : verify ? VerifiedPasses(left, artifact.group) : SlicePasses(slice_ns, left, artifact);
     const double slice_start = NowNs();
     if (!CheckSlice(variant, &passes)) {
       double ns = 0;

@@ -49,6 +49,7 @@ class Entry {
   bool IndependentBehind(const Variant& variant, int64_t passes);
   bool StandsOn(const Variant& variant, int64_t checked, int64_t* passes);
   int64_t IndependentPasses(const Variant& variant, int64_t passes);
+  int64_t LeadOfSlice(const Variant& variant, int64_t passes);
   bool CheckSlice(const Variant& variant, int64_t* passes);
   bool ReserveStates(const jit::Artifact& artifact, int64_t passes);
   bool MakeLog(const jit::Artifact& artifact, int64_t passes);
@@ -66,11 +67,13 @@ class Entry {
   void Seek(const Variant& variant, const jit::MachineState& start, int64_t passes);
   void Settle(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome);
   int64_t PassesOfSearch() const;
+  bool RunLead(const Variant& variant, const WorkerPool::Job& whole, uint32_t* flags);
   bool RunVariant(const Variant& variant, int64_t* passes, uint32_t* resume);
   uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t* passes, uint32_t* resume);
   void Leave(int64_t left, uint32_t* resume);
+  int64_t LeadPasses(const jit::Artifact& artifact, int64_t left) const;
   int64_t SlicePasses(double target_ns, int64_t left, const jit::Artifact& artifact) const;
   int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
@@ -86,6 +89,7 @@ class Entry {
   int64_t chunk_passes_ = 1;
   size_t state_bytes_ = 0;       // of a state that a chunk leaves for the next; 0: none does
   bool in_order_ = false;        // passes of the slice meet each other: one chunk
+  int64_t lead_ = 0;             // of the checked slice: iterations that all its passes do first
   bool stops_ = false;           // a search, which chunks may end: one pass of the next chunk_passes_ leaves the loop
   int conflicts_ = 0;            // slices that began with passes which meet others
   bool dirty_ = false;           // state_ is ahead of the program's registers and slots

@@ -113,6 +113,19 @@ bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
   return true;
 }
 
+// How many iterations of the loop with the lead all passes of the slice may do first; 0 where that is not most of them. Describes
+// the slice.
+int64_t Entry::LeadOfSlice(const Variant& variant, int64_t passes) {
+  constexpr int64_t kShortest = 32;
+  const jit::Artifact& artifact = variant.artifact;
+  const jit::Lead& lead = artifact.reliance.lead;
+  if (!jit::Evaluate(artifact.footprint, state_, 1, &region_.footprint)) return 0;
+  const int64_t length = region_.footprint.trip[lead.loop];  // of the first pass, the shortest
+  if (passes < 2 || passes % artifact.group != 0 || !DescribeSlice(variant, passes)) return 0;
+  const int64_t first = jit::LeadOf(artifact.footprint, state_, region_.footprint, passes, lead, length);
+  return first >= kShortest && first > length / 2 ? first : 0;
+}
+
 // After this the next *passes passes, maybe fewer than asked for, may run anywhere. False when the slice stays with the
 // original: *passes is then how many of them, 0 when the entry is declined.
 bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
@@ -124,6 +137,11 @@ bool Entry::CheckSlice(const Variant& variant, int64_t* passes) {
   in_order_ = !independent && variant.artifact.parts > 0;
   if (in_order_ && jit::CheckSlots(region_.footprint).verdict != jit::Independence::kIndependent) {
     return Decline(RejectionReason::kDependentIterations, asked);
+  }
+  lead_ = 0;
+  if (in_order_ && variant.artifact.reliance.lead.loop > 0) {
+    lead_ = LeadOfSlice(variant, asked);
+    if (lead_ == 0) return *passes = asked, false;
   }
   if (in_order_ || independent) return StandsOn(variant, asked, passes);
   const jit::FootprintProgram& program = variant.artifact.footprint;
@@ -215,6 +233,20 @@ int64_t Entry::PassesOfSearch() const {
   return std::max<int64_t>(1, static_cast<int64_t>(kSearchedAgainNs / std::max(region_.costs.native_ns, 0.01)));
 }
 
+// What all passes of the slice do first. Returns false when the pool is taken.
+bool Entry::RunLead(const Variant& variant, const WorkerPool::Job& whole, uint32_t* flags) {
+  WorkerPool::Job job = whole;
+  job.out = nullptr;
+  job.leads = true;
+  const int64_t group = variant.artifact.group, threads = region_.pool->threads();
+  job.chunk_passes = (whole.passes / group + threads - 1) / threads * group;
+  WorkerPool::Outcome outcome;
+  if (!region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
+  sticky_ |= outcome.mxcsr_sticky;
+  *flags = outcome.flags;
+  return true;
+}
+
 // Runs the prepared slice on all cores; false when the original must redo it (memory and state are then as before). Where a
 // search stops, *passes becomes how many were done before that.
 bool Entry::RunVariant(const Variant& variant, int64_t* wanted, uint32_t* resume) {
@@ -237,14 +269,19 @@ bool Entry::RunVariant(const Variant& variant, int64_t* wanted, uint32_t* resume
   if (undo_ == Undo::kChunk || undo_ == Undo::kSlice) job.writes = &region_.writes;
   if (undo_ == Undo::kSlice) {
     job.before = &region_.before;
-    if (shared || !region_.writes.separable()) {
+    if (shared || lead_ > 0 || !region_.writes.separable()) {
       region_.before.Save(region_.writes, 0, 0, passes);
       job.writes = nullptr;
       job.before = nullptr;
     }
   }
   WorkerPool::Outcome outcome;
-  if (job.passes > 0 && !region_.pool->Run(job, &outcome)) return Decline(RejectionReason::kTooLittleWork, 1);
+  job.lead = lead_;
+  if (lead_ > 0 && !RunLead(variant, job, &outcome.flags)) return false;
+  if (job.passes > 0 && outcome.flags == 0 && !region_.pool->Run(job, &outcome)) {
+    if (lead_ > 0) region_.before.Restore(region_.writes, 0, 0, passes);
+    return Decline(RejectionReason::kTooLittleWork, 1);
+  }
   sticky_ |= outcome.mxcsr_sticky;
   if (last > 0 && outcome.flags == 0) outcome.flags = RunLastPass(variant, passes - last);
   if (outcome.flags == jit::kFlagLeft && job.stops_at_flag) {

@@ -184,6 +184,8 @@ bool WorkerPool::RunChunk(const Job& job, int thread, uint64_t index) {
   result.flags = 0;
   result.part = static_cast<uint32_t>(index);
   result.parts = static_cast<uint32_t>(chunks_.load(std::memory_order_relaxed));
+  result.lead = job.lead;
+  result.leads = job.leads ? 1 : 0;
   WriteCopy& log = logs_[static_cast<size_t>(thread)];
   if ((undoes && !own.Reserve(*job.writes)) || (job.log && !log.Reserve(job.log->bytes()))) {
     result.flags = jit::kFlagNaN;  // for the original to do, like one with a NaN

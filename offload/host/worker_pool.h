@@ -43,6 +43,8 @@ class WorkerPool {
     int64_t chunk_passes = 1;
     uint32_t mxcsr = 0x1f80;
     std::span<const jit::Reduction> reductions;
+    int64_t lead = 0;    // iterations ahead of the rest of each pass (jit::ChunkResult)
+    bool leads = false;  // chunks do these, else the rest
     int parts = 0;  // above 0 a chunk is not some of the passes, but a share of all of them (jit::Artifact::parts)
     // Unless null, what each chunk writes is kept ahead of it: all in `before`, with a plan of all passes; or, when that
     // is null, with a plan of one chunk, just long enough to undo a chunk that sets a flag.

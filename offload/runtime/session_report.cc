@@ -136,6 +136,8 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
   if (wavefront.lanes > 0) {
     parts.push_back(fmt::format("{} passes side by side in vectors, each {} iteration{} behind the one before it", wavefront.lanes,
                                 wavefront.skew, wavefront.skew > 1 ? "s" : ""));
+  } else if (artifact.reliance.lead.loop > 0) {
+    parts.push_back("leading iterations of an inner loop side by side, the rest of the passes in order");
   } else if (artifact.parts > 0 && artifact.panel > 0) {
     parts.push_back(fmt::format("passes in order, panels of {} iterations side by side", artifact.panel));
   } else if (artifact.reliance.reads_first) {

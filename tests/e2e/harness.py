@@ -38,6 +38,12 @@ PROFILE = "profile"    # tracelift run --profile-only
 MODES = (RUN, VERIFY, PRELOAD, PROFILE)
 
 
+# A shell that puts this into the background has it ignore both, and programs inherit that.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def build_dir():
     return pathlib.Path(os.environ.get("TRACELIFT_BUILD", ROOT / "build" / "release")).resolve()
 

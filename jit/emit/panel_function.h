@@ -1,0 +1,58 @@
+// Copies of a chunk function whose passes do only a part of some inner loops' iterations, and leave no state. Private to
+// jit/emit.
+#pragma once
+
+#include <llvm/Analysis/LoopInfo.h>
+#include <llvm/IR/Function.h>
+#include <llvm/IR/IRBuilder.h>
+
+#include <vector>
+
+#include "jit/emit/host_target.h"
+
+namespace tracelift::jit {
+
+/// The loop ends after `count` iterations (i64), whatever ended it before. It must be left through its latch.
+void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder);
+
+/// The loop starts with iteration `from` (i64): its header variables that are recurrences are as far. Returns how many.
+size_t StartAt(llvm::Loop& loop, llvm::Value* from, llvm::ScalarEvolution& evolution);
+
+class PanelFunction {
+ public:
+  static constexpr unsigned kFrom = 5;  // its last argument: the first iteration of the part
+
+  /// `headers` are those of the loops in `function`.
+  PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix,
+                Analyses& analyses);
+
+  /// Looked at again, as the chunk function's flags came in between.
+  bool CanWiden(bool grows);
+
+  /// Each loop does `width` iterations at once, from the part's first on.
+  void Widen(unsigned width);
+
+  /// Each loop, which grows, does one by one what it has of the part's `width` iterations, if anything.
+  void RestrictToPart(int64_t width);
+
+  /// Each loop does `count` iterations one by one, from the part's first on.
+  void Restrict(int64_t count);
+
+  llvm::Function& function() { return *clone_; }
+  const std::vector<llvm::BasicBlock*>& headers() const { return headers_; }
+
+ private:
+  struct Analysed {
+    llvm::Loop* loop;
+    llvm::LoopInfo& loops;
+    llvm::ScalarEvolution& evolution;
+  };
+  void LeaveNoState();
+  Analysed Analyse(llvm::BasicBlock* header);
+
+  Analyses& analyses_;
+  llvm::Function* clone_ = nullptr;
+  std::vector<llvm::BasicBlock*> headers_;
+};
+
+}  // namespace tracelift::jit
