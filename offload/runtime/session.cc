@@ -153,8 +153,8 @@ uint64_t Session::CallFromLoop(uint64_t address, const std::vector<uint64_t>& ca
   return 0;
 }
 
-bool Session::IsHot(uint64_t samples) const {
-  return samples >= kFewestSamples && static_cast<double>(samples) >= kHotShare * static_cast<double>(hotspots_.total());
+bool Session::IsHot(uint64_t samples, uint64_t of_all) {
+  return samples >= kFewestSamples && static_cast<double>(samples) >= kHotShare * static_cast<double>(of_all);
 }
 
 // Of variants, stubs and native clones.

@@ -70,7 +70,8 @@ struct Finding {
   double contest_ends_ms = 0;            // if it has not ended by then, the published variant has won
   std::vector<jit::ByteRange> ranges;    // of the last execution seen
   Upkeep upkeep;
-  double published_ms = 0;               // its current variant
+  double trial_ms = 0;                   // since when it could show what it brings;
+  uint64_t samples_before = 0, all_samples_before = 0;  // until then, in the loop and in all
   double rest_until_ms = 0;              // unpatched until then; 0: not resting
   int planned_home = 0;                  // plans in a row that want it at home
 
@@ -114,7 +115,8 @@ class Session {
   bool IsInOpenLoop(uint64_t address);
   uint64_t CallFromLoop(uint64_t address, const std::vector<uint64_t>& callers);
   Function* FunctionAt(uint64_t address);
-  bool IsHot(uint64_t samples) const;
+  static bool IsHot(uint64_t samples, uint64_t of_all);
+  bool IsHot(uint64_t samples) const { return IsHot(samples, hotspots_.total()); }
   bool IsOwnCode(uint64_t address) const;
   void Note(std::string text);
 
@@ -136,6 +138,7 @@ class Session {
   void ForgiveLosses();
   bool OnProbation() const;
   jit::PatchRules Rules() const;
+  void BeginTrial(Finding& finding);
   bool IsOnTrial(const Function& function, jit::LoopId loop) const;
   bool IsCovered(const Finding& finding) const;
   std::vector<Finding*> StepAside();

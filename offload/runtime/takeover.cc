@@ -170,13 +170,24 @@ bool Session::OnProbation() const {
   });
 }
 
-// A loop that was just taken over, or wins: loops in it are for what it leaves to the original. Compiled at once they would
-// keep it out of the program for longer than many a program runs.
+// What was hot until now says nothing about it.
+void Session::BeginTrial(Finding& finding) {
+  const Region& region = *finding.region;
+  finding.trial_ms = NowMs();
+  finding.samples_before = hotspots_.In(region.code->loops()[static_cast<size_t>(region.loop)].blocks);
+  finding.all_samples_before = hotspots_.total();
+}
+
+// A loop that was just taken over, wins, or keeps the original's code from being hot any more: loops in it are for what it leaves to
+// the original. Compiled at once they would keep it out of the program for longer than many a program runs.
 bool Session::IsOnTrial(const Function& function, jit::LoopId loop) const {
+  const uint64_t samples = hotspots_.In(function.code->loops()[static_cast<size_t>(loop)].blocks);
   return std::ranges::any_of(findings_, [&](const Finding& finding) {
-    if (!finding.patched || finding.awaiting_capture || finding.region->loop != loop) return false;
+    const bool first_capture = finding.awaiting_capture && finding.recompiles == 0;
+    if (!finding.patched || first_capture || finding.region->loop != loop) return false;
     if (finding.region->code->bounds().begin != function.code->bounds().begin) return false;
-    return NowMs() < finding.published_ms + kTrialMs || finding.upkeep.HasProved(TallyOf(finding));
+    if (NowMs() < finding.trial_ms + kTrialMs || finding.upkeep.HasProved(TallyOf(finding))) return true;
+    return !IsHot(samples - std::min(samples, finding.samples_before), hotspots_.total() - finding.all_samples_before);
   });
 }
 
@@ -201,6 +212,7 @@ void Session::StepBack(const std::vector<Finding*>& aside) {
     }
     finding->patched = true;
     finding->upkeep.Open(TallyOf(*finding));
+    BeginTrial(*finding);
   }
 }
 
@@ -235,7 +247,8 @@ bool Session::CompileAndPublish(Finding& finding) {
     return false;
   }
   finding.patched = true;
-  finding.published_ms = NowMs();
+  Observe(0);  // compiling took a while
+  BeginTrial(finding);
   finding.entries_before = CountEntries(region);
   ForgiveLosses();
   if (config_->log > 0) Note(fmt::format("{:#x}: installed", finding.address));
@@ -380,6 +393,7 @@ void Session::Supervise() {
       region.mode.store(RegionMode::kCapture, std::memory_order_release);
       finding.Image().SkipNext(0);
       finding.awaiting_capture = true;
+      BeginTrial(finding);  // what comes of that is waited for
       continue;
     }
     SuperviseContest(finding);

@@ -369,7 +369,7 @@ class TraceTest(unittest.TestCase):
         case.discard()
         return outcomes
 
-    def same_when_accelerated(self, command_of, expect, scales=(1, 2, 4, 8), **options):
+    def same_when_accelerated(self, command_of, expect, scales=(1, 2, 4, 8, 32), **options):
         """As `same`, with more work each time until the report proves `expect`: how long it takes until a loop has
         been found and compiled is the machine's business, that all bytes agree is checked at every size."""
         for scale in scales[:-1]:

@@ -627,5 +627,53 @@ TEST(Evaluate, WindowsOfWhichTheBaseChangesFail) {
   EXPECT_EQ(done.error().instruction, 0x401000u);
 }
 
+// for i < 5: for j < i: for k < j, which some iterations pass by.
+constexpr std::string_view kTriangle = R"(
+  %0 = i64 const -1
+  %1 = i64 iv 0
+  %2 = i64 iv 1
+  %3 = i64 iv 2
+  %4 = i64 const 4
+  %5 = i64 add %1 %0
+  %6 = i64 add %2 %0
+  %7 = i64 const 65536
+  %8 = i64 add %7 %3
+  loop 0 backedge %4
+  loop 1 in 0 backedge %5 or %1
+  loop 2 in 1 backedge %6 or %2
+  read 1 at %8 in loop 2
+)";
+
+TEST(Evaluate, LoopsThatAreSometimesPassedByHaveTheLengthOfOthers) {
+  const auto footprint = Evaluated(kTriangle, {});
+  EXPECT_EQ(footprint->trip[1], 4);
+  EXPECT_EQ(footprint->trip[2], 3);
+  ASSERT_EQ(footprint->form_count, 1);
+  EXPECT_EQ(footprint->forms[0].high, 65536u + 3);
+  MachineState state{};
+  Footprint none;
+  FootprintProgram without = Parsed(kTriangle);
+  without.loops[2].trips = kNoExpr;
+  EXPECT_FALSE(Evaluate(without, state, 5, &none));
+}
+
+TEST(Evaluate, TripsInOnePass) {
+  const FootprintProgram program = Parsed(kTriangle);
+  MachineState state{};
+  int64_t trips[kMaxLoops];
+  for (int64_t pass = 2; pass < 5; ++pass) {
+    ASSERT_TRUE(TripsIn(pass, program, state, /*capped=*/-1, 0, trips));
+    EXPECT_EQ(trips[0], 1);
+    EXPECT_EQ(trips[1], pass);
+    EXPECT_EQ(trips[2], pass - 1);
+  }
+  ASSERT_TRUE(TripsIn(4, program, state, /*capped=*/1, 2, trips));
+  EXPECT_EQ(trips[1], 2);
+  EXPECT_EQ(trips[2], 1);
+  FootprintProgram endless = program;
+  endless.loops[1] = {.parent = 0};
+  EXPECT_FALSE(TripsIn(4, endless, state, -1, 0, trips));
+}
+
 }  // namespace
 }  // namespace tracelift::jit

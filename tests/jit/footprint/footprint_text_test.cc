@@ -37,7 +37,7 @@ constexpr std::string_view kEverything =
     "loop 0 backedge %11\n"
     "loop 1 in 0 backedge unknown\n"
     "loop 2 in 1 backedge %10 must-divide\n"
-    "loop 3 in 1 backedge %10 body\n"
+    "loop 3 in 1 backedge %10 or %4 body\n"
     "read 16 at %5 in loop 1 safe instruction 0x401140\n"
     "write 1 at unknown in loop 0\n"
     "window 8 around %1 instruction 0x401148\n"
@@ -75,6 +75,7 @@ TEST(FootprintText, NamesTheLineAndTheProblem) {
       {"%0 = i64 frob 1", "line 1: unknown operation"},
       {"loop 1 backedge unknown", "line 1: loops must be numbered in order"},
       {"loop 0 in 0 backedge unknown", "line 1: no such loop"},
+      {"loop 0 backedge unknown or unknown", "line 1: expected the node of all iterations"},
       {"%0 = i64 fs 0", "line 1: too much on the line"},
       {"slot fs: bytes 8 r", "line 1: expected a slot"},
       {"slot rsp bytes 8 r", "line 1: expected a slot"},
