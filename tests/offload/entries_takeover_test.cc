@@ -180,6 +180,7 @@ TEST(EntriesOfNests, TellWhatPassesOfOtherLengthsCost) {
 }
 
 TEST_F(Entries, ThatLoseAreCounted) {
+  RunAgain(kMany);  // the first slice behind a verified one is a short one, and the original may be measured next to it
   region().costs.entries_seen = 5;
   region().probe_again_ns = 1e300;
   for (int i = 0; i < 3; ++i) {
