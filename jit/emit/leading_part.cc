@@ -12,7 +12,6 @@
 
 #include "jit/artifact.h"
 #include "jit/emit/jam_passes.h"
-#include "jit/emit/loop_hints.h"
 #include "jit/emit/panel_function.h"
 #include "jit/emit/pass_groups.h"
 #include "jit/emit/triangle_panels.h"
@@ -140,9 +139,7 @@ class LeadFunction {
     if (group_ == 1) return true;
     // Passes side by side are rows that lie apart: LLVM would gather what takes no longer to read one by one.
     for (const auto kind : {llvm::Attribute::NoImplicitFloat, llvm::Attribute::NoInline}) panel_.function().addFnAttr(kind);
-    for (llvm::Loop* inner : Loops().getLoopsInPreorder()) {
-      if (inner->isInnermost()) KeepWhole(*inner);
-    }
+    KeepLoopsWhole(panel_.function(), analyses_);
     return true;
   }
 
@@ -230,10 +227,9 @@ class LeadFunction {
 
   // Behind so many whole iterations, and nowhere else.
   void EndAfter(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder) {
-    llvm::BasicBlock *header = loop.getHeader(), *latch = loop.getLoopLatch();
     for (llvm::BasicBlock* block : loop.blocks()) {
       auto* branch = llvm::dyn_cast<llvm::BranchInst>(block->getTerminator());
-      if (!branch || block == latch) continue;
+      if (!branch || block == loop.getLoopLatch()) continue;
       for (unsigned i = 0; i < branch->getNumSuccessors(); ++i) {
         if (branch->getSuccessor(i) != next_) continue;
         llvm::IRBuilder<>(branch).CreateBr(branch->getSuccessor(1 - i));
@@ -241,15 +237,7 @@ class LeadFunction {
         break;
       }
     }
-    builder.SetInsertPoint(header, header->begin());
-    llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
-    llvm::Instruction* end = latch->getTerminator();
-    builder.SetInsertPoint(end);
-    llvm::Value* with_it = builder.CreateAdd(done, builder.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
-    done->addIncoming(builder.getInt64(0), loop.getLoopPreheader());
-    done->addIncoming(with_it, latch);
-    builder.CreateCondBr(builder.CreateICmpEQ(with_it, count), next_, header);
-    end->eraseFromParent();
+    CountUpTo(loop, count, next_, builder);
   }
 
   static void StayInside(llvm::BasicBlock& block, const llvm::Loop& region, const llvm::BasicBlock* next) {

@@ -11,6 +11,7 @@
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include "jit/emit/lane_code.h"
+#include "jit/emit/loop_hints.h"
 #include "jit/emit/triangle_panels.h"
 #include "jit/emit/wide_loop.h"
 
@@ -35,9 +36,8 @@ llvm::Function* CloneWithFrom(llvm::Function& function, const char* suffix, llvm
 
 }  // namespace
 
-void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder) {
-  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch(),
-                   *exit = EndOf(loop);
+void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::BasicBlock* exit, llvm::IRBuilder<>& builder) {
+  llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader(), *latch = loop.getLoopLatch();
   builder.SetInsertPoint(header, header->begin());
   llvm::PHINode* done = builder.CreatePHI(builder.getInt64Ty(), 2);
   llvm::Instruction* end = latch->getTerminator();
@@ -49,7 +49,7 @@ void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder)
   end->eraseFromParent();
 }
 
-size_t StartAt(llvm::Loop& loop, llvm::Value* from, llvm::ScalarEvolution& evolution) {
+void StartAt(llvm::Loop& loop, llvm::Value* from, llvm::ScalarEvolution& evolution) {
   llvm::BasicBlock *header = loop.getHeader(), *preheader = loop.getLoopPreheader();
   llvm::SCEVExpander expander(evolution, header->getModule()->getDataLayout(), "start");
   llvm::IRBuilder<> builder(preheader->getTerminator());
@@ -68,7 +68,12 @@ size_t StartAt(llvm::Loop& loop, llvm::Value* from, llvm::ScalarEvolution& evolu
   expander.clear();
   for (const auto& [phi, start] : starts) phi->setIncomingValueForBlock(preheader, start);
   evolution.forgetLoop(&loop);
-  return starts.size();
+}
+
+void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses) {
+  for (llvm::Loop* loop : analyses.function.getResult<llvm::LoopAnalysis>(panel).getLoopsInPreorder()) {
+    if (loop->isInnermost()) KeepWhole(*loop);
+  }
 }
 
 PanelFunction::PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix,
@@ -107,7 +112,6 @@ void PanelFunction::RestrictToPart(int64_t width) {
   llvm::Value* from = clone_->getArg(kFrom);
   for (llvm::BasicBlock* header : headers_) {
     const Analysed now = Analyse(header);
-    const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
     llvm::BasicBlock *before = now.loop->getLoopPreheader(), *exit = EndOf(*now.loop);
     const llvm::SCEV* taken = now.evolution.getExitCount(now.loop, now.loop->getLoopLatch());
     llvm::SCEVExpander expander(now.evolution, clone_->getParent()->getDataLayout(), "part");
@@ -119,11 +123,8 @@ void PanelFunction::RestrictToPart(int64_t width) {
     llvm::Value* behind = builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)));
     behind = builder.CreateBinaryIntrinsic(llvm::Intrinsic::smin, behind, all);
     llvm::Value* count = builder.CreateSub(behind, from);
-    for (llvm::PHINode& phi : header->phis()) {
-      llvm::Value* start = phi.getIncomingValueForBlock(before);
-      phi.setIncomingValueForBlock(before, Further(start, values->Of(&phi).stride, from, builder));
-    }
-    CountUpTo(*now.loop, count, builder);
+    StartAt(*now.loop, from, now.evolution);
+    CountUpTo(*now.loop, count, exit, builder);
     // Some passes have nothing of it.
     llvm::BasicBlock* enter = llvm::BasicBlock::Create(clone_->getContext(), "part", clone_, header);
     before->getTerminator()->eraseFromParent();
@@ -140,15 +141,9 @@ void PanelFunction::RestrictToPart(int64_t width) {
 void PanelFunction::Restrict(int64_t count) {
   for (llvm::BasicBlock* header : headers_) {
     const Analysed now = Analyse(header);
-    const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
-    llvm::BasicBlock* preheader = now.loop->getLoopPreheader();
-    llvm::IRBuilder<> builder(preheader->getTerminator());
-    for (llvm::PHINode& phi : header->phis()) {
-      llvm::Value* start = phi.getIncomingValueForBlock(preheader);
-      phi.setIncomingValueForBlock(preheader,
-                                   Further(start, values->Of(&phi).stride, clone_->getArg(kFrom), builder));
-    }
-    CountUpTo(*now.loop, builder.getInt64(static_cast<uint64_t>(count)), builder);
+    StartAt(*now.loop, clone_->getArg(kFrom), now.evolution);
+    llvm::IRBuilder<> builder(clone_->getContext());
+    CountUpTo(*now.loop, builder.getInt64(static_cast<uint64_t>(count)), EndOf(*now.loop), builder);
   }
   analyses_.function.clear();
 }

@@ -12,11 +12,14 @@
 
 namespace tracelift::jit {
 
-/// The loop ends after `count` iterations (i64), whatever ended it before. It must be left through its latch.
-void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::IRBuilder<>& builder);
+/// The loop ends after `count` iterations (i64) and goes on at `exit`, whatever its latch did before.
+void CountUpTo(llvm::Loop& loop, llvm::Value* count, llvm::BasicBlock* exit, llvm::IRBuilder<>& builder);
 
-/// The loop starts with iteration `from` (i64): its header variables that are recurrences are as far. Returns how many.
-size_t StartAt(llvm::Loop& loop, llvm::Value* from, llvm::ScalarEvolution& evolution);
+/// The loop starts with iteration `from` (i64): its header variables that are recurrences are as far.
+void StartAt(llvm::Loop& loop, llvm::Value* from, llvm::ScalarEvolution& evolution);
+
+/// They have work enough in one iteration; more of them side by side only take longer to compile.
+void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses);
 
 class PanelFunction {
  public:

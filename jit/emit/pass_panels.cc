@@ -13,7 +13,6 @@
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
-#include "jit/emit/loop_hints.h"
 #include "jit/emit/loop_shape.h"
 #include "jit/emit/packed_reads.h"
 #include "jit/emit/panel_function.h"
@@ -139,7 +138,7 @@ class Planner {
     llvm::IRBuilder<> builder(ahead);
     RelyOn(builder.CreateICmpEQ(real, llvm::ConstantInt::get(real->getType(), static_cast<uint64_t>(length - 1))),
            ahead);
-    CountUpTo(loop, builder.getInt64(static_cast<uint64_t>(length)), builder);
+    CountUpTo(loop, builder.getInt64(static_cast<uint64_t>(length)), EndOf(loop), builder);
     evolution_.forgetLoop(&loop);
   }
 
@@ -262,13 +261,6 @@ int WidthOf(int vector_length, int64_t length, bool ordered) {
   constexpr int64_t kPanelsInOrder = 16;
   while (ordered && width > 0 && width < most && length >= kPanelsInOrder * 2 * width) width *= 2;
   return width;
-}
-
-// They have work enough in one iteration; more of them side by side only take longer to compile.
-void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses) {
-  for (llvm::Loop* loop : analyses.function.getResult<llvm::LoopAnalysis>(panel).getLoopsInPreorder()) {
-    if (loop->isInnermost()) KeepWhole(*loop);
-  }
 }
 
 }  // namespace

@@ -63,6 +63,12 @@ class Evaluator {
     return trips == kUnbounded ? kUnbounded : std::max<int64_t>(trips, 1);
   }
 
+  // How often its body runs.
+  int64_t BodyTripsOf(const LoopDim& loop) {
+    const int64_t trips = TripCountOf(loop);
+    return loop.body_only && trips > 1 && trips != kUnbounded ? trips - 1 : trips;
+  }
+
  private:
   // As an unsigned number of its width.
   int64_t LargestOf(ExprId count) {
@@ -220,8 +226,7 @@ std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& prog
   TripCounts& trips = evaluator.trips();
   for (int k = 1; k < trips.count; ++k) {
     const LoopDim& loop = program.loops[static_cast<size_t>(k)];
-    trips.trip[k] = evaluator.TripCountOf(loop);
-    if (loop.body_only && trips.trip[k] > 1 && trips.trip[k] != kUnbounded) --trips.trip[k];
+    trips.trip[k] = evaluator.BodyTripsOf(loop);
     if (loop.must_divide && trips.trip[k] == kUnbounded) return Fail(RejectionReason::kUnknownTripCount);
   }
   if (phase == 0) {
@@ -302,10 +307,8 @@ bool TripsIn(int64_t pass, const FootprintProgram& program, const MachineState& 
   TripCounts& counts = evaluator.trips();
   std::fill_n(trips, kMaxLoops, 1);
   for (int k = 1; k < counts.count; ++k) {
-    const LoopDim& loop = program.loops[static_cast<size_t>(k)];
-    int64_t trip = evaluator.TripCountOf(loop);
+    const int64_t trip = evaluator.BodyTripsOf(program.loops[static_cast<size_t>(k)]);
     if (trip == kUnbounded) return false;
-    if (loop.body_only && trip > 1) --trip;
     counts.trip[k] = trips[k] = k == capped ? std::min(trip, cap) : trip;
   }
   return true;

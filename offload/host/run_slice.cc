@@ -113,15 +113,15 @@ bool Entry::StandsOn(const Variant& variant, int64_t checked, int64_t* passes) {
   return true;
 }
 
-// How many iterations of the loop with the lead all passes of the slice may do first; 0 where that is not most of them. Describes
-// the slice.
+// How many iterations of the loop with the lead all passes of the slice may do first; 0 where that is not most of them. The
+// slice is described.
 int64_t Entry::LeadOfSlice(const Variant& variant, int64_t passes) {
   constexpr int64_t kShortest = 32;
   const jit::Artifact& artifact = variant.artifact;
   const jit::Lead& lead = artifact.reliance.lead;
-  if (!jit::Evaluate(artifact.footprint, state_, 1, &region_.footprint)) return 0;
-  const int64_t length = region_.footprint.trip[lead.loop];  // of the first pass, the shortest
-  if (passes < 2 || passes % artifact.group != 0 || !DescribeSlice(variant, passes)) return 0;
+  int64_t trips[jit::kMaxLoops];
+  if (passes < 2 || passes % artifact.group != 0 || !jit::TripsIn(0, artifact.footprint, state_, -1, 0, trips)) return 0;
+  const int64_t length = trips[lead.loop];  // of the first pass, the shortest
   const int64_t first = jit::LeadOf(artifact.footprint, state_, region_.footprint, passes, lead, length);
   return first >= kShortest && first > length / 2 ? first : 0;
 }

@@ -6,24 +6,13 @@
 #include <limits>
 #include <string_view>
 
+#include "tests/offload/kernel_builds.h"
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
 #define KERNELS(X)                                                                                             \
   X(cholesky) X(ldlt) X(lu) X(inverse) X(shorter) X(scaled) X(scaled_by_row_above) X(scaled_by_first) X(chain) \
       X(sometimes) X(counted)
-
-#ifdef TL_CLANG_14
-#define CLANG14(X, name) X(name, clang14_O0) X(name, clang14_O2)
-#else
-#define CLANG14(X, name)
-#endif
-#ifdef TL_CLANG_19
-#define CLANG19(X, name) X(name, clang19_O0) X(name, clang19_O2)
-#else
-#define CLANG19(X, name)
-#endif
-#define BUILDS(X, name) X(name, O0) X(name, O1) X(name, O2) X(name, O3) CLANG14(X, name) CLANG19(X, name)
 
 #define DECLARE(name, build) void lead_##name##_##build(double*, const double*, int);
 #define DECLARE_ALL(name) BUILDS(DECLARE, name)

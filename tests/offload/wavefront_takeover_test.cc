@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "tests/offload/kernel_builds.h"
 #include "tests/offload/random_data.h"
 #include "tests/offload/same_results.h"
 
@@ -16,18 +17,6 @@
   X(ahead) X(far_ahead) X(two_above) X(below) X(backwards) X(mirrored) X(upwards) X(columns) X(borders) X(snake) \
       X(overlapping) X(distance) X(alignment) X(sometimes) X(divisions) X(bytes) X(turns) X(turns_floats)        \
           X(turns_in_place) X(turns_overlapping) X(turns_alone) X(checked) X(best)
-
-#ifdef TL_CLANG_14
-#define CLANG14(X, name) X(name, clang14_O0) X(name, clang14_O2)
-#else
-#define CLANG14(X, name)
-#endif
-#ifdef TL_CLANG_19
-#define CLANG19(X, name) X(name, clang19_O0) X(name, clang19_O2)
-#else
-#define CLANG19(X, name)
-#endif
-#define BUILDS(X, name) X(name, O0) X(name, O1) X(name, O2) X(name, O3) CLANG14(X, name) CLANG19(X, name)
 
 #define DECLARE(name, build) void wave_##name##_##build(double*, const double*, int, int);
 #define DECLARE_ALL(name) BUILDS(DECLARE, name)
