@@ -68,6 +68,8 @@ inline constexpr uint32_t kFlagLeft = 32;        // a pass left the loop, which 
 inline constexpr uint32_t kFlagStrayed = 64;     // a read would have left the memory meant for it: redo in the original code
 inline constexpr uint32_t kFlagDivideFault = 2;  // a division would have faulted: redo in the original code
 
+inline constexpr uint8_t kNotComparable = 255;
+
 struct Artifact {
   std::string target_cpu;             // LLVM name, e.g. "znver4"
   std::string target_features;
@@ -81,6 +83,7 @@ struct Artifact {
   RegisterSet written;                // registers the chunk function may change in `out`
   int group = 1;                      // the chunk function runs so many passes side by side,
   int batch = 1;                      // and is fastest for multiples of so many
+  int vector_bits = 0;                // of the widest vectors it computes with; 0: none
   int lanes = 0;                      // iterations of one loop that vectors run side by side; 0: none
   int panel = 0;                      // iterations of inner loops that a batch does before it goes on to the next; 0: all
   int packed = 0;                     // reads that a batch makes from a copy of what it reads over and over
@@ -88,6 +91,9 @@ struct Artifact {
   int parts = 0;
   Reliance reliance;                  // entries where it does not hold must not use it
   bool plain = false;                 // CompileOptions::plain
+  bool relaxed = false;               // CompileOptions::relaxed, and it computes with floats: these may come out as others,
+  std::vector<std::string> relaxations;  // by these means, in words
+  std::vector<uint8_t> float_slots;   // by slot: it holds sums of floats of so many bits, or floats that are kNotComparable; 0: other bytes
   uint32_t may_flag = 0;              // kFlag* it can set: keep what is needed to redo
   std::vector<uint16_t> logged;       // writes (FootprintProgram::accesses) before which the chunk keeps what was there
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`

@@ -25,8 +25,15 @@ struct ModulePlace {
 };
 
 /// Functions whose meaning is known, so that a loop may call them. They obey the System V ABI and, as glibc's do, use no
-/// stack beyond the red zone.
-enum class KnownCallee : uint8_t { kNone, kMemset, kMemmove };  // memcpy is a memmove that promises more
+/// stack beyond the red zone. Those of jit/vector_math.def (kExp, and kExpf for float) are known where relaxed math is asked for.
+enum class KnownCallee : uint8_t {
+  kNone,
+  kMemset,
+  kMemmove,  // memcpy is a memmove that promises more
+#define TL_VECTOR_MATH(name, function, arguments) k##name, k##name##f,
+#include "jit/vector_math.def"
+#undef TL_VECTOR_MATH
+};
 
 /// Reads bytes of the program. Implementations must tolerate any address: they answer false, never fault.
 class CodeReader {

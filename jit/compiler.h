@@ -2,6 +2,7 @@
 #pragma once
 
 #include <expected>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@ struct CompileOptions {
   bool any_size = false;
   // Passes stay whole and in one lane: the rival of code that puts iterations side by side, which does not always win.
   bool plain = false;
+  // LiftOptions::relaxed, where MXCSR rounds to nearest.
+  bool relaxed = false;
   // Who calls the chunk function provides ChunkResult::log.
   bool may_log = false;
 };
@@ -47,7 +50,8 @@ std::expected<LoopPreview, Rejection> PreviewLoop(const FunctionCode& function, 
 /// Links artifacts into this process; code stays until the loader goes (never, in a traced process).
 class CodeLoader {
  public:
-  static std::expected<std::unique_ptr<CodeLoader>, std::string> Create();
+  /// `symbols`: what code may call beside libc's memory functions, by name.
+  static std::expected<std::unique_ptr<CodeLoader>, std::string> Create(const std::map<std::string, uint64_t>& symbols = {});
   ~CodeLoader();
   std::expected<ChunkFunction, std::string> Load(const Artifact& artifact);
 

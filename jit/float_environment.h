@@ -26,6 +26,8 @@ constexpr FloatControl FloatControlOf(uint32_t mxcsr) {
   return mxcsr & (kDenormalsAreZero | kFlushToZero | kRoundToZero);
 }
 
+constexpr bool RoundsToNearest(FloatControl control) { return (control & kRoundToZero) == 0; }
+
 /// MXCSR for code that runs under `control`: nothing traps, nothing has happened yet.
 constexpr uint32_t MxcsrFor(FloatControl control) { return control | kMxcsrMasks; }
 

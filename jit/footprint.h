@@ -80,6 +80,7 @@ struct Access {
   bool write = false;
   bool always_safe = false;       // reserved for accesses known to be valid whenever the region is entered
   int innermost_loop = 0;         // dimension that contains it
+  uint8_t float_bits = 0;         // a write of floats of so many bits; 0: of something else
   uint64_t instruction = 0;       // for messages
 };
 
@@ -108,6 +109,7 @@ struct AccessForm {
   uint64_t slack = 0;                              // uncertainty: the address may be up to `slack` higher
   uint32_t bytes = 0;
   bool write = false;
+  uint8_t float_bits = 0;                          // see Access
   uint64_t low = 0, high = 0;                      // all bytes lie in [low, high)
   uint16_t access = 0;                             // index in FootprintProgram::accesses, or kSlotBase + slot
   uint8_t phase = 0;                               // of the passes that make it

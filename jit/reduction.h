@@ -1,14 +1,18 @@
 // Operations that give the same bits in whatever order values are combined: integer sums, logic, extremes. So chunks of a
-// loop may each reduce their own passes, from the neutral value, and the results be combined in any order.
+// loop may each reduce their own passes, from the neutral value, and the results be combined in any order. Sums and products of
+// floats are reduced where relaxed math is asked for; their bits depend on the order.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 namespace tracelift::jit {
 
-enum class ReductionKind : uint8_t { kAdd, kAnd, kOr, kXor, kSMin, kSMax, kUMin, kUMax };
+enum class ReductionKind : uint8_t { kAdd, kAnd, kOr, kXor, kSMin, kSMax, kUMin, kUMax, kFAdd, kFMul };
 
-/// Values have `bits` (8 to 64) and are kept zero-extended.
+constexpr bool IsFloat(ReductionKind kind) { return kind == ReductionKind::kFAdd || kind == ReductionKind::kFMul; }
+
+/// Values have `bits` (8 to 64; 32 or 64 of a float) and are kept zero-extended.
 struct Reduction {
   ReductionKind kind = ReductionKind::kAdd;
   uint8_t bits = 64;
@@ -35,8 +39,18 @@ constexpr uint64_t NeutralValue(Reduction reduction) {
       return all ^ sign;
     case ReductionKind::kSMax:
       return sign;
+    case ReductionKind::kFAdd:  // the negative zero
+      return sign;
+    case ReductionKind::kFMul:
+      return reduction.bits == 32 ? std::bit_cast<uint32_t>(1.0f) : std::bit_cast<uint64_t>(1.0);
   }
   return 0;
+}
+
+template <typename Float, typename Bits>
+constexpr uint64_t CombineFloats(ReductionKind kind, uint64_t a, uint64_t b) {
+  const auto x = std::bit_cast<Float>(static_cast<Bits>(a)), y = std::bit_cast<Float>(static_cast<Bits>(b));
+  return std::bit_cast<Bits>(kind == ReductionKind::kFAdd ? x + y : x * y);
 }
 
 constexpr uint64_t Combine(Reduction reduction, uint64_t a, uint64_t b) {
@@ -58,6 +72,9 @@ constexpr uint64_t Combine(Reduction reduction, uint64_t a, uint64_t b) {
       return a < b ? a : b;
     case ReductionKind::kUMax:
       return a < b ? b : a;
+    case ReductionKind::kFAdd:
+    case ReductionKind::kFMul:
+      return reduction.bits == 32 ? CombineFloats<float, uint32_t>(reduction.kind, a, b) : CombineFloats<double, uint64_t>(reduction.kind, a, b);
   }
   return a;
 }

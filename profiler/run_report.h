@@ -9,7 +9,7 @@
 
 namespace tracelift::profiler {
 
-inline constexpr int kReportVersion = 3;
+inline constexpr int kReportVersion = 4;
 
 /// Robust summary of repeated timings, nanoseconds per pass of the region's loop.
 struct Timing {
@@ -17,6 +17,13 @@ struct Timing {
   double median_ns = 0;
   double low_ns = 0;   // 10th percentile
   double high_ns = 0;  // 90th percentile
+};
+
+/// One way in which a region's loop was compiled, and what its passes took.
+struct VariantReport {
+  std::string transformation;  // as RegionReport has it
+  std::string state;           // "runs", "slower": it lost against another, "replaced": made for values that changed
+  Timing pass;                 // single slices, as long as passes of the region's first entry
 };
 
 struct RegionReport {
@@ -36,7 +43,8 @@ struct RegionReport {
   Timing variant;            // per pass, variant, all overhead included
   double time_saved_ns = 0;  // estimate: passes * (native - variant)
   uint64_t verified = 0;     // slices computed both ways and found equal
-  std::string transformation;  // how its passes were rearranged, "" when they were not, or never ran elsewhere
+  std::string transformation;  // vectors, and how its passes were rearranged; "" when they never ran elsewhere
+  std::vector<VariantReport> variants;  // all that were compiled, the first one first
   std::string reason;        // Rejection name, e.g. "CarriedValue"; "" when accelerated
   std::string reason_text;   // full sentence with address and what would unblock it
   std::vector<std::pair<std::string, uint64_t>> decline_reasons;  // reason name -> count

@@ -160,6 +160,8 @@ struct RegisterUse {
 RegisterUse UseOf(const Instruction& instruction);
 /// Registers that nobody may rely on after a call of any function; those of results are not among them.
 RegisterSet LostByLinkedCall();
+/// The same of `call`, of a known function.
+RegisterSet LostByKnownCall(const Instruction& call);
 
 /// What register `base` holds at a loop's header, and `offset` more.
 struct HeldAddress {

@@ -9,6 +9,7 @@
 #include "jit/code/natural_loops.h"
 #include "jit/code/slots.h"
 #include "jit/code/stack_use.h"
+#include "jit/vector_math.h"
 
 namespace tracelift::jit {
 namespace {
@@ -112,7 +113,7 @@ RegisterSet ClobberedBy(const Instruction& instruction, RegisterSet writes) {
   return writes;
 }
 
-/// Registers lost to a call through a linkage table, and not written since.
+/// Registers lost to a call through a linkage table, or of a known function, and not written since.
 struct Lost {
   RegisterSet always, sometimes;  // whichever way was taken; on some way
   bool operator==(const Lost&) const = default;
@@ -136,6 +137,11 @@ Lost LostAtEnd(const DecodedFunction& function, std::span<const int> blocks) {
       const Instruction& instruction = function.instructions[i];
       if (instruction.linkage == Linkage::kLeaveLinked) {
         now = {now.always | LostByLinkedCall(), now.sometimes | LostByLinkedCall()};
+      } else if (instruction.callee != KnownCallee::kNone) {
+        const RegisterSet lost_here = LostByKnownCall(instruction), writes = UseOf(instruction).writes;
+        now = {(now.always - writes) | lost_here, (now.sometimes - writes) | lost_here};
+        const MathFunction* function_called = MathFunctionOf(instruction.callee);
+        if (function_called && function_called->is_float) now.sometimes.AddVectorLow(0);  // beside the float there may be anything
       } else {
         const RegisterSet writes = UseOf(instruction).writes;
         now = {now.always - writes, now.sometimes - writes};

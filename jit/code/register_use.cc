@@ -4,6 +4,7 @@
 // not in `reads` is overwritten completely. tests/jit/code/register_use_test.cc holds all of it against the real CPU.
 #include "jit/code/decoded_function.h"
 #include "jit/code/evex_operands.h"
+#include "jit/vector_math.h"
 
 namespace tracelift::jit {
 namespace {
@@ -164,10 +165,15 @@ void AddFlags(const Instruction& instruction, RegisterUse* use) {
   if (written != kStatusFlags || MayKeepFlags(instruction)) use->reads.AddFlags();
 }
 
-/// A function of three arguments that obeys the System V ABI. The return address it pushes is gone after it.
-RegisterUse UseOfKnownCall() {
+/// A function of three integers, or of floats, that obeys the System V ABI. The return address it pushes is gone after it.
+RegisterUse UseOfKnownCall(KnownCallee callee) {
   RegisterUse use;
-  for (int gpr : {kRdi, kRsi, kRdx, kRsp}) use.reads.AddGpr(gpr);
+  use.reads.AddGpr(kRsp);
+  if (const MathFunction* function = MathFunctionOf(callee)) {
+    for (int vector = 0; vector < function->arguments; ++vector) use.reads.AddVectorLow(vector);
+  } else {
+    for (int gpr : {kRdi, kRsi, kRdx}) use.reads.AddGpr(gpr);
+  }
   for (int gpr : {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11}) use.writes.AddGpr(gpr);
   for (int vector = 0; vector < kVectorCount; ++vector) use.writes.AddVector(vector);
   for (int mask = 0; mask < kMaskCount; ++mask) use.writes.AddMask(mask);
@@ -186,10 +192,20 @@ RegisterSet LostByLinkedCall() {
   return lost;
 }
 
+RegisterSet LostByKnownCall(const Instruction& call) {
+  RegisterSet lost = UseOf(call).writes;
+  if (MathFunctionOf(call.callee)) {
+    lost.RemoveVectorLow(0);
+  } else {
+    lost.RemoveGpr(kRax);
+  }
+  return lost;
+}
+
 RegisterUse UseOf(const Instruction& instruction) {
   const ZydisDecodedInstruction& info = instruction.info;
   RegisterUse use;
-  if (instruction.callee != KnownCallee::kNone) return UseOfKnownCall();
+  if (instruction.callee != KnownCallee::kNone) return UseOfKnownCall(instruction.callee);
   if (instruction.linkage != Linkage::kNone) {  // a push, a pop
     use.reads.AddGpr(kRsp);
     use.writes.AddGpr(kRsp);

@@ -27,7 +27,8 @@ struct CodeLoader::Impl {
 CodeLoader::CodeLoader() = default;
 CodeLoader::~CodeLoader() = default;
 
-std::expected<std::unique_ptr<CodeLoader>, std::string> CodeLoader::Create() {
+std::expected<std::unique_ptr<CodeLoader>, std::string> CodeLoader::Create(
+    const std::map<std::string, uint64_t>& more_symbols) {
   auto machine = CreateHostMachine();
   if (!machine) return std::unexpected(machine.error());
   llvm::orc::JITTargetMachineBuilder target((*machine)->getTargetTriple());
@@ -51,6 +52,7 @@ std::expected<std::unique_ptr<CodeLoader>, std::string> CodeLoader::Create() {
   add("memcpy", static_cast<void* (*)(void*, const void*, size_t)>(&::memcpy));
   add("memmove", static_cast<void* (*)(void*, const void*, size_t)>(&::memmove));
   add("memset", static_cast<void* (*)(void*, int, size_t)>(&::memset));
+  for (const auto& [name, address] : more_symbols) add(name.c_str(), reinterpret_cast<void (*)()>(address));
   add("__divti3", &__divti3);
   add("__modti3", &__modti3);
   add("__udivti3", &__udivti3);

@@ -31,6 +31,7 @@
 #include "jit/emit/pass_panels.h"
 #include "jit/emit/pass_wavefront.h"
 #include "jit/emit/rare_stores.h"
+#include "jit/emit/relaxed_math.h"
 #include "jit/emit/reread_carried.h"
 #include "jit/emit/seen_footprint.h"
 #include "jit/emit/short_loops.h"
@@ -413,13 +414,14 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   const Specialisation special = Specialise(reader, code, *facts, observed, options.unsteady);
   artifact.guards = special.guards;
   const FloatControl float_control = FloatControlOf(observed.mxcsr);
+  const bool relaxed = options.relaxed && RoundsToNearest(float_control);  // whether denormals are flushed is up to MXCSR then
   llvm::LLVMContext context;
   llvm::Module module(artifact.symbol, context);
   module.setTargetTriple((*machine)->getTargetTriple().str());
   module.setDataLayout((*machine)->createDataLayout());
   for (size_t slot : *in_memory) facts->slots[slot] = kNowhere;
   auto lifted = LiftLoop(module, code, *facts, {.known = special.known, .live_at_pause = facts->live_at_header, .same = facts->same_at_header,
-                          .float_control = float_control, .modules = modules},
+                          .float_control = relaxed ? kDefaultFloatControl : float_control, .relaxed = relaxed, .modules = modules},
                          artifact.symbol);
   if (!lifted) return std::unexpected(lifted.error());
   facts->slots = slots;
@@ -430,6 +432,7 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
       return std::unexpected(Rejection{RejectionReason::kFloatEnvironment, facts->header, DescribeFloatEnvironment(observed.mxcsr)});
     }
     artifact.float_control = float_control;
+    artifact.relaxed = relaxed;
   }
   artifact.times.lift_ns = watch.Lap();
 
@@ -472,6 +475,13 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     if (const auto where = is_nest && !has_a_way ? seen.WhereEachMeetsTheNext() : std::nullopt) {
       return std::unexpected(Rejection{RejectionReason::kDependentIterations, *where, ""});
     }
+    if (artifact.relaxed) {
+      ComparableFloats floats = ComparableFloatsOf(chunk, analysed->shape, artifact.footprint.slots.size());
+      artifact.float_slots = std::move(floats.slots);
+      for (int vector = 0; vector < kVectorCount; ++vector) {
+        if (!floats.sums.HasVector(vector)) artifact.comparable_at_header.RemoveVector(vector);
+      }
+    }
     const ChunkTraits traits = MakeChunkFunction(chunk, analysed->shape, *analysed->evolution, analysed->footprint.table_reads,
                                                   analysed->footprint.window_reads, lead.loop);
     artifact.may_flag = traits.may_flag;
@@ -489,6 +499,8 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   llvm::raw_string_ostream problem_stream(problem);
   if (llvm::verifyModule(module, &problem_stream)) return failed(problem);
   Optimise(module, **machine);
+  artifact.vector_bits = std::min(WidestVectorIn(module), WidestVectorBits(**machine));
+  if (artifact.relaxed) artifact.relaxations = RelaxationsOf(module, artifact.reductions);
   if (options.keep_ir) artifact.ir = PrintIr(module);
   artifact.times.optimise_ns = watch.Lap();
 

@@ -328,7 +328,35 @@ struct Touch {
   llvm::Value* pointer = nullptr;
   uint32_t bytes = 0;  // 0: not known
   bool write = false;
+  uint8_t float_bits = 0;  // Access
 };
+
+// Of floats that are stored: also those that went through general purpose registers, where calls do not change them.
+uint8_t FloatBitsOf(llvm::Value* stored) {
+  uint8_t bits = 0;
+  std::vector<llvm::Value*> work{stored};
+  llvm::SmallPtrSet<llvm::Value*, 8> seen;
+  while (!work.empty()) {
+    llvm::Value* value = work.back();
+    work.pop_back();
+    if (!seen.insert(value).second) continue;
+    llvm::Type* element = value->getType()->getScalarType();
+    if (element->isFloatTy() || element->isDoubleTy()) {
+      const uint8_t of_value = element->isDoubleTy() ? 64 : 32;
+      if (bits != 0 && bits != of_value) return 0;
+      bits = of_value;
+    } else if (auto* cast = llvm::dyn_cast<llvm::BitCastInst>(value)) {
+      work.push_back(cast->getOperand(0));
+    } else if (auto* phi = llvm::dyn_cast<llvm::PHINode>(value)) {
+      work.insert(work.end(), phi->op_begin(), phi->op_end());
+    } else if (auto* select = llvm::dyn_cast<llvm::SelectInst>(value)) {
+      work.insert(work.end(), {select->getTrueValue(), select->getFalseValue()});
+    } else if (!llvm::isa<llvm::Constant, llvm::LoadInst>(value)) {
+      return 0;
+    }
+  }
+  return bits;
+}
 
 uint32_t KnownLength(const llvm::Value* length) {
   const auto* constant = llvm::dyn_cast<llvm::ConstantInt>(length);
@@ -343,7 +371,8 @@ bool TouchesOf(llvm::Instruction& instruction, std::vector<Touch>* touches) {
   if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
     touches->push_back({load->getPointerOperand(), size(load->getType()), false});
   } else if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
-    touches->push_back({store->getPointerOperand(), size(store->getValueOperand()->getType()), true});
+    touches->push_back({store->getPointerOperand(), size(store->getValueOperand()->getType()), true,
+                        FloatBitsOf(store->getValueOperand())});
   } else if (auto* block = llvm::dyn_cast<llvm::MemIntrinsic>(&instruction)) {
     touches->push_back({block->getRawDest(), KnownLength(block->getLength()), true});
     if (auto* transfer = llvm::dyn_cast<llvm::MemTransferInst>(block)) {
@@ -389,6 +418,7 @@ Joined Joins(const Access& access, const llvm::SCEV* address, const std::vector<
     const int64_t offset = distance->getAPInt().getSExtValue();
     if (offset < 0 || offset > other.bytes || offset + access.bytes > kLongest) continue;
     other.bytes = std::max(other.bytes, static_cast<uint32_t>(offset) + access.bytes);
+    if (access.float_bits != other.float_bits) other.float_bits = 0;
     return {static_cast<int>(i), static_cast<uint32_t>(offset)};
   }
   return {};
@@ -527,6 +557,7 @@ std::expected<LoopFootprint, Rejection> FootprintOf(const LoopShape& shape, llvm
         Access access;
         access.bytes = touch.bytes;
         access.write = touch.write;
+        access.float_bits = touch.float_bits;
         access.innermost_loop = dimension.at(loops.getLoopFor(block));
         access.instruction = InstructionAddress(&instruction, code);
         const Joined joined = address && access.bytes != 0 ? Joins(access, address, addresses, program.accesses, evolution) : Joined{};

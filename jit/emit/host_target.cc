@@ -3,6 +3,7 @@
 #include <llvm/Analysis/ScalarEvolution.h>
 #include <llvm/Analysis/TargetLibraryInfo.h>
 #include <llvm/ExecutionEngine/Orc/CompileUtils.h>
+#include <llvm/IR/InstIterator.h>
 #include <llvm/MC/MCSubtargetInfo.h>
 #include <llvm/MC/TargetRegistry.h>
 #include <llvm/Passes/PassBuilder.h>
@@ -87,6 +88,7 @@ std::expected<std::unique_ptr<llvm::TargetMachine>, std::string> CreateHostMachi
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
     DisableUnsoundPasses();
+    DisableSlowPasses();
     return true;
   }();
   (void)initialised;
@@ -166,24 +168,65 @@ static void PrepareChunk(llvm::Function& function, Analyses& analyses) {
   SinkNaNTests(function, analyses);
 }
 
+// LLVM's -O3 runs instcombine eleven times and many passes for what lifted loops have not got: calls to be inlined, objects, branches
+// on what was just tested. These are the passes that make the difference for loops, each as often as it brings something: programs come out
+// as fast (bench/programs_speed.py), in half the time.
+constexpr char kModulePasses[] = "ipsccp,globalopt";
+constexpr char kHotPasses[] =
+    "sroa,early-cse<memssa>,jump-threading,correlated-propagation,simplifycfg,instcombine<no-verify-fixpoint>,simplifycfg,reassociate,"
+    "loop-mssa(loop-instsimplify,loop-simplifycfg,licm<no-allowspeculation>,loop-rotate<header-duplication>,licm<allowspeculation>,"
+    "simple-loop-unswitch<nontrivial;trivial>),"
+    "simplifycfg,instcombine<no-verify-fixpoint>,"
+    "loop(loop-idiom,indvars,loop-deletion,loop-unroll-full),"
+    "sroa,gvn,sccp,bdce,instcombine<no-verify-fixpoint>,adce,dse,loop-mssa(licm<allowspeculation>),"
+    "simplifycfg<hoist-common-insts;sink-common-insts>,"
+    // vectors
+    "loop(loop-rotate<header-duplication>,loop-deletion),loop-distribute,inject-tli-mappings,straighten-loops,loop-vectorize,"
+    "infer-alignment,loop-load-elim,instcombine<no-verify-fixpoint>,"
+    "simplifycfg<forward-switch-cond;switch-range-to-icmp;switch-to-lookup;no-keep-loops;hoist-common-insts;sink-common-insts>,"
+    "slp-vectorizer,vector-combine,loop-unroll<O3>,sroa,instcombine<no-verify-fixpoint>,loop-mssa(licm<allowspeculation>),"
+    "instsimplify,div-rem-pairs,simplifycfg";
+// For a few passes of a slice.
+constexpr char kColdPasses[] =
+    "simplifycfg,sroa,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm<allowspeculation>),gvn,dse,adce,"
+    "simplifycfg";
+
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   OfferVectorForms(module);
   Analyses analyses(&machine);
   for (llvm::Function& function : module) {
     if (!function.isDeclaration()) PrepareChunk(function, analyses);
   }
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopVectorization = true;
-  tuning.SLPVectorization = true;
-  tuning.LoopInterleaving = true;
-  llvm::PassBuilder builder(&machine, tuning);
+  llvm::PassBuilder builder(&machine);
   const bool masks = machine.getMCSubtargetInfo()->checkFeatures("+avx512vl,+avx512bw");
-  builder.registerVectorizerStartEPCallback([=](llvm::FunctionPassManager& before, llvm::OptimizationLevel) {
-    before.addPass(StraightenLoops(masks));
-  });
-  llvm::ModulePassManager passes = builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3);
-  passes.run(module, analyses.module);
+  const auto add_own = [masks](llvm::StringRef name, llvm::FunctionPassManager& passes, llvm::ArrayRef<llvm::PassBuilder::PipelineElement>) {
+    if (name != "straighten-loops") return false;
+    passes.addPass(StraightenLoops(masks));
+    return true;
+  };
+  builder.registerPipelineParsingCallback(add_own);
+  llvm::ModulePassManager on_module;
+  llvm::FunctionPassManager hot, cold;
+  llvm::cantFail(builder.parsePassPipeline(on_module, kModulePasses));
+  llvm::cantFail(builder.parsePassPipeline(hot, kHotPasses));
+  llvm::cantFail(builder.parsePassPipeline(cold, kColdPasses));
+  on_module.run(module, analyses.module);
+  for (llvm::Function& function : module) {
+    if (!function.isDeclaration()) (function.hasOptSize() ? cold : hot).run(function, analyses.function);
+  }
   LowerFloatCalls(module, WidestVectorBits(machine));
+}
+
+int WidestVectorIn(const llvm::Module& module) {
+  uint64_t widest = 0;
+  for (const llvm::Function& function : module) {
+    for (const llvm::Instruction& instruction : llvm::instructions(function)) {
+      const auto* vector = llvm::dyn_cast<llvm::FixedVectorType>(instruction.getType());
+      const bool of_numbers = vector && !vector->getElementType()->isIntegerTy(1) && !vector->getElementType()->isPointerTy();
+      if (of_numbers) widest = std::max<uint64_t>(widest, vector->getPrimitiveSizeInBits().getFixedValue());
+    }
+  }
+  return static_cast<int>(widest);
 }
 
 std::expected<std::vector<uint8_t>, std::string> EmitObject(llvm::Module& module, llvm::TargetMachine& machine) {

@@ -37,6 +37,9 @@ void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses);
 /// The full -O3 pipeline for `machine`. Float calls (jit/lift/float_calls.h) are vectorised and become instructions.
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine);
 
+/// Bits of the widest vectors that the module computes with or moves; 0: it has none.
+int WidestVectorIn(const llvm::Module& module);
+
 /// Relocatable ELF object of the module.
 std::expected<std::vector<uint8_t>, std::string> EmitObject(llvm::Module& module, llvm::TargetMachine& machine);
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "jit/emit/handed_reads.h"
+#include "jit/lift/float_calls.h"
 
 namespace tracelift::jit {
 namespace {
@@ -69,6 +70,7 @@ bool LaneCode::CanEmit(llvm::Instruction& instruction) const {
   }
   if (auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction)) {
     if (IsFromLaneBefore(call)) return HasWideType(call->getType());
+    if (IsFloatCall(call)) return !IsWide(call) || HasVectorForm(*call);
     const auto* intrinsic = llvm::dyn_cast<llvm::IntrinsicInst>(call);
     if (!intrinsic || intrinsic->mayReadOrWriteMemory()) return false;
     return !IsWide(call) ||
@@ -156,9 +158,12 @@ void LaneCode::Emit(llvm::Instruction& instruction, llvm::Value* mask) {
 }
 
 llvm::Value* LaneCode::EmitWide(llvm::Instruction& instruction, llvm::Value* mask) {
+  const llvm::IRBuilder<>::FastMathFlagGuard guard(builder_);
+  if (llvm::isa<llvm::FPMathOperator>(instruction)) builder_.setFastMathFlags(instruction.getFastMathFlags());
   if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) return EmitLoad(*load, mask);
   if (auto* call = llvm::dyn_cast<llvm::IntrinsicInst>(&instruction)) return EmitCall(*call);
   if (IsFromLaneBefore(&instruction)) return EmitFromLaneBefore(llvm::cast<llvm::CallInst>(instruction));
+  if (auto* call = llvm::dyn_cast<llvm::CallInst>(&instruction)) return EmitFloatCall(*call);
   const auto operand = [&](unsigned i) { return Wide(instruction.getOperand(i)); };
   if (auto* binary = llvm::dyn_cast<llvm::BinaryOperator>(&instruction)) {
     llvm::Value* left = operand(0);
@@ -236,6 +241,12 @@ llvm::Value* LaneCode::EmitCall(llvm::IntrinsicInst& call) {
       overloads.push_back(arguments.back()->getType());
   }
   return builder_.CreateCall(llvm::Intrinsic::getDeclaration(call.getModule(), id, overloads), arguments);
+}
+
+llvm::Value* LaneCode::EmitFloatCall(llvm::CallInst& call) {
+  llvm::SmallVector<llvm::Value*, 3> arguments;
+  for (llvm::Value* argument : call.args()) arguments.push_back(Wide(argument));
+  return CreateVectorCall(builder_, call, arguments, static_cast<int>(count_));
 }
 
 // All lanes are there (jit/emit/stagger_passes.h).

@@ -55,6 +55,7 @@ class LaneCode {
   llvm::Value* EmitLoad(llvm::LoadInst& load, llvm::Value* mask);
   void EmitStore(llvm::StoreInst& store, llvm::Value* mask);
   llvm::Value* EmitCall(llvm::IntrinsicInst& call);
+  llvm::Value* EmitFloatCall(llvm::CallInst& call);
   llvm::Value* EmitFromLaneBefore(llvm::CallInst& call);
   llvm::Value* EmitShuffle(llvm::Instruction& instruction);
   llvm::Value* LaneOf(llvm::Value* wide, unsigned lane, llvm::Type* type);

@@ -16,10 +16,10 @@ std::optional<std::vector<llvm::PHINode*>> ReduceByPass(llvm::Loop& region, llvm
   for (llvm::PHINode& phi : region.getHeader()->phis()) {
     if (IsRecurrence(phi, &region, evolution) || KeptValueOf(&phi, &region)) continue;
     auto* next = llvm::dyn_cast<llvm::Instruction>(phi.getIncomingValueForBlock(latch));
-    if (!next || !phi.getType()->isIntegerTy() ||
+    if (!next || phi.getType()->isPointerTy() || phi.getType()->isVectorTy() ||
         !llvm::isa<llvm::Constant>(phi.getIncomingValueForBlock(region.getLoopPreheader())))
       return std::nullopt;
-    const unsigned bits = phi.getType()->getIntegerBitWidth();
+    const uint64_t bits = phi.getType()->getPrimitiveSizeInBits();
     if (bits != 8 && bits != 16 && bits != 32 && bits != 64) return std::nullopt;
     reduced.push_back(&phi);
   }
@@ -56,7 +56,7 @@ std::optional<std::vector<llvm::PHINode*>> ReduceByPass(llvm::Loop& region, llvm
     builder.SetInsertPoint(&function.getEntryBlock(), function.getEntryBlock().begin());
     llvm::AllocaInst* places = builder.CreateAlloca(llvm::ArrayType::get(type, lanes), nullptr, "reduced");
     builder.SetInsertPoint(latch->getTerminator());
-    const uint64_t bytes = type->getIntegerBitWidth() / 8;
+    const uint64_t bytes = type->getPrimitiveSizeInBits() / 8;
     llvm::Value* place =
         builder.CreateGEP(builder.getInt8Ty(), places, builder.CreateMul(pass, builder.getInt64(bytes)));
     builder.CreateAlignedStore(next, place, llvm::Align(1));

@@ -106,6 +106,7 @@ class WebFinder {
 
   std::optional<ReductionWeb> Find() {
     llvm::Value* next = web_.phi->getIncomingValueForBlock(loop_->getLoopLatch());
+    if (web_.phi->getType()->isFloatTy() || web_.phi->getType()->isDoubleTy()) return FindFloats(next);
     if (!web_.phi->getType()->isIntegerTy() || BitsOf(web_.phi) > 64 || next == web_.phi) return std::nullopt;
     least_bits_ = BitsOf(web_.phi);
     if (!Reach() || !Visit(next) || !kind_) return std::nullopt;
@@ -116,6 +117,36 @@ class WebFinder {
   }
 
  private:
+  std::optional<ReductionWeb> FindFloats(llvm::Value* next) {
+    if (next == web_.phi || !Reach() || !VisitFloat(next) || !kind_) return std::nullopt;
+    web_.reduction = {*kind_, static_cast<uint8_t>(web_.phi->getType()->getPrimitiveSizeInBits())};
+    web_.forms[web_.phi] = WebForm::kSame;
+    for (const WebStep& step : web_.steps) web_.forms[step.value] = WebForm::kSame;
+    return std::move(web_);
+  }
+
+  // The same as Visit: floats have one width, and are combined in another order where all operations allow it.
+  bool VisitFloat(llvm::Value* value) {
+    if (value == web_.phi || !visited_.insert(value).second) return true;
+    auto* instruction = llvm::dyn_cast<llvm::Instruction>(value);
+    if (!instruction || !Depends(instruction) || instruction->getType() != web_.phi->getType()) return false;
+    const auto visit = [&](llvm::Value* from) { return VisitFloat(from); };
+    if (auto* phi = llvm::dyn_cast<llvm::PHINode>(instruction)) return Add({.value = phi}) && llvm::all_of(phi->incoming_values(), visit);
+    if (auto* select = llvm::dyn_cast<llvm::SelectInst>(instruction)) {
+      return !Depends(select->getCondition()) && visit(select->getTrueValue()) && visit(select->getFalseValue()) && Add({.value = select});
+    }
+    const unsigned opcode = instruction->getOpcode();
+    const bool sums = opcode == llvm::Instruction::FAdd || opcode == llvm::Instruction::FSub;
+    if ((!sums && opcode != llvm::Instruction::FMul) || !instruction->hasAllowReassoc() || !instruction->hasNoSignedZeros()) return false;
+    const bool subtracts = opcode == llvm::Instruction::FSub;
+    const unsigned from = Depends(instruction->getOperand(0)) || subtracts ? 0 : 1;
+    llvm::Value *before = instruction->getOperand(from), *with = instruction->getOperand(1 - from);
+    const ReductionKind kind = sums ? ReductionKind::kFAdd : ReductionKind::kFMul;
+    if (!Depends(before) || Depends(with) || kind_.value_or(kind) != kind) return false;
+    kind_ = kind;
+    return VisitFloat(before) && Add({.value = instruction, .from = before, .with = with, .subtracts = subtracts});
+  }
+
   // What depends on the accumulator only computes, and nothing goes into another value that is carried.
   bool Reach() {
     std::vector<llvm::Instruction*> work{web_.phi};

@@ -16,6 +16,42 @@ namespace {
 
 enum : unsigned { kIn, kOut, kFirst, kCount, kResult };
 
+llvm::Type* TypeOf(Reduction reduction, llvm::LLVMContext& context) {
+  if (!IsFloat(reduction.kind)) return llvm::IntegerType::get(context, reduction.bits);
+  return reduction.bits == 32 ? llvm::Type::getFloatTy(context) : llvm::Type::getDoubleTy(context);
+}
+
+// The low bits of an integer that count, a float as it is.
+llvm::Value* Narrowed(llvm::Value* value, llvm::Type* type, llvm::IRBuilder<>& builder) {
+  return type->isIntegerTy() ? builder.CreateTrunc(value, type) : value;
+}
+
+llvm::Constant* NeutralIn(Reduction reduction, llvm::Type* type) {
+  const uint64_t bits = NeutralValue(reduction);
+  if (type->isIntegerTy()) return llvm::ConstantInt::get(type, bits);
+  return llvm::ConstantFP::get(type, llvm::APFloat(type->getFltSemantics(), llvm::APInt(reduction.bits, bits)));
+}
+
+// As ChunkResult::partial has them.
+llvm::Value* FromPartial(llvm::Value* partial, llvm::Type* type, llvm::IRBuilder<>& builder) {
+  const unsigned bits = static_cast<unsigned>(type->getPrimitiveSizeInBits());
+  return builder.CreateBitCast(builder.CreateTrunc(partial, builder.getIntNTy(bits)), type);
+}
+llvm::Value* ToPartial(llvm::Value* value, llvm::IRBuilder<>& builder) {
+  const unsigned bits = static_cast<unsigned>(value->getType()->getPrimitiveSizeInBits());
+  return builder.CreateZExt(builder.CreateBitCast(value, builder.getIntNTy(bits)), builder.getInt64Ty());
+}
+
+// Further operations of a reduction of floats may be reordered as the first ones.
+llvm::Value* Relaxed(llvm::Value* value) {
+  if (auto* operation = llvm::dyn_cast<llvm::Instruction>(value)) {
+    operation->setHasAllowReassoc(true);
+    operation->setHasNoSignedZeros(true);
+    operation->setHasAllowContract(true);
+  }
+  return value;
+}
+
 llvm::Value* Operation(Reduction reduction, llvm::Value* a, llvm::Value* b, llvm::IRBuilder<>& builder) {
   switch (reduction.kind) {
     case ReductionKind::kAdd: return builder.CreateAdd(a, b);
@@ -26,6 +62,8 @@ llvm::Value* Operation(Reduction reduction, llvm::Value* a, llvm::Value* b, llvm
     case ReductionKind::kSMax: return builder.CreateBinaryIntrinsic(llvm::Intrinsic::smax, a, b);
     case ReductionKind::kUMin: return builder.CreateBinaryIntrinsic(llvm::Intrinsic::umin, a, b);
     case ReductionKind::kUMax: return builder.CreateBinaryIntrinsic(llvm::Intrinsic::umax, a, b);
+    case ReductionKind::kFAdd: return Relaxed(builder.CreateFAdd(a, b));
+    case ReductionKind::kFMul: return Relaxed(builder.CreateFMul(a, b));
   }
   return nullptr;
 }
@@ -104,12 +142,12 @@ class EndOfReductions {
 
   // What the reduction comes to, in the width that `value` has it.
   llvm::Value* Extended(const ReductionWeb& web, const llvm::Value* value, llvm::IRBuilder<>& builder) {
-    llvm::Type* type = builder.getIntNTy(web.reduction.bits);
+    llvm::Type* type = TypeOf(web.reduction, builder.getContext());
     const auto index = static_cast<size_t>(&web - shape_.reductions.data());
     llvm::Value* partial = builder.CreateLoad(builder.getInt64Ty(), PartialOf(function_, index, builder));
     llvm::Value* start = web.phi->getIncomingValueForBlock(shape_.loop->getLoopPreheader());
-    llvm::Value* end =
-        Operation(web.reduction, builder.CreateTrunc(start, type), builder.CreateTrunc(partial, type), builder);
+    llvm::Value* end = Operation(web.reduction, Narrowed(start, type, builder), FromPartial(partial, type, builder), builder);
+    if (IsFloat(web.reduction.kind)) return end;
     const bool is_signed = web.forms.at(value) == WebForm::kSignExtended;
     return is_signed ? builder.CreateSExt(end, value->getType()) : builder.CreateZExt(end, value->getType());
   }
@@ -125,7 +163,7 @@ class EndOfReductions {
 class Accumulator {
  public:
   Accumulator(const ReductionWeb& web, const llvm::Loop* loop)
-      : web_(web), loop_(loop), type_(llvm::IntegerType::get(web.phi->getContext(), web.reduction.bits)) {}
+      : web_(web), loop_(loop), type_(TypeOf(web.reduction, web.phi->getContext())) {}
 
   llvm::Value* Make() {
     for (const WebStep& step : web_.steps) {
@@ -141,7 +179,7 @@ class Accumulator {
       }
     }
     llvm::Value* next = Own(web_.phi->getIncomingValueForBlock(loop_->getLoopLatch()));
-    first->addIncoming(llvm::ConstantInt::get(type_, NeutralValue(web_.reduction)), loop_->getLoopPreheader());
+    first->addIncoming(NeutralIn(web_.reduction, type_), loop_->getLoopPreheader());
     first->addIncoming(next, loop_->getLoopLatch());
     return next;
   }
@@ -158,8 +196,10 @@ class Accumulator {
     llvm::Value* made = nullptr;
     if (step.with) {
       llvm::Value* from = Own(step.from);
-      llvm::Value* with = builder.CreateTrunc(step.with, type_);
-      made = step.subtracts ? builder.CreateSub(from, with) : Operation(web_.reduction, from, with, builder);
+      llvm::Value* with = Narrowed(step.with, type_, builder);
+      made = !step.subtracts              ? Operation(web_.reduction, from, with, builder)
+             : IsFloat(web_.reduction.kind) ? Relaxed(builder.CreateFSub(from, with))
+                                            : builder.CreateSub(from, with);
     } else if (step.from) {
       made = Own(step.from);
     } else {
@@ -222,9 +262,8 @@ void ReduceByChunk(llvm::Function& function, const LoopShape& shape, llvm::Instr
     llvm::Value* made = Accumulator(web, shape.loop).Make();
     llvm::IRBuilder<> builder(where);
     llvm::Value* place = PartialOf(function, i, builder);
-    llvm::Value* before = builder.CreateTrunc(builder.CreateLoad(builder.getInt64Ty(), place), made->getType());
-    llvm::Value* after = Operation(web.reduction, before, made, builder);
-    builder.CreateStore(builder.CreateZExt(after, builder.getInt64Ty()), place);
+    llvm::Value* before = FromPartial(builder.CreateLoad(builder.getInt64Ty(), place), made->getType(), builder);
+    builder.CreateStore(ToPartial(Operation(web.reduction, before, made, builder), builder), place);
     builder.SetInsertPoint(preheader->getTerminator());
     for (llvm::Value* bit : web.sign_bits) {
       const unsigned bits = bit->getType()->getIntegerBitWidth();

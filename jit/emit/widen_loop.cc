@@ -21,12 +21,14 @@ namespace {
 
 constexpr unsigned kCount = 3;  // the chunk function's argument
 
-// LLVM vectorises innermost loops with one end and nothing carried but counters and what the last iteration loaded (a[j
-// - 1]).
+// LLVM vectorises innermost loops with one end and nothing carried but counters, what the last iteration loaded (a[j - 1]), and
+// sums of floats where their order does not matter.
 bool IsVectorisedAnyway(llvm::Loop* innermost, llvm::ScalarEvolution& evolution, llvm::DominatorTree& dominators) {
   if (!innermost->getExitingBlock()) return false;
   return llvm::all_of(innermost->getHeader()->phis(), [&](llvm::PHINode& phi) {
-    return IsRecurrence(phi, innermost, evolution) ||
+    llvm::RecurrenceDescriptor sum;
+    const bool is_sum = phi.getType()->isFloatingPointTy() && llvm::RecurrenceDescriptor::isReductionPHI(&phi, innermost, sum);
+    return IsRecurrence(phi, innermost, evolution) || (is_sum && !sum.hasExactFPMath()) ||
            llvm::RecurrenceDescriptor::isFixedOrderRecurrence(&phi, innermost, &dominators);
   });
 }

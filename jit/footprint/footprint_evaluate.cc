@@ -251,6 +251,7 @@ std::expected<void, FootprintFailure> EvaluatePhase(const FootprintProgram& prog
       return Fail(RejectionReason::kUnmappedMemory, access.instruction);
     }
     placed.write = access.write;
+    placed.float_bits = access.float_bits;
     placed.access = static_cast<uint16_t>(i);
     placed.phase = static_cast<uint8_t>(phase);
   }

@@ -318,6 +318,11 @@ class Parser {
     if (!loop || *loop < 0 || *loop >= kMaxLoops) return "expected a loop number";
     access.innermost_loop = static_cast<int>(*loop);
     access.always_safe = line.Accept("safe");
+    if (line.Accept("float")) {
+      const auto bits = line.Number();
+      if (!write || !bits || (*bits != 32 && *bits != 64)) return "expected 'float 32' or 'float 64', of a write";
+      access.float_bits = static_cast<uint8_t>(*bits);
+    }
     const auto instruction = line.InstructionToEnd();
     if (!instruction) return "expected 'instruction ADDRESS' or nothing";
     access.instruction = *instruction;
@@ -363,6 +368,7 @@ std::string Print(const FootprintProgram& program) {
     text += fmt::format("{} {} at {} in loop {}", access.write ? "write" : "read", access.bytes,
                         PrintId(access.address), access.innermost_loop);
     if (access.always_safe) text += " safe";
+    if (access.float_bits != 0) text += fmt::format(" float {}", access.float_bits);
     if (access.instruction != 0) text += fmt::format(" instruction {:#x}", access.instruction);
     text += "\n";
   }

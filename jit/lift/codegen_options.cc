@@ -3,13 +3,20 @@
 #include <llvm/Support/CommandLine.h>
 
 namespace tracelift::jit {
+namespace {
 
-bool DisableUnsoundPasses() {
+bool Set(llvm::StringRef option, bool value) {
   llvm::StringMap<llvm::cl::Option*>& options = llvm::cl::getRegisteredOptions();
-  const auto found = options.find("fixup-byte-word-insts");
+  const auto found = options.find(option);
   if (found == options.end()) return false;
-  static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(false);
+  static_cast<llvm::cl::opt<bool>*>(found->second)->setValue(value);
   return true;
 }
+
+}  // namespace
+
+bool DisableUnsoundPasses() { return Set("fixup-byte-word-insts", false); }
+
+bool DisableSlowPasses() { return Set("disable-lsr", true); }
 
 }  // namespace tracelift::jit

@@ -50,6 +50,16 @@ bool HasVectorForms(const llvm::Function& scalar) {
   return !is_scalar_only(scalar.getReturnType()) && !is_scalar_only(scalar.getArg(0)->getType());
 }
 
+llvm::Function* WideFormOf(llvm::Function& scalar, int lanes) {
+  const auto widened = [&](llvm::Type* type) { return llvm::FixedVectorType::get(type, static_cast<unsigned>(lanes)); };
+  llvm::SmallVector<llvm::Type*, 3> types;
+  for (const llvm::Argument& argument : scalar.args()) types.push_back(widened(argument.getType()));
+  auto* type = llvm::FunctionType::get(widened(scalar.getReturnType()), types, false);
+  auto* vector = llvm::cast<llvm::Function>(scalar.getParent()->getOrInsertFunction(VectorName(scalar, lanes), type).getCallee());
+  MarkPure(*vector);
+  return vector;
+}
+
 /// Keeps declarations that only the vectorisers will use.
 void KeepDeclared(llvm::Module& module, const std::vector<llvm::Constant*>& functions) {
   if (functions.empty()) return;
@@ -146,6 +156,14 @@ bool IsFreeOfFloatControl(const llvm::Instruction& instruction) {
   }
 }
 
+bool HasVectorForm(const llvm::CallInst& call) {
+  return IsFloatCall(&call) && IsScalarForm(*call.getCalledFunction()) && HasVectorForms(*call.getCalledFunction());
+}
+
+llvm::Value* CreateVectorCall(llvm::IRBuilder<>& ir, const llvm::CallInst& call, llvm::ArrayRef<llvm::Value*> arguments, int lanes) {
+  return ir.CreateCall(WideFormOf(*call.getCalledFunction(), lanes), arguments);
+}
+
 void OfferVectorForms(llvm::Module& module) {
   std::vector<llvm::Function*> scalars;
   for (llvm::Function& function : module) {
@@ -155,17 +173,11 @@ void OfferVectorForms(llvm::Module& module) {
   for (llvm::Function* scalar : scalars) {
     std::string variants;
     for (int lanes = 2; lanes * WidestScalar(*scalar) <= kWidestFormBits; lanes *= 2) {
-      const auto widened = [&](llvm::Type* type) { return llvm::FixedVectorType::get(type, static_cast<unsigned>(lanes)); };
-      llvm::SmallVector<llvm::Type*, 3> types;
-      for (const llvm::Argument& argument : scalar->args()) types.push_back(widened(argument.getType()));
-      auto* type = llvm::FunctionType::get(widened(scalar->getReturnType()), types, false);
-      const std::string name = VectorName(*scalar, lanes);
-      auto* vector = llvm::Function::Create(type, llvm::Function::ExternalLinkage, name, module);
-      MarkPure(*vector);
+      llvm::Function* vector = WideFormOf(*scalar, lanes);
       offered.push_back(vector);
       // The name by which the vector function ABI knows the form: no mask, so many lanes, each argument a vector.
       variants += fmt::format("{}_ZGV_LLVM_N{}{}_{}({})", variants.empty() ? "" : ",", lanes,
-                              std::string(types.size(), 'v'), scalar->getName().str(), name);
+                              std::string(scalar->arg_size(), 'v'), scalar->getName().str(), vector->getName().str());
     }
     scalar->addFnAttr(kVectorVariants, variants);
   }

@@ -16,6 +16,7 @@ namespace tracelift::jit {
 
 inline constexpr char kFloatCallPrefix[] = "tl.float.";
 inline constexpr char kCompareOperation[] = "cmp-";  // followed by the predicate's name
+inline constexpr char kLibraryOperation[] = "libm-";  // by libm's name for double
 
 /// All arguments are of one type.
 llvm::Value* CreateFloatCall(llvm::IRBuilder<>& ir, const llvm::Twine& operation, llvm::Type* result,
@@ -29,6 +30,11 @@ llvm::Constant* FoldFloatCompare(const llvm::CallInst& call, llvm::ArrayRef<llvm
 
 /// Whether `instruction` only moves floats or does not know them: its result is the same under any MXCSR.
 bool IsFreeOfFloatControl(const llvm::Instruction& instruction);
+
+/// Whether there are vector instructions for `call`, a float call of scalars.
+bool HasVectorForm(const llvm::CallInst& call);
+/// `call`, which HasVectorForm, for vectors of `lanes` of its arguments.
+llvm::Value* CreateVectorCall(llvm::IRBuilder<>& ir, const llvm::CallInst& call, llvm::ArrayRef<llvm::Value*> arguments, int lanes);
 
 /// Declares the vector forms of all float calls, so that the vectorisers know them.
 void OfferVectorForms(llvm::Module& module);

@@ -29,7 +29,20 @@ Value* FloatOperations::Divide(Value* a, Value* b) {
   return is_default_ ? ir_.CreateFDiv(a, b) : Call("div", a->getType(), {a, b});
 }
 
+void FloatOperations::SetRelaxed(bool relaxed) {
+  llvm::FastMathFlags flags;
+  flags.setAllowReassoc(relaxed);
+  flags.setAllowContract(relaxed);
+  flags.setNoSignedZeros(relaxed);
+  ir_.setFastMathFlags(flags);
+}
+
+Value* FloatOperations::Library(const llvm::Twine& function, llvm::ArrayRef<Value*> arguments) {
+  return Call(kLibraryOperation + function, arguments.front()->getType(), arguments);
+}
+
 Value* FloatOperations::FusedMultiplyAdd(Value* a, Value* b, Value* c) {
+  if (is_default_ && ir_.getFastMathFlags().allowReassoc()) return Add(Multiply(a, b), c);  // which is fused again, or summed up in parts
   if (!is_default_) return Call("fma", a->getType(), {a, b, c});
   return ir_.CreateIntrinsic(llvm::Intrinsic::fma, {a->getType()}, {a, b, c});
 }

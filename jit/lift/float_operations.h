@@ -26,6 +26,8 @@ class FloatOperations {
   void SetControl(FloatControl control) { is_default_ = control == kDefaultFloatControl; }
 
   bool is_default() const { return is_default_; }
+  /// The operations made from now on may be reassociated and fused, and need not keep the sign of a zero.
+  void SetRelaxed(bool relaxed);
   /// How many operations were made that obey MXCSR; not counted in the default environment.
   uint64_t count() const { return count_; }
 
@@ -36,6 +38,8 @@ class FloatOperations {
   /// a * b + c, rounded once.
   Value* FusedMultiplyAdd(Value* a, Value* b, Value* c);
   Value* SquareRoot(Value* a);
+  /// What libm's function of that name for double comes to, for the type of its arguments, as libmvec has it.
+  Value* Library(const llvm::Twine& function, llvm::ArrayRef<Value*> arguments);
   /// Of unordered or equal operands (two zeros) the second is the result.
   Value* Minimum(Value* a, Value* b);
   Value* Maximum(Value* a, Value* b);

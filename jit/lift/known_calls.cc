@@ -2,10 +2,19 @@
 // program does not look at them.
 
 #include "jit/lift/translator.h"
+#include "jit/vector_math.h"
 
 namespace tracelift::jit {
 
-void Translator::TranslateKnownCall() {
+bool Translator::TranslateKnownCall() {
+  if (const MathFunction* function = MathFunctionOf(at_->callee)) {
+    Type* type = FloatType(function->is_float ? 32 : 64);
+    llvm::SmallVector<Value*, 2> arguments;
+    for (int i = 0; i < function->arguments; ++i) arguments.push_back(ReadPlace(VectorPlace(i), 0, type));
+    if (!ir_.getFastMathFlags().allowReassoc()) return false;
+    WritePlace(VectorPlace(0), 0, floats_.Library(function->operation, arguments));
+    return true;
+  }
   const auto pointer = [this](Gpr gpr) {
     return ir_.CreateGEP(ir_.getInt8Ty(), memory_base_, ReadWhole(gpr, 64));
   };
@@ -17,6 +26,7 @@ void Translator::TranslateKnownCall() {
     ir_.CreateMemMove(destination, llvm::MaybeAlign(1), pointer(kRsi), llvm::MaybeAlign(1), bytes);
   }
   WriteWhole(kRax, ReadWhole(kRdi, 64));
+  return true;
 }
 
 }  // namespace tracelift::jit

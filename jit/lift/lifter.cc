@@ -201,6 +201,11 @@ class LoopLifter {
     return OnlyInDefaultEnvironment(instruction != nullptr ? *instruction : *code_.InstructionAt(facts_.header));
   }
 
+  /// It lies in the file that the loop does.
+  bool IsOwnCode(uint64_t address) const {
+    return options_.modules.IndexOf(OriginalAddress(address)) == options_.modules.IndexOf(OriginalAddress(facts_.header));
+  }
+
   std::optional<Rejection> LiftBlock(Translator& translator, const BasicBlock& block) {
     llvm::IRBuilder<>& builder = translator.builder();
     builder.SetInsertPoint(begins_.at(block.begin));
@@ -224,6 +229,7 @@ class LoopLifter {
         continue;
       }
       const uint64_t float_operations = translator.floats().count();
+      translator.SetRelaxed(options_.relaxed && IsOwnCode(instruction.address));
       if (!IsSupported(instruction) || (!is_branch && !translator.Translate(instruction, live_flags[i]))) {
         return Rejection{RejectionReason::kUnsupportedInstruction, OriginalAddress(instruction.address),
                          Disassemble(instruction)};
@@ -299,8 +305,7 @@ std::expected<llvm::Function*, Rejection> LiftLoop(llvm::Module& module, const D
 bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_after) {
   at_ = &instruction;
   if (instruction.callee != KnownCallee::kNone) {
-    TranslateKnownCall();
-    return true;
+    return TranslateKnownCall();
   }
   const FlagMask written = FlagsWritten(instruction);
   wanted_ = live_flags_after & written;

@@ -54,6 +54,9 @@ struct LiftOptions {
   // The function must only be called under an MXCSR with these control bits. Under others than the default ones it
   // contains float calls (float_calls.h), to be lowered after optimisation.
   FloatControl float_control = kDefaultFloatControl;
+  // Floats may be computed in another order, multiplications and additions be fused, and libm's functions be libmvec's: for code
+  // of the loop's own file. Others, libm above all, keep their bits: they compute with the errors that rounding makes.
+  bool relaxed = false;
   // What lies in these is addressed from where they begin, which is part of the state at entry: the code is then the same
   // wherever they are loaded. Other addresses of the program are constants.
   ModuleBases modules = {};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jit/lift/float_calls.h"
+#include "jit/vector_math.h"
 
 namespace tracelift::jit {
 namespace {
@@ -83,15 +84,19 @@ class Lowering {
     }
     if (operation_.consume_front(kCompareOperation)) return Compare();
     if (operation_.consume_front("half")) return ToHalf();
+    if (operation_.consume_front(kLibraryOperation)) return Library();
     if (lanes_ == 1) return Scalar();
     const int bits = static_cast<int>(Argument(0)->getType()->getScalarSizeInBits());
     for (const RegisterForm& form : kRegisterForms) {
-      if (operation_ == form.operation && bits == form.bits) return ByRegisters(form);
+      if (operation_ != form.operation || bits != form.bits) continue;
+      return ByRegisters(bits, [&](int width, const Arguments& arguments) { return OneRegister(form, width * bits, arguments); });
     }
     llvm_unreachable("a float call without a lowering");
   }
 
  private:
+  using Arguments = llvm::SmallVector<Value*, 5>;
+
   Value* Argument(unsigned index) const { return call_.getArgOperand(index); }
 
   Value* Text(llvm::StringRef text) {
@@ -147,6 +152,22 @@ class Lowering {
     return ir_.CreateIntrinsic(operation_ == "cvtt" ? truncating : rounding, {}, {InRegister(Argument(0))});
   }
 
+  Value* Library() {
+    llvm::Type* type = call_.getType()->getScalarType();
+    const MathFunction* function = MathFunctionNamed(operation_.str(), type->isFloatTy());
+    const auto call = [&](const std::string& name, llvm::Type* of, const Arguments& arguments) {
+      const llvm::SmallVector<llvm::Type*, 2> types(arguments.size(), of);
+      return ir_.CreateCall(call_.getModule()->getOrInsertFunction(name, llvm::FunctionType::get(of, types, false)), arguments);
+    };
+    if (lanes_ == 1) return call(function->name, type, Arguments(call_.args()));
+    const bool has_avx2 = call_.getFunction()->getFnAttribute("target-features").getValueAsString().contains("+avx2");
+    const int lane_bits = static_cast<int>(type->getScalarSizeInBits());
+    return ByRegisters(lane_bits, [&](int width, const Arguments& arguments) {
+      const char isa = width * lane_bits == 128 ? 'b' : width * lane_bits == 512 ? 'e' : has_avx2 ? 'd' : 'c';
+      return call(VectorFormOf(*function, isa, width), llvm::FixedVectorType::get(type, static_cast<unsigned>(width)), arguments);
+    });
+  }
+
   /// Lanes [first, first + count) of `value` as the lowest of a register of `width` lanes.
   Value* Slice(Value* value, int first, int count, int width) {
     llvm::SmallVector<int, 16> mask(static_cast<size_t>(width), -1);
@@ -154,14 +175,16 @@ class Lowering {
     return ir_.CreateShuffleVector(value, mask);
   }
 
-  Value* ByRegisters(const RegisterForm& form) {
+  /// `one_register` is asked for so many lanes at once, of which the last may be any.
+  template <typename OneRegister>
+  Value* ByRegisters(int lane_bits, OneRegister one_register) {
     Value* result = llvm::PoisonValue::get(call_.getType());
     for (int first = 0; first < lanes_;) {
-      const int count = std::min(lanes_ - first, widest_bits_ / form.bits);
-      const int width = std::max(count, 128 / form.bits);
-      llvm::SmallVector<Value*, 5> arguments;
+      const int count = std::min(lanes_ - first, widest_bits_ / lane_bits);
+      const int width = std::max(count, 128 / lane_bits);
+      Arguments arguments;
       for (Value* argument : call_.args()) arguments.push_back(Slice(argument, first, count, width));
-      Value* part = OneRegister(form, width * form.bits, std::move(arguments));
+      Value* part = one_register(width, arguments);
       // The part's lanes over those of the result.
       Value* widened = Slice(part, 0, count, lanes_);
       llvm::SmallVector<int, 16> mask;
@@ -172,7 +195,7 @@ class Lowering {
     return result;
   }
 
-  Value* OneRegister(const RegisterForm& form, int bits, llvm::SmallVector<Value*, 5> arguments) {
+  Value* OneRegister(const RegisterForm& form, int bits, Arguments arguments) {
     const ID id = form.id[bits == 128 ? 0 : bits == 256 ? 1 : 2];
     if (bits == 512) {
       const bool converts = call_.getType()->getScalarType()->isIntegerTy();
@@ -205,7 +228,8 @@ void LowerFloatCalls(llvm::Module& module, int widest_bits) {
     }
   }
   for (llvm::CallInst* call : calls) {
-    call->getFunction()->addFnAttr(llvm::Attribute::StrictFP);
+    const bool obeys_mxcsr = !call->getCalledFunction()->getName().contains(kLibraryOperation);
+    if (obeys_mxcsr) call->getFunction()->addFnAttr(llvm::Attribute::StrictFP);
     call->replaceAllUsesWith(Lowering(*call, widest_bits).Run());
     call->eraseFromParent();
   }

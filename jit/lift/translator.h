@@ -57,8 +57,8 @@ class Translator {
   /// The index with which `read`, the next instruction, reads a jump table.
   llvm::Value* TableIndex(const Instruction& read);
 
-  /// A call of memset or memmove, as the intrinsic.
-  void TranslateKnownCall();
+  /// A call of memset or memmove, as the intrinsic, or of libm. False: libm's own bits are asked for.
+  bool TranslateKnownCall();
 
   /// A call whose callee follows, and a return from it to where it was called.
   void EnterCallee(const Instruction& call);
@@ -78,6 +78,8 @@ class Translator {
   void SetUpperZero(RegisterSet gprs) { upper_zero_ = gprs; }
   /// Registers that hold these at entry, kept by reference. Before the first instruction.
   void SetSame(std::span<const SameAddress> same) { same_ = same; }
+  /// Of the instructions that follow.
+  void SetRelaxed(bool relaxed) { floats_.SetRelaxed(relaxed); }
   void SetFloatControl(FloatControl control) {
     floats_.SetControl(control);
     float_control_ = control;

@@ -6,6 +6,7 @@
 #include "jit/code/evex_operands.h"
 #include "jit/code/vex_forms.h"
 #include "jit/lift/translator.h"
+#include "jit/vector_math.h"
 
 namespace tracelift::jit {
 namespace {
@@ -80,6 +81,8 @@ void Translator::FindVectorWidths(const DecodedFunction& code) {
       const Instruction& instruction = code.instructions[i];
       if (!instruction.valid) continue;
       const ZydisMnemonic mnemonic = instruction.info.mnemonic;
+      const MathFunction* function = MathFunctionOf(instruction.callee);
+      for (int n = 0; function && n < function->arguments; ++n) vector_bits_[n] = std::max(vector_bits_[n], 128);
       if (mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || mnemonic == ZYDIS_MNEMONIC_VZEROALL) {
         std::fill_n(vector_cleared_.begin(), kVexRegisters, true);
       }

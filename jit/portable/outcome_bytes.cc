@@ -44,12 +44,13 @@ static void Visit(Archive& archive, Is<LoopDim> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Access> auto& value) {
-  auto& [address, bytes, write, always_safe, innermost_loop, instruction] = value;
+  auto& [address, bytes, write, always_safe, innermost_loop, float_bits, instruction] = value;
   archive(address);
   archive(bytes);
   archive(write);
   archive(always_safe);
   archive.Number(innermost_loop, 0, kMaxLoops - 1);
+  archive.Number(float_bits, uint8_t{0}, uint8_t{64});
   archive.Address(instruction);
 }
 
@@ -153,7 +154,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, lanes, panel, packed, parts, reliance, plain, may_flag, logged, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, vector_bits, lanes, panel, packed, parts, reliance, plain, relaxed, relaxations, float_slots, may_flag, logged, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);

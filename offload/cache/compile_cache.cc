@@ -41,7 +41,7 @@ bool IsSame(const jit::Artifact& a, const jit::Artifact& b) { return a.guards ==
 }  // namespace
 
 jit::Fingerprint CompileCache::KeyOf(const CompileRequest& request, const jit::ModuleBases& modules) const {
-  return jit::FingerprintOf(request.code, request.loop, modules, compiler_);
+  return jit::FingerprintOf(request.code, request.loop, modules, compiler_ + (request.relaxed ? " relaxed" : " strict"));
 }
 
 CompileCache::Outcomes CompileCache::LoadOutcomes(jit::Fingerprint key) const {

@@ -25,7 +25,8 @@ struct CompileRequest {
   const jit::LoopPreview& preview;
   const jit::MachineState& seen;
   std::span<const jit::Guard> unsteady;
-  bool plain = false;  // nothing but jit::Artifact::plain will do
+  bool plain = false;    // nothing but jit::Artifact::plain will do
+  bool relaxed = false;  // jit::CompileOptions
 };
 
 /// Thread rule: one thread at a time; any number of processes.

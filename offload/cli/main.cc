@@ -18,7 +18,7 @@ void AddRunOptions(CLI::App* app, RunOptions* options) {
       ->type_name("LIST");
   app->add_option("--threads", options->threads, "CPU threads to use (default: all allowed to the process)")
       ->check(CLI::Range(0, 4096));
-  app->add_option("--math", options->math, "strict: every bit as the original computes it (default)")
+  app->add_option("--math", options->math, "strict: every bit as the original computes it (default); relaxed: floats in another order, fused, libm in vectors")
       ->check(CLI::IsMember({"strict", "relaxed"}));
   app->add_option("--verify", options->verify, "Compare variants with the original code (default: first executions)")
       ->check(CLI::IsMember({"first", "always", "off"}));

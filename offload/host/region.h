@@ -52,6 +52,7 @@ struct Variant {
   jit::Artifact artifact;
   jit::ChunkFunction function = nullptr;
   mutable int trusted_slices = 0;  // that were verified; guarded by busy of the region
+  mutable TimingRing passes = {};  // of its slices, as Region::variant_timing
 };
 
 /// What passes of about so many iterations of inner loops cost, latest estimates. Not in proportion to the iterations: short
@@ -111,6 +112,7 @@ struct Region {
   std::atomic<uint32_t> trapping_mxcsr{0};  // of the last entry declined for it
   std::atomic<uint64_t> failed_guards{0};  // bit i: guard i of the variant did not hold at some entry
   std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
+  std::atomic<double> distance{0};  // of relaxed results from the original's, the largest seen while verifying
   TimingRing native_timing, variant_timing;
   TimingRing slices;       // of single slices of the variant, in the same unit
   TimingRing rival_ratio;  // of a pass of the rival to one of the variant, in slices next to each other

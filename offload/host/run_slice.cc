@@ -365,20 +365,33 @@ bool Entry::VerifySlice(const Variant& variant, int64_t* wanted, uint32_t* resum
   if (!RunNative(passes, resume, &ns)) return false;
 
   uint64_t where = 0;
-  bool equal = region_.variant_result.Equals(region_.writes, &where);
+  const bool relaxed = variant.artifact.relaxed;
+  double distance = 0;
+  bool equal = relaxed ? region_.variant_result.IsClose(region_.writes, &where, &distance)
+                       : region_.variant_result.Equals(region_.writes, &where);
+  const auto same = [&](const void* original, const void* variants, size_t bytes, uint8_t float_bits) {
+    if (std::memcmp(original, variants, bytes) == 0) return true;
+    if (float_bits == jit::kNotComparable) return true;
+    if (!relaxed || float_bits == 0 || bytes % (float_bits / 8) != 0) return false;
+    const double apart = DistanceOf(static_cast<const uint8_t*>(original), static_cast<const uint8_t*>(variants), bytes / (float_bits / 8), float_bits);
+    if (apart <= ClosenessOf(float_bits)) distance = std::max(distance, apart);
+    return apart <= ClosenessOf(float_bits);
+  };
   const jit::RegisterSet comparable = variant.artifact.comparable_at_header;
   for (int i = 0; i < jit::kGprCount && equal; ++i) {
     equal = !comparable.HasGpr(i) || state_.gpr[i] == region_.after.gpr[i];
   }
   for (int i = 0; i < jit::kVectorCount && equal; ++i) {
-    equal = !comparable.HasVector(i) ||
-            std::memcmp(&state_.vector[i], &region_.after.vector[i], VectorBytes(comparable, i)) == 0;
+    const size_t bytes = VectorBytes(comparable, i);
+    equal = !comparable.HasVector(i) || same(&state_.vector[i], &region_.after.vector[i], bytes, 64) ||
+            same(&state_.vector[i], &region_.after.vector[i], bytes, 32);
   }
   for (int i = 0; i < jit::kMaskCount && equal; ++i) {
     equal = !comparable.HasMask(i) || state_.mask[i] == region_.after.mask[i];
   }
   for (size_t i = 0; i < slots_.size() && equal; ++i) {
-    equal = !slots_[i].written || std::memcmp(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes) == 0;
+    const uint8_t float_bits = relaxed && i < variant.artifact.float_slots.size() ? variant.artifact.float_slots[i] : 0;
+    equal = !slots_[i].written || same(&state_.slot[i], &region_.after.slot[i], slots_[i].bytes, float_bits);
   }
   if (!equal) {
     region_.mismatches.fetch_add(1, std::memory_order_relaxed);
@@ -387,6 +400,7 @@ bool Entry::VerifySlice(const Variant& variant, int64_t* wanted, uint32_t* resum
     return Decline(RejectionReason::kVerificationMismatch, INT64_MAX / 2);
   }
   region_.verified.fetch_add(1, std::memory_order_relaxed);
+  if (distance > region_.distance.load(std::memory_order_relaxed)) region_.distance.store(distance, std::memory_order_relaxed);
   variant.trusted_slices += ns > kLongVerifiedNs ? kTrustAfter : 1;
   if (region_.verify == VerifyMode::kFirst && variant.trusted_slices >= kTrustAfter) {
     for (WriteCopy* copy : {&region_.before, &region_.variant_result}) {

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace tracelift::offload {
 namespace {
@@ -20,7 +22,8 @@ WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprin
                      .phase = form.phase,
                      .phases = footprint.phases,
                      .run = form.bytes + form.slack,
-                     .exact = form.slack == 0};
+                     .exact = form.slack == 0,
+                     .float_bits = form.float_bits};
   std::array<WriteStream::Dim, jit::kMaxLoops> dims;
   int count = 0;
   for (int k = 1; k < footprint.loop_count; ++k) {
@@ -48,6 +51,7 @@ WriteStream StreamOf(const jit::AccessForm& form, const jit::Footprint& footprin
 
 bool SameShape(const WriteStream& a, const WriteStream& b) {
   if (a.step != b.step || a.phase != b.phase || a.dim_count != b.dim_count || !a.exact || !b.exact) return false;
+  if (a.float_bits != b.float_bits) return false;
   return std::equal(a.dims.begin(), a.dims.begin() + a.dim_count, b.dims.begin(),
                     [](const auto& x, const auto& y) { return x.stride == y.stride && x.trip == y.trip; });
 }
@@ -209,6 +213,62 @@ bool WriteCopy::Equals(const WritePlan& plan, uint64_t* where) const {
     });
   }
   return equal;
+}
+
+namespace {
+
+/// Floats of one kind seen side by side.
+struct Spread {
+  double largest = 0, farthest = 0;
+
+  template <typename Float>
+  void Add(const uint8_t* a, const uint8_t* b, uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+      Float x, y;
+      std::memcpy(&x, a + i * sizeof(Float), sizeof(Float));
+      std::memcpy(&y, b + i * sizeof(Float), sizeof(Float));
+      if (std::isfinite(x)) largest = std::max(largest, std::abs(static_cast<double>(x)));
+      if (std::memcmp(&x, &y, sizeof(Float)) == 0) continue;
+      const bool comparable = std::isfinite(x) && std::isfinite(y);
+      farthest = std::max(farthest, comparable ? std::abs(static_cast<double>(x) - static_cast<double>(y)) : std::numeric_limits<double>::infinity());
+    }
+  }
+  void Add(const uint8_t* a, const uint8_t* b, uint64_t count, uint8_t float_bits) {
+    float_bits == 32 ? Add<float>(a, b, count) : Add<double>(a, b, count);
+  }
+  double Distance() const { return farthest == 0 ? 0 : farthest / largest; }
+};
+
+}  // namespace
+
+double DistanceOf(const uint8_t* a, const uint8_t* b, uint64_t count, uint8_t float_bits) {
+  Spread spread;
+  spread.Add(a, b, count, float_bits);
+  return spread.Distance();
+}
+
+bool WriteCopy::IsClose(const WritePlan& plan, uint64_t* where, double* distance) const {
+  for (const WriteStream& stream : plan.streams()) {
+    Spread spread;
+    bool equal = true;
+    const uint64_t float_bytes = stream.float_bits / 8;
+    ForEachRuns(stream, 0, 0, plan.passes(), [&](const Runs& runs) {
+      for (uint64_t run = 0; run < runs.count; ++run) {
+        const auto* now = reinterpret_cast<const uint8_t*>(runs.at + run * runs.stride);
+        const uint8_t* kept = memory_ + runs.offset + run * runs.size;
+        if (float_bytes != 0 && runs.size % float_bytes == 0) {
+          spread.Add(now, kept, runs.size / float_bytes, stream.float_bits);
+        } else if (std::memcmp(now, kept, runs.size) != 0) {
+          equal = false;
+        }
+      }
+    });
+    *distance = std::max(*distance, spread.Distance());
+    if (equal && !(spread.Distance() > ClosenessOf(stream.float_bits))) continue;
+    *where = stream.base;
+    return false;
+  }
+  return true;
 }
 
 }  // namespace tracelift::offload

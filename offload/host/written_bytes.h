@@ -30,6 +30,7 @@ struct WriteStream {
   std::array<Dim, jit::kMaxLoops> dims{};
   int dim_count = 0;
   bool exact = true;      // false: `run` may cover bytes of other passes
+  uint8_t float_bits = 0;  // jit::Access
   uint64_t pass_bytes = 0;
   uint64_t offset = 0;    // of its first pass in the copy
 };
@@ -56,6 +57,13 @@ class WritePlan {
   bool separable_ = true;
 };
 
+/// Two results of relaxed math are close when they differ, relative to the largest float beside them, by at most this.
+constexpr double ClosenessOf(uint8_t float_bits) { return float_bits == 32 ? 0x1p-10 : 0x1p-30; }
+
+/// How far `count` floats of `float_bits` at `a` are from those at `b`, relative to the largest of them; infinite where only one is
+/// NaN or infinite. 0 when all bytes are the same.
+double DistanceOf(const uint8_t* a, const uint8_t* b, uint64_t count, uint8_t float_bits);
+
 class WriteCopy {
  public:
   /// Room for all bytes of the plan; false when no memory was to be had.
@@ -72,6 +80,8 @@ class WriteCopy {
   void Restore(const WritePlan& plan, int64_t origin, int64_t first, int64_t count) const;
   /// True when the program's bytes equal the copy; else *where is the first address found that differs.
   bool Equals(const WritePlan& plan, uint64_t* where) const;
+  /// The same, but floats need only be close; *distance becomes at least that of the farthest.
+  bool IsClose(const WritePlan& plan, uint64_t* where, double* distance) const;
 
  private:
   uint8_t* memory_ = nullptr;

@@ -12,9 +12,8 @@ namespace {
 constexpr uint64_t kBytesPerMib = 1 << 20;
 
 /// All that decides what the compiler makes beside the code and the state seen.
-std::string CompilerName(const std::string& build_id, const TlConfig& config) {
-  return fmt::format("{} {} {} {}", build_id, jit::HostCpuName(), jit::HostCpuFeatures(),
-                     config.relaxed_math != 0 ? "relaxed" : "strict");
+std::string CompilerName(const std::string& build_id) {
+  return fmt::format("{} {} {}", build_id, jit::HostCpuName(), jit::HostCpuFeatures());
 }
 
 }  // namespace
@@ -28,12 +27,12 @@ void Session::OpenCache() {
   if (build_id.empty()) return without("the runtime library was linked without a build id");
   auto store = EntryStore::Open(folder, static_cast<uint64_t>(config_->cache_mib) * kBytesPerMib);
   if (!store) return without(fmt::format("{}: {}", folder, store.error()));
-  cache_.emplace(std::move(*store), CompilerName(build_id, *config_));
+  cache_.emplace(std::move(*store), CompilerName(build_id));
 }
 
 CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const {
   const Region& region = *finding.region;
-  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false};
+  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false, finding.relaxed};
 }
 
 CompileCache::Result Session::Compile(Finding& finding, bool plain) {
@@ -51,7 +50,7 @@ CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector
   request.plain = plain;
   const auto compile = [&](const jit::CodeReader& reader) {
     const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0,
-                                      .plain = plain, .may_log = true};
+                                      .plain = plain, .relaxed = finding.relaxed, .may_log = true};
     return jit::CompileLoop(reader, request.code, request.loop, request.seen, options);
   };
   if (!cache_) return compile(reader_);

@@ -151,7 +151,7 @@ jit::KnownCallee LiveReader::CalleeThrough(uint64_t address) const {
       *target == reinterpret_cast<uint64_t>(&std::memmove)) {
     return jit::KnownCallee::kMemmove;
   }
-  return jit::KnownCallee::kNone;
+  return vector_math_.CalleeAt(*target);
 }
 
 jit::KnownCallee LiveReader::CalleeAt(uint64_t address) const {

@@ -7,6 +7,7 @@
 
 #include "jit/code_reader.h"
 #include "jit/region_image.h"
+#include "jit/vector_math.h"
 #include "profiler/modules.h"
 
 namespace tracelift::offload {
@@ -32,6 +33,10 @@ class LiveReader : public jit::CodeReader {
   std::optional<jit::AddressRange> FunctionAround(uint64_t address) const override;
   std::optional<jit::ModulePlace> ModuleAround(uint64_t address) const override;
 
+  /// From now on calls of these are known.
+  void KnowFunctions(jit::VectorMath math) { vector_math_ = std::move(math); }
+  const jit::VectorMath& vector_math() const { return vector_math_; }
+
   /// From now on code reads as if `patcher` had not changed it.
   void LookThrough(const jit::Patcher& patcher) { patcher_ = &patcher; }
 
@@ -42,6 +47,7 @@ class LiveReader : public jit::CodeReader {
 
   const profiler::ModuleList& modules_;
   const jit::Patcher* patcher_ = nullptr;
+  jit::VectorMath vector_math_;  // knows nothing unless relaxed math was asked for
   // By load address of the module: filled when asked for.
   mutable std::map<uint64_t, LinkageTable> linkage_;
   mutable uint64_t linkage_generation_ = 0;

@@ -71,6 +71,7 @@ bool Session::Start() {
   }
   patcher_ = std::move(*patcher);
   reader_.LookThrough(*patcher_);
+  if (config_->relaxed_math != 0) reader_.KnowFunctions(jit::VectorMath::Open());
   pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
   OpenCache();
   // From here on this thread compiles; on a busy machine the program and its helpers go first.

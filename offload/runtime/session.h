@@ -64,6 +64,8 @@ struct Finding {
   double moved_ms = 0;                   // when that changed
   bool awaiting_capture = false;
   int recompiles = 0;
+  bool relaxed = false;                  // compiled with relaxed math
+  int64_t callee_instructions = 0;       // of functions that its loop calls
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
   std::set<const Variant*> contested;    // have met their rivals, or have none
@@ -134,6 +136,8 @@ class Session {
   void Reject(Finding& finding, jit::Rejection rejection);
   bool WaitForCapture(Finding& finding, double ms);
   bool CompileAndPublish(Finding& finding);
+  void CaptureAgain(Finding& finding);
+  void AnswerMismatch(Finding& finding);
   void PutBack(Finding& finding, jit::RejectionReason reason, uint64_t address = 0);
   void ForgiveLosses();
   bool OnProbation() const;
@@ -155,6 +159,8 @@ class Session {
   // variants.cc
   const Variant* AddVariant(Finding& finding, jit::Artifact artifact);
   void Publish(Finding& finding, const Variant& variant);
+  bool BeginsPlain(const Finding& finding) const;
+  bool MayContest(const Finding& finding, const Variant& variant) const;
   bool OpenContest(Finding& finding);
   void SuperviseContest(Finding& finding);
 

@@ -129,7 +129,7 @@ void Session::DescribeLocation(Finding& finding) {
   }
 }
 
-// How the passes are rearranged, as the report says it.
+// How the passes are rearranged and what in, as the report says it.
 static std::string TransformationOf(const jit::Artifact& artifact) {
   std::vector<std::string> parts;
   const jit::Wavefront& wavefront = artifact.reliance.wavefront;
@@ -152,7 +152,20 @@ static std::string TransformationOf(const jit::Artifact& artifact) {
   const bool widens_passes = artifact.lanes > 0 && artifact.panel == 0 && artifact.reliance.widened.empty();
   const bool jammed = artifact.group > 1 && !widens_passes;
   if (jammed) parts.push_back(fmt::format("{} passes together", artifact.group));
+  if (artifact.vector_bits > 0) parts.push_back(fmt::format("{}-bit vectors", artifact.vector_bits));
+  if (artifact.relaxed) {
+    const std::string means = artifact.relaxations.empty() ? "none of note" : fmt::format("{}", fmt::join(artifact.relaxations, ", "));
+    parts.push_back(fmt::format("relaxed math: {}", means));
+  }
   return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+// Contests are between code for the same values.
+static std::string StateOf(const Variant& variant, const Finding& finding) {
+  const Region& region = *finding.region;
+  const Variant* published = region.variant.load();
+  if (&variant == published || &variant == region.rival.load()) return "runs";
+  return published && variant.artifact.guards == published->artifact.guards ? "slower" : "replaced";
 }
 
 profiler::RegionReport Session::Describe(const Finding& finding) const {
@@ -187,8 +200,13 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
       report.state = "accelerated";
       report.place = fmt::format("cpu x{}", pool_->threads());
       report.transformation = TransformationOf(variant->artifact);
+      const double distance = region.distance.load(std::memory_order_relaxed);
+      if (variant->artifact.relaxed) report.transformation += fmt::format(", results within {:.1g} of the original's", distance);
       const uint64_t hot_ns = hotspots_.TimeOfSample(finding.code, kFewestSamples);
       if (hot_ns > 0) report.heat_to_run_ms = (region.first_run_ns.load() - static_cast<double>(hot_ns)) / kNsPerMs;
+    }
+    for (const std::unique_ptr<Variant>& other : finding.variants) {
+      report.variants.push_back({TransformationOf(other->artifact), StateOf(*other, finding), Summarise(other->passes)});
     }
     for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
       if (const uint64_t count = region.decline_reasons[i].load()) {

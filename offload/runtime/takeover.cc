@@ -14,7 +14,7 @@
 namespace tracelift::offload {
 namespace {
 
-constexpr double kCaptureMs = 60;       // longer than this between arrivals: go on with the inner loops meanwhile
+constexpr double kCaptureMs = 25;       // longer than this between arrivals: go on with the inner loops meanwhile
 constexpr double kTrialMs = 150;        // then the inner loops are tried, too, unless it wins
 constexpr int kMostRecompiles = 3;      // for values that change
 constexpr uint64_t kManyDeclines = 8;   // without one execution
@@ -89,6 +89,7 @@ Finding& Session::AddFinding(uint64_t address, std::vector<jit::AddressRange> co
   Finding& finding = findings_.emplace_back();
   finding.address = address;
   finding.code = std::move(code);
+  finding.relaxed = config_->relaxed_math != 0;
   return finding;
 }
 
@@ -114,6 +115,7 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
   Finding& finding = AddFinding(info.header, info.blocks);
 
   const auto code = jit::WithCallees(reader_, *function.code, loop);
+  finding.callee_instructions = code->loops()[static_cast<size_t>(loop)].instruction_count - info.instruction_count;
   auto preview = jit::PreviewLoop(*code, loop);
   if (!preview) {
     Reject(finding, preview.error());
@@ -223,7 +225,7 @@ bool Session::CompileAndPublish(Finding& finding) {
   finding.patched = false;
   finding.awaiting_capture = false;
   if (!loader_) {
-    auto loader = jit::CodeLoader::Create();
+    auto loader = jit::CodeLoader::Create(reader_.vector_math().symbols());
     if (!loader) {
       Reject(finding, {jit::RejectionReason::kCompilerFailed, finding.address, loader.error()});
       return false;
@@ -232,7 +234,7 @@ bool Session::CompileAndPublish(Finding& finding) {
   }
   const std::vector<Finding*> aside = StepAside();
   finding.seen = region.captured;
-  CompileCache::Result artifact = Compile(finding, /*plain=*/false);
+  CompileCache::Result artifact = Compile(finding, BeginsPlain(finding));
   StepBack(aside);
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
@@ -374,6 +376,25 @@ void Session::FinishPending() {
   }
 }
 
+// What comes of that is waited for.
+void Session::CaptureAgain(Finding& finding) {
+  finding.region->mode.store(RegionMode::kCapture, std::memory_order_release);
+  finding.Image().SkipNext(0);
+  finding.awaiting_capture = true;
+  BeginTrial(finding);
+}
+
+// Relaxed math may do no harm in most loops and ruin one: that one gets code with the original's bits.
+void Session::AnswerMismatch(Finding& finding) {
+  ForgetVariants(finding);
+  if (!finding.relaxed) return PutBack(finding, jit::RejectionReason::kVerificationMismatch);
+  Note(fmt::format("{:#x}: relaxed math comes out too far from the original's results here: compiled again with strict math",
+                   finding.address));
+  finding.relaxed = false;
+  finding.region->mismatches.store(0, std::memory_order_relaxed);
+  CaptureAgain(finding);
+}
+
 // Looks after installed regions: compiles again for other values, puts back what does not run or does not win.
 void Session::Supervise() {
   for (Finding& finding : findings_) {
@@ -381,8 +402,7 @@ void Session::Supervise() {
     if (!finding.patched || finding.awaiting_capture || finding.rejection) continue;
     Region& region = *finding.region;
     if (region.mismatches.load(std::memory_order_relaxed) > 0) {
-      ForgetVariants(finding);
-      PutBack(finding, jit::RejectionReason::kVerificationMismatch);
+      AnswerMismatch(finding);
       continue;
     }
     const EntryCounts now = CountEntries(region);
@@ -390,10 +410,7 @@ void Session::Supervise() {
     if (now.GuardFailures() > before.GuardFailures() + 2 && finding.recompiles < kMostRecompiles) {
       ++finding.recompiles;
       NoteUnsteady(finding);
-      region.mode.store(RegionMode::kCapture, std::memory_order_release);
-      finding.Image().SkipNext(0);
-      finding.awaiting_capture = true;
-      BeginTrial(finding);  // what comes of that is waited for
+      CaptureAgain(finding);
       continue;
     }
     SuperviseContest(finding);

@@ -5,6 +5,9 @@
 // where such code is not clearly ahead, its rival, passes in one lane each, is compiled while it runs. Then they take
 // turns, slice by slice, on the program's own data, and the one whose passes take less in slices next to each other
 // stays. The cache finds the winner first in later runs.
+//
+// A loop that calls a lot takes long to compile, twice as long in lanes, and these often end up waiting for each other. So there passes
+// in one lane come first, and lanes when the time saved has paid for them.
 
 #include <fmt/format.h>
 
@@ -18,6 +21,10 @@ constexpr uint64_t kEnoughSlices = 5;
 constexpr uint64_t kEnoughTurns = 9;
 constexpr double kLongestContestMs = 400;    // entries may have become rare, or not fit any more
 constexpr double kClearGainPerThread = 1.6;  // against the original: more than cores alone would bring
+
+constexpr int64_t kManyCalled = 400;         // instructions
+constexpr double kShareForCompiling = 0.1;   // of the time saved
+constexpr double kTimesAsLong = 2;           // lanes take to compile
 
 bool PutsIterationsSideBySide(const jit::Artifact& artifact) {
   return artifact.lanes > 0 && artifact.panel == 0 && artifact.parts == 0;
@@ -61,13 +68,26 @@ void Session::Publish(Finding& finding, const Variant& variant) {
   finding.Image().SkipNext(0);
 }
 
+bool Session::BeginsPlain(const Finding& finding) const { return finding.callee_instructions > kManyCalled; }
+
+bool Session::MayContest(const Finding& finding, const Variant& variant) const {
+  if (PutsIterationsSideBySide(variant.artifact)) return true;
+  if (!BeginsPlain(finding) || !variant.artifact.plain) return false;
+  double saved_ns = 0, compiled_ns = kTimesAsLong * static_cast<double>(variant.artifact.times.total_ns());
+  for (const Finding& other : findings_) {
+    compiled_ns += static_cast<double>(other.times.total_ns());
+    if (other.region) saved_ns += static_cast<double>(other.region->time_saved_ns.load(std::memory_order_relaxed));
+  }
+  return kShareForCompiling * saved_ns > compiled_ns;
+}
+
 // The published variant's rival was made, and takes turns with it from now on.
 bool Session::OpenContest(Finding& finding) {
   Region& region = *finding.region;
   const Variant& variant = *region.variant.load(std::memory_order_relaxed);
-  if (!PutsIterationsSideBySide(variant.artifact) || region.slices.count() == 0) return false;
+  if (!MayContest(finding, variant) || region.slices.count() == 0) return false;
   if (!finding.contested.insert(&variant).second) return false;
-  CompileCache::Result artifact = Compile(finding, /*plain=*/true);
+  CompileCache::Result artifact = Compile(finding, /*plain=*/!variant.artifact.plain);
   if (!artifact) return false;
   const Variant* rival = AddVariant(finding, std::move(*artifact));
   if (!rival) return false;
@@ -94,8 +114,9 @@ void Session::SuperviseContest(Finding& finding) {
   if (!decided && NowMs() < finding.contest_ends_ms) return;
   const double ratio = decided ? region.rival_ratio.Median() : 1;
   if (config_->log > 0) {
-    Note(fmt::format("{:#x}: a pass takes {:.2f} times as long in one lane as in {}", finding.address, ratio,
-                     variant.artifact.lanes));
+    const bool plain_first = variant.artifact.plain;
+    Note(fmt::format("{:#x}: a pass takes {:.2f} times as long in one lane as in {}", finding.address, plain_first ? 1 / ratio : ratio,
+                     plain_first ? rival->artifact.lanes : variant.artifact.lanes));
   }
   const Variant& winner = ratio < 1 ? *rival : variant;
   if (cache_ && decided) cache_->Prefer(RequestFor(finding, {}), winner.artifact);

@@ -28,6 +28,13 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
 }
 
 template <typename Archive, typename T>
+void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const_t<T>, VariantReport> {
+  archive("transformation", value.transformation);
+  archive("state", value.state);
+  archive("pass", value.pass);
+}
+
+template <typename Archive, typename T>
 void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const_t<T>, RegionReport> {
   archive("module", value.module);
   archive("offset", value.offset);
@@ -46,6 +53,7 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
   archive("time_saved_ns", value.time_saved_ns);
   archive("verified", value.verified);
   archive("transformation", value.transformation);
+  archive("variants", value.variants);
   archive("reason", value.reason);
   archive("reason_text", value.reason_text);
   archive("decline_reasons", value.decline_reasons);
@@ -83,6 +91,9 @@ void Visit(Archive& archive, T& value) requires std::is_same_v<std::remove_const
   archive("regions", value.regions);
 }
 
+template <typename T>
+inline constexpr bool kIsObject = std::is_same_v<T, Timing> || std::is_same_v<T, VariantReport> || std::is_same_v<T, RegionReport>;
+
 class Writer {
  public:
   explicit Writer(Json* object) : object_(object) {}
@@ -105,7 +116,7 @@ class Writer {
     return array;
   }
   template <typename T>
-  requires std::is_same_v<T, Timing> || std::is_same_v<T, RegionReport>
+  requires kIsObject<T>
   static Json Encode(const T& value) {
     Json object = Json::object();
     Writer writer(&object);
@@ -179,7 +190,7 @@ class Reader {
     }
   }
   template <typename T>
-  requires std::is_same_v<T, Timing> || std::is_same_v<T, RegionReport>
+  requires kIsObject<T>
   void Decode(const Json& json, const std::string& path, T& value) {
     if (!json.is_object()) return Fail(path, "an object", json);
     Reader reader(json, path, error_);

@@ -154,6 +154,13 @@ void AddRegion(const RegionReport& region, std::string* out) {
   if (!region.reason_text.empty()) outcome += fmt::format(": {}", region.reason_text);
   Wrap(outcome, 2, out);
 
+  for (const VariantReport& other : region.variants) {
+    if (other.state == "runs") continue;
+    Wrap(fmt::format("{}: {}{}", other.state, other.transformation.empty() ? "passes as they are" : other.transformation,
+                     other.pass.count == 0 ? "" : ", " + Spread(other.pass) + " a pass"),
+         2, out);
+  }
+
   if (region.declines != 0) {
     std::vector<std::string> reasons;
     for (const auto& [name, count] : region.decline_reasons) reasons.push_back(fmt::format("{} x{}", name, count));

@@ -25,7 +25,7 @@ def region(**fields):
 
 
 def report(*regions, state="active"):
-    return {"format": "tracelift-report", "version": 3, "state": state, "samples": 100, "cpu_ms": 100.0, "notes": [],
+    return {"format": "tracelift-report", "version": 4, "state": state, "samples": 100, "cpu_ms": 100.0, "notes": [],
             "regions": list(regions)}
 
 

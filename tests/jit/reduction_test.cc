@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -27,6 +29,8 @@ U Step(ReductionKind kind, U a, U b) {
     case ReductionKind::kSMax: return static_cast<U>(std::max(signed_a, signed_b));
     case ReductionKind::kUMin: return std::min(a, b);
     case ReductionKind::kUMax: return std::max(a, b);
+    case ReductionKind::kFAdd:
+    case ReductionKind::kFMul: break;  // below
   }
   return a;
 }
@@ -76,6 +80,23 @@ TEST(Reduction, NothingChangesWithTheNeutralValue) {
       }
     }
   }
+}
+
+template <typename Float, typename Bits>
+void ExpectFloats(uint8_t bits) {
+  const auto as_bits = [](Float value) { return uint64_t{std::bit_cast<Bits>(value)}; };
+  const Reduction sum{ReductionKind::kFAdd, bits}, product{ReductionKind::kFMul, bits};
+  for (Float value : {Float{0}, -Float{0}, Float{1.5}, -std::numeric_limits<Float>::denorm_min(), std::numeric_limits<Float>::infinity()}) {
+    EXPECT_EQ(Combine(sum, NeutralValue(sum), as_bits(value)), as_bits(value));  // of zeros, too
+    EXPECT_EQ(Combine(product, NeutralValue(product), as_bits(value)), as_bits(value));
+  }
+  EXPECT_EQ(Combine(sum, as_bits(Float{0.1f}), as_bits(Float{0.2f})), as_bits(Float{0.1f} + Float{0.2f}));
+  EXPECT_EQ(Combine(product, as_bits(Float{0.1f}), as_bits(Float{0.2f})), as_bits(Float{0.1f} * Float{0.2f}));
+}
+
+TEST(Reduction, OfFloats) {
+  ExpectFloats<double, uint64_t>(64);
+  ExpectFloats<float, uint32_t>(32);
 }
 
 }  // namespace

@@ -14,17 +14,20 @@ namespace {
 
 struct World {
   const profiler::ModuleList modules = profiler::ModuleList::Snapshot();
-  LiveReader reader{modules};
+  const jit::VectorMath vector_math = jit::VectorMath::Open();
+  LiveReader strict_reader{modules}, relaxed_reader{modules};
   jit::NearMemory memory;
   std::unique_ptr<jit::Patcher> patcher = std::move(*jit::Patcher::Create());
-  std::unique_ptr<jit::CodeLoader> loader = std::move(*jit::CodeLoader::Create());
+  std::unique_ptr<jit::CodeLoader> loader = std::move(*jit::CodeLoader::Create(vector_math.symbols()));
   WorkerPool* pool = WorkerPool::CreateForever(4);
+  const LiveReader& ReaderFor(Math math) const { return math == Math::kRelaxed ? relaxed_reader : strict_reader; }
 };
 
 World& TheWorld() {
   static World* world = [] {
     static World* made = new World;  // code and threads live as long as the process
-    made->reader.LookThrough(*made->patcher);
+    for (LiveReader* reader : {&made->strict_reader, &made->relaxed_reader}) reader->LookThrough(*made->patcher);
+    made->relaxed_reader.KnowFunctions(made->vector_math);
     struct sigaction action {};
     action.sa_flags = SA_SIGINFO;
     action.sa_sigaction = [](int, siginfo_t*, void* context) {
@@ -49,8 +52,9 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   run();
   if (auto ok = world.patcher->Remove(*region.image); !ok) return taken.why = jit::Describe(ok.error()), false;
   if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
-  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured,
-                                   {.keep_ir = true, .unsteady = taken.unsteady, .any_size = any_size, .may_log = true});
+  auto artifact = jit::CompileLoop(world.ReaderFor(taken.math), *region.code, region.loop, region.captured,
+                                   {.keep_ir = true, .unsteady = taken.unsteady, .any_size = any_size,
+                                    .relaxed = taken.math == Math::kRelaxed, .may_log = true});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;
@@ -66,20 +70,22 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
 
 }  // namespace
 
-TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down) {
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down, Math math) {
   World& world = TheWorld();
+  const LiveReader& reader = world.ReaderFor(math);
   TakenLoop taken;
+  taken.math = math;
   const auto pc = reinterpret_cast<uint64_t>(function);
-  const auto bounds = world.reader.FunctionAround(pc);
+  const auto bounds = reader.FunctionAround(pc);
   if (!bounds) return taken.why = "no bounds", taken;
-  auto code = jit::DecodeFunction(world.reader, *bounds);
+  auto code = jit::DecodeFunction(reader, *bounds);
   if (!code) return taken.why = jit::Describe(code.error()), taken;
   taken.why = "no loop was reached";
   std::string whys;
   for (size_t i = 0; i < (*code)->loops().size(); ++i) {
     if ((*code)->loops()[i].depth != 1 + levels_down) continue;
     const auto loop = static_cast<jit::LoopId>(i);
-    const auto with_callees = jit::WithCallees(world.reader, **code, loop);
+    const auto with_callees = jit::WithCallees(reader, **code, loop);
     auto preview = jit::PreviewLoop(*with_callees, loop);
     if (!preview) return taken.why = jit::Describe(preview.error()), taken;
     auto* region = new Region;
@@ -112,7 +118,7 @@ bool TakeOverAgain(TakenLoop& taken, const std::function<void()>& run, For value
 const Variant* AddRival(TakenLoop& taken) {
   World& world = TheWorld();
   Region& region = *taken.region;
-  auto artifact = jit::CompileLoop(world.reader, *region.code, region.loop, region.captured, {.plain = true});
+  auto artifact = jit::CompileLoop(world.ReaderFor(taken.math), *region.code, region.loop, region.captured, {.plain = true, .relaxed = taken.math == Math::kRelaxed});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), nullptr;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), nullptr;

@@ -9,11 +9,14 @@
 
 namespace tracelift::offload {
 
+enum class Math { kStrict, kRelaxed };
+
 struct TakenLoop {
   Region* region = nullptr;    // null: not taken over, `why` tells
   Variant* variant = nullptr;
   std::string why;
   std::vector<jit::Guard> unsteady;  // places whose values were seen to change
+  Math math{};
   /// The next entry is looked at, whatever the ones before it cost: on a busy machine variants lose.
   void Forgive() const {
     region->losses.Forgive();
@@ -26,7 +29,7 @@ struct TakenLoop {
 
 /// Takes over the outermost loop of `function`, or the first that many levels below; `run` executes it once, for its
 /// registers. Stays until PutBack.
-TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down = 0);
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down = 0, Math math = Math::kStrict);
 
 /// Compiles again for the registers of another execution, as the session does when guards failed: for those values, or for any
 /// in the places that the guards before were about.

@@ -67,6 +67,7 @@ RunReport Example() {
   moves.emit_ms = 26;
   moves.from_cache = 1;
   moves.transformation = "4 passes together";
+  moves.variants = {{"4 passes together", "runs", {90, 1.0e6, 0.99e6, 1.03e6}}, {"8 passes side by side in vectors", "slower", {9, 1.5e6, 1.4e6, 1.6e6}}};
   moves.fetch_ms = 0.5;
   moves.heat_to_run_ms = 62.5;
   report.regions.push_back(moves);
@@ -93,6 +94,9 @@ TEST(RunReport, SurvivesARoundTrip) {
   EXPECT_EQ(read->regions[1].decline_reasons, report.regions[1].decline_reasons);
   EXPECT_EQ(read->regions[1].from_cache, report.regions[1].from_cache);
   EXPECT_EQ(read->regions[1].transformation, report.regions[1].transformation);
+  ASSERT_EQ(read->regions[1].variants.size(), 2u);
+  EXPECT_EQ(read->regions[1].variants[1].state, "slower");
+  EXPECT_EQ(read->regions[1].variants[1].pass.median_ns, 1.5e6);
   EXPECT_EQ(read->regions[1].heat_to_run_ms, report.regions[1].heat_to_run_ms);
   EXPECT_EQ(read->cache, report.cache);
   EXPECT_EQ(read->regions[1].native.median_ns, 2.4e6);
@@ -148,8 +152,8 @@ TEST(RunReport, NamesDamageAndWhereItIs) {
 }
 
 TEST(RunReport, RefusesAnotherVersionAndNamesTheWriter) {
-  std::string text = Replaced(ToJson(Example()), "\"version\": 3", "\"version\": 7");
-  EXPECT_NE(ErrorOf(text).find("version 7, this tracelift reads 3; use the tracelift that wrote it (\"0.1.0\")"),
+  std::string text = Replaced(ToJson(Example()), "\"version\": 4", "\"version\": 7");
+  EXPECT_NE(ErrorOf(text).find("version 7, this tracelift reads 4; use the tracelift that wrote it (\"0.1.0\")"),
             std::string::npos)
       << ErrorOf(text);
 }

@@ -166,7 +166,7 @@ class Report(InFolder):
         good = pathlib.Path(report).read_bytes()
         for contents, words in ((good[:len(good) // 2], "cut off"), (b"", "empty"), (b"{}", "not a tracelift report"),
                                 (b"\x7fELF", "not a tracelift report"),
-                                (good.replace(b'"version": 3', b'"version": 99'), "version 99"),
+                                (good.replace(b'"version": 4', b'"version": 99'), "version 99"),
                                 (good.replace(b'"pid"', b'"pod"'), "damaged")):
             done = tracelift("report", self.file("bad.json", contents, 0o644))
             self.assertEqual((done.returncode, done.stdout), (1, ""))
