@@ -26,6 +26,7 @@
 #include "jit/emit/join_ends.h"
 #include "jit/emit/keep_results.h"
 #include "jit/emit/narrow_phis.h"
+#include "jit/emit/own_broadcasts.h"
 #include "jit/emit/partial_writes.h"
 #include "jit/emit/sink_nan_tests.h"
 #include "jit/emit/straighten_loops.h"
@@ -194,8 +195,11 @@ constexpr char kColdPasses[] =
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   OfferVectorForms(module);
   Analyses analyses(&machine);
+  constexpr int kOperandsForAllLanes = 512;  // AVX-512
   for (llvm::Function& function : module) {
-    if (!function.isDeclaration()) PrepareChunk(function, analyses);
+    if (function.isDeclaration()) continue;
+    PrepareChunk(function, analyses);
+    if (WidestVectorBits(machine) == kOperandsForAllLanes) ReadBroadcastsApart(function, kOperandsForAllLanes, analyses);
   }
   llvm::PassBuilder builder(&machine);
   const bool masks = machine.getMCSubtargetInfo()->checkFeatures("+avx512vl,+avx512bw");
