@@ -1,5 +1,6 @@
 #include "jit/emit/chunk_function.h"
 
+#include <llvm/ADT/MapVector.h>
 #include <llvm/Analysis/ScalarEvolutionExpressions.h>
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
@@ -192,7 +193,7 @@ bool FlagMarkers(llvm::Function& function, llvm::StringRef name, uint32_t flag) 
 // For each kept value that is needed at the end, whether a pass of this chunk set it, as i1 values beside its copies.
 // Values of several kept phis may meet in one copy, so all are traced together.
 std::vector<llvm::Value*> TraceKeptValues(const LoopShape& shape, const llvm::Loop* begun_later) {
-  std::map<llvm::Value*, llvm::Instruction*> is_set;
+  llvm::MapVector<llvm::Value*, llvm::Instruction*> is_set;  // the same code wherever values lie in memory
   llvm::Type* flag = llvm::Type::getInt1Ty(shape.loop->getHeader()->getContext());
   llvm::Constant* yes = llvm::ConstantInt::getTrue(flag);
   for (const KeptValue& kept : shape.kept) {
