@@ -95,6 +95,7 @@ void ReadBroadcastsApart(llvm::Function& function, unsigned vector_bits, Analyse
       all = joined;
     }
   }
+  if (!broadcasts.empty()) analyses.function.clear();
 }
 
 }  // namespace tracelift::jit

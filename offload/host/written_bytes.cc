@@ -228,7 +228,7 @@ struct Spread {
       std::memcpy(&x, a + i * sizeof(Float), sizeof(Float));
       std::memcpy(&y, b + i * sizeof(Float), sizeof(Float));
       if (std::isfinite(x)) largest = std::max(largest, std::abs(static_cast<double>(x)));
-      if (std::memcmp(&x, &y, sizeof(Float)) == 0) continue;
+      if (std::memcmp(&x, &y, sizeof(Float)) == 0 || x == y) continue;
       const bool comparable = std::isfinite(x) && std::isfinite(y);
       farthest = std::max(farthest, comparable ? std::abs(static_cast<double>(x) - static_cast<double>(y)) : std::numeric_limits<double>::infinity());
     }

@@ -14,7 +14,7 @@
 namespace tracelift::preload {
 namespace {
 
-constexpr int kReportVersion = 3;  // profiler/run_report.h; a test reads these reports with its reader
+constexpr int kReportVersion = 4;  // profiler/run_report.h; a test reads these reports with its reader
 constexpr double kNsPerMs = 1e6;
 
 /// JSON text in a fixed buffer. What does not fit is left out, in whole strings, so the result stays valid.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
 #include <set>
 #include <vector>
@@ -184,6 +185,49 @@ TEST(WritePlan, IsExactForRandomFootprints) {
     ExpectExact(memory, footprint, passes);
     if (HasFatalFailure()) FAIL() << "round " << round;
   }
+}
+
+// A hundred passes write a float each, of `values`; the copy has them as they were, then `change` changes one.
+template <typename Float>
+bool StaysClose(std::vector<Float> values, void (*change)(Float&), double* distance, uint8_t float_bits = 8 * sizeof(Float)) {
+  auto form = Write(reinterpret_cast<uint64_t>(values.data()), sizeof(Float), {sizeof(Float)});
+  form.float_bits = float_bits;
+  const auto passes = static_cast<int64_t>(values.size());
+  const jit::Footprint footprint = Of({form}, {passes});
+  WritePlan plan;
+  EXPECT_TRUE(plan.Make(footprint, passes));
+  WriteCopy copy;
+  EXPECT_TRUE(copy.Reserve(plan));
+  copy.Save(plan, 0, 0, passes);
+  change(values[values.size() / 3]);
+  uint64_t where = 0;
+  *distance = 0;
+  return copy.IsClose(plan, &where, distance);
+}
+
+TEST(WriteCopy, TellsHowFarFloatsAre) {
+  const std::vector<double> doubles(100, 8.0);
+  const std::vector<float> floats(100, 8.0f);
+  double distance = 1;
+  EXPECT_TRUE(StaysClose<double>(doubles, [](double&) {}, &distance));
+  EXPECT_EQ(distance, 0);
+  EXPECT_TRUE(StaysClose<double>(doubles, [](double& x) { x += 8e-12; }, &distance));
+  EXPECT_NEAR(distance, 1e-12, 1e-14);
+  EXPECT_FALSE(StaysClose<double>(doubles, [](double& x) { x += 8e-9; }, &distance));
+  EXPECT_TRUE(StaysClose<float>(floats, [](float& x) { x += 8e-4f; }, &distance));
+  EXPECT_NEAR(distance, 1e-4, 1e-6);
+  EXPECT_FALSE(StaysClose<float>(floats, [](float& x) { x -= 0.08f; }, &distance));
+}
+
+TEST(WriteCopy, FindsNaNsAndOtherBytesFar) {
+  const std::vector<double> doubles(100, 8.0), zeros(100, 0.0);
+  double distance = 0;
+  EXPECT_FALSE(StaysClose<double>(doubles, [](double& x) { x = std::numeric_limits<double>::quiet_NaN(); }, &distance));
+  EXPECT_FALSE(StaysClose<double>(doubles, [](double& x) { x = std::numeric_limits<double>::infinity(); }, &distance));
+  EXPECT_FALSE(StaysClose<double>(zeros, [](double& x) { x = 1e-300; }, &distance));
+  EXPECT_TRUE(StaysClose<double>(zeros, [](double& x) { x = -0.0; }, &distance));
+  // Not known to be floats: every byte counts.
+  EXPECT_FALSE(StaysClose<double>(doubles, [](double& x) { x += 8e-12; }, &distance, 0));
 }
 
 }  // namespace
