@@ -58,7 +58,7 @@ bool IsSystemModule(std::string_view path) {
 
 }  // namespace
 
-Session::Session(const TlHost* host) : host_(host), config_(host->config), reader_(modules_) {}
+Session::Session(const TlHost* host) : host_(host), config_(host->config), reader_(modules_), strict_reader_(modules_) {}
 
 bool Session::Start() {
   nap_ms_ = kShortestNapMs;
@@ -70,7 +70,7 @@ bool Session::Start() {
     return false;
   }
   patcher_ = std::move(*patcher);
-  reader_.LookThrough(*patcher_);
+  for (LiveReader* reader : {&reader_, &strict_reader_}) reader->LookThrough(*patcher_);
   if (config_->relaxed_math != 0) reader_.KnowFunctions(jit::VectorMath::Open());
   pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
   OpenCache();

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <expected>
 #include <list>
 #include <map>
 #include <memory>
@@ -50,6 +51,7 @@ struct Finding {
   uint64_t address = 0;                  // header of the loop, or a sampled address
   std::vector<jit::AddressRange> code;   // whose samples count for it
   std::unique_ptr<Region> region;        // once installed
+  std::vector<std::unique_ptr<Region>> former;  // in its place before; threads may still be inside
   std::vector<std::unique_ptr<Variant>> variants;
   jit::MachineState seen;                // what its variants are compiled for; Region::captured is scratch while one runs
   std::optional<jit::Rejection> rejection;
@@ -130,6 +132,7 @@ class Session {
   void ForgetVariants(const Finding& finding);
 
   // takeover.cc
+  std::expected<std::unique_ptr<Region>, jit::Rejection> PrepareRegion(std::shared_ptr<const jit::FunctionCode> code, jit::LoopId loop);
   bool TryLoop(Function& function, jit::LoopId loop);
   bool TryChildren(Function& function, jit::LoopId loop);
   Finding& AddFinding(uint64_t address, std::vector<jit::AddressRange> code);
@@ -177,7 +180,7 @@ class Session {
   const TlHost* host_;
   const TlConfig* config_;
   profiler::ModuleList modules_;
-  LiveReader reader_;
+  LiveReader reader_, strict_reader_;       // the latter knows no functions of relaxed math
   Hotspots hotspots_;
   partitioner::ResourceSet resources_;
   WorkerPool* pool_ = nullptr;

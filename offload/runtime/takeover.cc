@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "offload/runtime/clock.h"
 #include "offload/runtime/session.h"
@@ -109,6 +110,23 @@ bool Session::TryChildren(Function& function, jit::LoopId parent) {
   return any;
 }
 
+// Checked, with its stub and native clone, and not patched yet.
+std::expected<std::unique_ptr<Region>, jit::Rejection> Session::PrepareRegion(std::shared_ptr<const jit::FunctionCode> code, jit::LoopId loop) {
+  auto preview = jit::PreviewLoop(*code, loop);
+  if (!preview) return std::unexpected(preview.error());
+  auto region = std::make_unique<Region>();
+  region->code = std::move(code);
+  region->loop = loop;
+  region->preview = std::move(*preview);
+  region->pool = pool_;
+  region->verify = static_cast<VerifyMode>(config_->verify);
+  if (config_->profile_only) return region;
+  auto image = jit::RegionImage::Build(*region->code, loop, near_memory_, Rules(), &Dispatch, region.get());
+  if (!image) return std::unexpected(image.error());
+  region->image = std::move(*image);
+  return region;
+}
+
 bool Session::TryLoop(Function& function, jit::LoopId loop) {
   if (!function.tried.insert(static_cast<int>(loop)).second) return IsOnTrial(function, loop) || TryChildren(function, loop);
   const jit::LoopInfo& info = function.code->loops()[static_cast<size_t>(loop)];
@@ -116,30 +134,16 @@ bool Session::TryLoop(Function& function, jit::LoopId loop) {
 
   const auto code = jit::WithCallees(reader_, *function.code, loop);
   finding.callee_instructions = code->loops()[static_cast<size_t>(loop)].instruction_count - info.instruction_count;
-  auto preview = jit::PreviewLoop(*code, loop);
-  if (!preview) {
-    Reject(finding, preview.error());
+  auto region = PrepareRegion(code, loop);
+  if (!region) {
+    Reject(finding, region.error());
     return TryChildren(function, loop);
   }
   if (config_->profile_only) return false;
-
-  auto region = std::make_unique<Region>();
-  region->code = code;
-  region->loop = loop;
-  region->preview = std::move(*preview);
-  region->pool = pool_;
-  region->verify = static_cast<VerifyMode>(config_->verify);
-  auto image = jit::RegionImage::Build(*code, loop, near_memory_, Rules(), &Dispatch,
-                                       region.get());
-  if (!image) {
-    Reject(finding, image.error());
-    return TryChildren(function, loop);
-  }
-  region->image = std::move(*image);
   {
     const std::lock_guard lock(mutex_);
-    finding.code.push_back(region->image->code());
-    finding.region = std::move(region);
+    finding.code.push_back((*region)->image->code());
+    finding.region = std::move(*region);
   }
   const std::vector<Finding*> aside = StepAside();
   if (auto installed = patcher_->Install(finding.Image()); !installed) {
@@ -391,7 +395,22 @@ void Session::AnswerMismatch(Finding& finding) {
   Note(fmt::format("{:#x}: relaxed math comes out too far from the original's results here: compiled again with strict math",
                    finding.address));
   finding.relaxed = false;
-  finding.region->mismatches.store(0, std::memory_order_relaxed);
+  (void)patcher_->Remove(finding.Image());
+  finding.patched = false;
+  // From the beginning: libm's functions, which were known by name, are lifted like others now.
+  const jit::LoopId loop = finding.region->loop;
+  auto function = jit::DecodeFunction(strict_reader_, finding.region->code->bounds());
+  if (!function) return Reject(finding, function.error());
+  auto region = PrepareRegion(jit::WithCallees(strict_reader_, **function, loop), loop);
+  if (!region) return Reject(finding, region.error());
+  {
+    const std::lock_guard lock(mutex_);
+    finding.code.push_back((*region)->image->code());
+    finding.former.push_back(std::exchange(finding.region, std::move(*region)));
+    finding.ahead = false;
+  }
+  if (auto installed = patcher_->Install(finding.Image()); !installed) return Reject(finding, installed.error());
+  finding.patched = true;
   CaptureAgain(finding);
 }
 

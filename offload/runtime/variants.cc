@@ -6,7 +6,7 @@
 // turns, slice by slice, on the program's own data, and the one whose passes take less in slices next to each other
 // stays. The cache finds the winner first in later runs.
 //
-// A loop that calls a lot takes long to compile, twice as long in lanes, and these often end up waiting for each other. So there passes
+// A loop that calls a lot takes long to compile, two or three times as long in lanes, and these often end up waiting for each other. So there passes
 // in one lane come first, and lanes when the time saved has paid for them.
 
 #include <fmt/format.h>
@@ -24,7 +24,7 @@ constexpr double kClearGainPerThread = 1.6;  // against the original: more than 
 
 constexpr int64_t kManyCalled = 400;         // instructions
 constexpr double kShareForCompiling = 0.1;   // of the time saved
-constexpr double kTimesAsLong = 2;           // lanes take to compile
+constexpr double kNsPerCalled = 0.2e6;       // for each of these instructions lanes take to compile
 
 bool PutsIterationsSideBySide(const jit::Artifact& artifact) {
   return artifact.lanes > 0 && artifact.panel == 0 && artifact.parts == 0;
@@ -73,7 +73,7 @@ bool Session::BeginsPlain(const Finding& finding) const { return finding.callee_
 bool Session::MayContest(const Finding& finding, const Variant& variant) const {
   if (PutsIterationsSideBySide(variant.artifact)) return true;
   if (!BeginsPlain(finding) || !variant.artifact.plain) return false;
-  double saved_ns = 0, compiled_ns = kTimesAsLong * static_cast<double>(variant.artifact.times.total_ns());
+  double saved_ns = 0, compiled_ns = kNsPerCalled * static_cast<double>(finding.callee_instructions);
   for (const Finding& other : findings_) {
     compiled_ns += static_cast<double>(other.times.total_ns());
     if (other.region) saved_ns += static_cast<double>(other.region->time_saved_ns.load(std::memory_order_relaxed));

@@ -6,7 +6,7 @@ import harness
 from harness import NATIVE, RUN, Case, TraceTest, build, table_of
 
 SIZE = 400_000
-ROUNDS = {"sum": 600, "exp": 60, "polynomial": 60, "rounded": 200}
+ROUNDS = {"sum": 600, "exp": 60, "polynomial": 60, "rounded": 200, "rounded_exp": 60}
 RELAXED = {"TRACELIFT_MATH": "relaxed"}
 
 
@@ -51,8 +51,10 @@ class RelaxedTest(TraceTest):
             strict = [r for r in report["regions"] if r["verified"] > 0 and r["executions"] > 0 and "relaxed" not in r["transformation"]]
             return strict and any("compiled again with strict math" in note for note in report["notes"])
 
-        native, traced = self.run_relaxed("rounded", is_strict_again)
-        self.assertEqual(native.stdout, traced.stdout)
+        for function in ("rounded", "rounded_exp"):
+            with self.subTest(function=function):
+                native, traced = self.run_relaxed(function, is_strict_again)
+                self.assertEqual(native.stdout, traced.stdout)
 
 
 if __name__ == "__main__":
