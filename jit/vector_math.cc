@@ -21,11 +21,10 @@ constexpr Isa kIsas[] = {{'b', 128}, {'c', 256}, {'d', 256}, {'e', 512}};
 
 }  // namespace
 
+// Asked for each instruction: the table is in the order of the enumerators.
 const MathFunction* MathFunctionOf(KnownCallee callee) {
-  for (const MathFunction& function : kFunctions) {
-    if (function.callee == callee) return &function;
-  }
-  return nullptr;
+  constexpr KnownCallee kFirst = kFunctions[0].callee;
+  return callee < kFirst ? nullptr : &kFunctions[static_cast<size_t>(callee) - static_cast<size_t>(kFirst)];
 }
 
 const MathFunction* MathFunctionNamed(std::string_view operation, bool is_float) {

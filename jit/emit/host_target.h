@@ -34,7 +34,7 @@ bool GathersFast(const llvm::TargetMachine& machine);
 /// Registers to SSA, lazily computed flags away, canonical loops: what analysis needs, nothing that moves memory.
 void SimplifyForAnalysis(llvm::Function& function, Analyses& analyses);
 
-/// The full -O3 pipeline for `machine`. Float calls (jit/lift/float_calls.h) are vectorised and become instructions.
+/// The passes that make the difference for loops, or for what runs a few passes only (host_target.cc). Float calls (jit/lift/float_calls.h) are vectorised and become instructions.
 void Optimise(llvm::Module& module, llvm::TargetMachine& machine);
 
 /// Bits of the widest vectors that the module computes with or moves; 0: it has none.

@@ -54,13 +54,13 @@ void ReadBroadcastsApart(llvm::Function& function, unsigned vector_bits, Analyse
   std::vector<llvm::Instruction*> broadcasts;
   for (llvm::Instruction& instruction : llvm::instructions(function)) {
     const llvm::LoadInst* load = LoadBehindBroadcast(instruction);
+    if (!load || !BeginsAt(load->getPointerOperand(), memory)) continue;
     const bool multiplies = llvm::all_of(instruction.users(), [](const llvm::User* user) {
       return llvm::cast<llvm::Instruction>(user)->getOpcode() == llvm::Instruction::FMul;
     });
     const bool is_wider = instruction.getType()->getPrimitiveSizeInBits().getFixedValue() > vector_bits;
-    if (!load || !multiplies || !is_wider || !BeginsAt(load->getPointerOperand(), memory)) continue;
     const llvm::Loop* loop = loops.getLoopFor(instruction.getParent());
-    if (loop && loop->contains(load) && IsReadOnly(*loop)) broadcasts.push_back(&instruction);
+    if (multiplies && is_wider && loop && loop->contains(load) && IsReadOnly(*loop)) broadcasts.push_back(&instruction);
   }
   std::vector<llvm::Value*> names{memory};  // one for each register of a vector
   for (llvm::Instruction* broadcast : broadcasts) {

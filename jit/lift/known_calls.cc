@@ -8,10 +8,10 @@ namespace tracelift::jit {
 
 bool Translator::TranslateKnownCall() {
   if (const MathFunction* function = MathFunctionOf(at_->callee)) {
+    if (!ir_.getFastMathFlags().allowReassoc()) return false;
     Type* type = FloatType(function->is_float ? 32 : 64);
     llvm::SmallVector<Value*, 2> arguments;
     for (int i = 0; i < function->arguments; ++i) arguments.push_back(ReadPlace(VectorPlace(i), 0, type));
-    if (!ir_.getFastMathFlags().allowReassoc()) return false;
     WritePlace(VectorPlace(0), 0, floats_.Library(function->operation, arguments));
     return true;
   }

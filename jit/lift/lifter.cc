@@ -304,9 +304,7 @@ std::expected<llvm::Function*, Rejection> LiftLoop(llvm::Module& module, const D
 
 bool Translator::Translate(const Instruction& instruction, FlagMask live_flags_after) {
   at_ = &instruction;
-  if (instruction.callee != KnownCallee::kNone) {
-    return TranslateKnownCall();
-  }
+  if (instruction.callee != KnownCallee::kNone) return TranslateKnownCall();
   const FlagMask written = FlagsWritten(instruction);
   wanted_ = live_flags_after & written;
   if (written != kNoFlags) {

@@ -263,8 +263,7 @@ double Entry::AsInFirstEntry(double pass_ns) const {
 // What passes cost can change a lot on the way through the data, so rivals are compared by slices next to each other.
 void Entry::RecordSlice(const Variant& variant, double pass_ns) {
   const Variant* published = region_.variant.load(std::memory_order_relaxed);
-  if (&variant == published) region_.slices.Add(pass_ns);
-  variant.passes.Add(AsInFirstEntry(pass_ns));
+  variant.slices.Add(pass_ns);
   const bool took_turns = HasRival() && region_.last_run && region_.last_run != &variant;
   if (took_turns) region_.rival_ratio.Add(&variant == published ? region_.last_run_ns / pass_ns : pass_ns / region_.last_run_ns);
   region_.last_run = &variant;

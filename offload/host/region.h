@@ -52,7 +52,7 @@ struct Variant {
   jit::Artifact artifact;
   jit::ChunkFunction function = nullptr;
   mutable int trusted_slices = 0;  // that were verified; guarded by busy of the region
-  mutable TimingRing passes = {};  // of its slices, as Region::variant_timing
+  mutable TimingRing slices = {};  // of single slices, what a pass took, in the unit of Region::variant_timing
 };
 
 /// What passes of about so many iterations of inner loops cost, latest estimates. Not in proportion to the iterations: short
@@ -114,7 +114,6 @@ struct Region {
   std::atomic<uint64_t> conflict_instruction{0};  // of the last kDependentIterations or kUnmappedMemory
   std::atomic<double> distance{0};  // of relaxed results from the original's, the largest seen while verifying
   TimingRing native_timing, variant_timing;
-  TimingRing slices;       // of single slices of the variant, in the same unit
   TimingRing rival_ratio;  // of a pass of the rival to one of the variant, in slices next to each other
 
   // The bytes of the last execution, for data-flow edges; copied under busy.

@@ -206,7 +206,7 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
       if (hot_ns > 0) report.heat_to_run_ms = (region.first_run_ns.load() - static_cast<double>(hot_ns)) / kNsPerMs;
     }
     for (const std::unique_ptr<Variant>& other : finding.variants) {
-      report.variants.push_back({TransformationOf(other->artifact), StateOf(*other, finding), Summarise(other->passes)});
+      report.variants.push_back({TransformationOf(other->artifact), StateOf(*other, finding), Summarise(other->slices)});
     }
     for (size_t i = 0; i < region.decline_reasons.size(); ++i) {
       if (const uint64_t count = region.decline_reasons[i].load()) {

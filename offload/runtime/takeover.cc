@@ -110,7 +110,7 @@ bool Session::TryChildren(Function& function, jit::LoopId parent) {
   return any;
 }
 
-// Checked, with its stub and native clone, and not patched yet.
+// The loop with all that installing it takes: checked, its stub and its native clone built.
 std::expected<std::unique_ptr<Region>, jit::Rejection> Session::PrepareRegion(std::shared_ptr<const jit::FunctionCode> code, jit::LoopId loop) {
   auto preview = jit::PreviewLoop(*code, loop);
   if (!preview) return std::unexpected(preview.error());

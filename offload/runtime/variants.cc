@@ -61,7 +61,6 @@ const Variant* Session::AddVariant(Finding& finding, jit::Artifact artifact) {
 void Session::Publish(Finding& finding, const Variant& variant) {
   Region& region = *finding.region;
   region.variant_timing.Clear();
-  region.slices.Clear();
   region.rival.store(nullptr, std::memory_order_relaxed);
   region.variant.store(&variant, std::memory_order_release);
   region.mode.store(RegionMode::kRun, std::memory_order_release);
@@ -85,12 +84,13 @@ bool Session::MayContest(const Finding& finding, const Variant& variant) const {
 bool Session::OpenContest(Finding& finding) {
   Region& region = *finding.region;
   const Variant& variant = *region.variant.load(std::memory_order_relaxed);
-  if (!MayContest(finding, variant) || region.slices.count() == 0) return false;
+  if (!MayContest(finding, variant) || variant.slices.count() == 0) return false;
   if (!finding.contested.insert(&variant).second) return false;
   CompileCache::Result artifact = Compile(finding, /*plain=*/!variant.artifact.plain);
   if (!artifact) return false;
   const Variant* rival = AddVariant(finding, std::move(*artifact));
   if (!rival) return false;
+  finding.contested.insert(rival);
   region.rival_ratio.Clear();
   region.losses.Forgive();
   finding.contest_ends_ms = NowMs() + kLongestContestMs;
@@ -106,8 +106,8 @@ void Session::SuperviseContest(Finding& finding) {
   const Variant* rival = region.rival.load(std::memory_order_relaxed);
   if (!rival) {
     const double clearly = kClearGainPerThread * pool_->threads();
-    const bool seen = region.slices.count() >= kEnoughSlices;
-    if (seen && region.native_timing.Median() < clearly * region.slices.Median()) OpenContest(finding);
+    const bool seen = variant.slices.count() >= kEnoughSlices;
+    if (seen && region.native_timing.Median() < clearly * variant.slices.Median()) OpenContest(finding);
     return;
   }
   const bool decided = region.rival_ratio.count() >= kEnoughTurns;
