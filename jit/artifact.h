@@ -10,6 +10,7 @@
 
 #include "jit/float_environment.h"
 #include "jit/footprint.h"
+#include "jit/kernel.h"
 #include "jit/machine_state.h"
 #include "jit/reduction.h"
 
@@ -98,6 +99,7 @@ struct Artifact {
   std::vector<uint16_t> logged;       // writes (FootprintProgram::accesses) before which the chunk keeps what was there
   bool can_seek = false;              // called with count 0 it writes all of the state after `first` passes to `out`
   std::vector<Reduction> reductions;  // that chunks do parts of
+  std::optional<Kernel> kernel;       // the same passes for a device; the chunk function does what it cannot
   /// Passes side by side leave no state at their end and nothing else tells it: a single pass behind them does.
   bool NeedsSinglePass() const { return !can_seek && group > 1 && lanes > 0 && parts == 0; }
   /// A search: where a chunk ends with kFlagLeft, the state ahead of it is known, and all chunks before stand.

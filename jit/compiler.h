@@ -4,6 +4,7 @@
 #include <expected>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct CompileOptions {
   bool relaxed = false;
   // Who calls the chunk function provides ChunkResult::log.
   bool may_log = false;
+  // A kernel as well (Artifact::kernel): the chunk function is plain then. A loop that cannot be one is rejected.
+  KernelTarget kernel = KernelTarget::kNone;
 };
 
 /// Lifts `loop`, proves or parametrises its trip count, carried values and footprint, and compiles a chunk function
@@ -54,9 +57,12 @@ class CodeLoader {
   static std::expected<std::unique_ptr<CodeLoader>, std::string> Create(const std::map<std::string, uint64_t>& symbols = {});
   ~CodeLoader();
   std::expected<ChunkFunction, std::string> Load(const Artifact& artifact);
+  /// Of a kernel for KernelTarget::kReference.
+  std::expected<ReferenceKernel, std::string> LoadKernel(std::span<const uint8_t> code, const std::string& symbol);
 
  private:
   CodeLoader();
+  std::expected<uint64_t, std::string> Link(std::span<const uint8_t> object, const std::string& symbol);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

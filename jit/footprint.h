@@ -204,6 +204,9 @@ struct Reliance {
   /// By loop: loops of the same length that contain all writes; within one pass, no iteration of one of them touches what
   /// another writes, and nothing outside them does. Empty: not relied on.
   std::vector<bool> panels;
+  /// By dimension of a grid, then by loop: loops that contain all writes; what holds for panels holds for these loops, which need not
+  /// be of one length.
+  std::vector<std::vector<bool>> grid;
   /// Passes run in order, not side by side: what holds for panels within a pass holds across passes too.
   bool ordered = false;
   /// What passes need of each other they read before it is written: no pass touches what an earlier one has written.
@@ -238,6 +241,13 @@ IndependenceResult CheckSlots(const Footprint& footprint);
 
 /// The memories of a program as one footprint of it shows them: what meets a write is in the write's memory.
 std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint& footprint);
+
+/// Which accesses' bytes, from the lowest to the highest, lie apart from all others': numbers that only accesses have in common whose
+/// bytes so meet.
+std::vector<uint8_t> RangesApart(const FootprintProgram& program, const Footprint& footprint);
+
+/// The largest power of two, at most 16, that all addresses of the access are multiples of.
+uint8_t AlignmentOf(const Footprint& footprint, const AccessForm& form);
 
 /// Cuts what the footprint writes off `window`, readable memory around `base`: what is left around it. Empty when `base` itself
 /// is written.

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define TL_PRELOAD_API_VERSION 3
+#define TL_PRELOAD_API_VERSION 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,6 +16,7 @@ struct TlConfig {
   char cache[4096];      /* TRACELIFT_CACHE: directory (default: tracelift in the user's cache directory), "off", or ""
                             when there is no such place */
   char devices[256];     /* TRACELIFT_DEVICES: comma list, "" for the default ("cpu") */
+  char kernels[4096];    /* TRACELIFT_KERNELS: directory for the PTX of what runs on a device, "" for none */
   int threads;           /* TRACELIFT_THREADS: 0 = all cores of the affinity mask */
   int cache_mib;         /* TRACELIFT_CACHE_SIZE: of all entries, default 256 */
   int relaxed_math;      /* TRACELIFT_MATH=relaxed */

@@ -290,7 +290,7 @@ ChunkTraits MakeChunkFunction(llvm::Function& function, const LoopShape& shape, 
                               const std::vector<TableRead>& table_reads, std::vector<WindowRead> window_reads,
                               const llvm::Loop* begun_later) {
   ChunkTraits traits;
-  const bool may_stray = !window_reads.empty() || llvm::any_of(table_reads, [](const TableRead& read) { return read.load != nullptr; });
+  const bool may_stray = !window_reads.empty() || llvm::any_of(table_reads, [](const TableRead& read) { return !read.stays_inside; });
   std::vector<DataBound> bounds = may_stray ? DataBoundsOf(shape.loop, evolution) : std::vector<DataBound>{};
   const std::vector<RowRead> row_reads = TakeRowReads(&window_reads, shape.loop, evolution);
   traits.reads_rows = !row_reads.empty();

@@ -66,9 +66,8 @@ std::expected<std::unique_ptr<CodeLoader>, std::string> CodeLoader::Create(
   return loader;
 }
 
-std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artifact) {
-  auto buffer = llvm::MemoryBuffer::getMemBufferCopy(
-      llvm::StringRef(reinterpret_cast<const char*>(artifact.object.data()), artifact.object.size()), artifact.symbol);
+std::expected<uint64_t, std::string> CodeLoader::Link(std::span<const uint8_t> object, const std::string& symbol) {
+  auto buffer = llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(reinterpret_cast<const char*>(object.data()), object.size()), symbol);
   // A space of names for each: artifacts of other processes do not avoid each other's.
   auto names = impl_->jit->createJITDylib("artifact " + std::to_string(impl_->loaded++));
   if (!names) return std::unexpected(llvm::toString(names.takeError()));
@@ -76,9 +75,21 @@ std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artif
   if (auto error = impl_->jit->addObjectFile(*names, std::move(buffer))) {
     return std::unexpected(llvm::toString(std::move(error)));
   }
-  auto address = impl_->jit->lookup(*names, artifact.symbol);
+  auto address = impl_->jit->lookup(*names, symbol);
   if (!address) return std::unexpected(llvm::toString(address.takeError()));
-  return address->toPtr<ChunkFunction>();
+  return address->getValue();
+}
+
+std::expected<ChunkFunction, std::string> CodeLoader::Load(const Artifact& artifact) {
+  const auto address = Link(artifact.object, artifact.symbol);
+  if (!address) return std::unexpected(address.error());
+  return reinterpret_cast<ChunkFunction>(*address);
+}
+
+std::expected<ReferenceKernel, std::string> CodeLoader::LoadKernel(std::span<const uint8_t> code, const std::string& symbol) {
+  const auto address = Link(code, symbol);
+  if (!address) return std::unexpected(address.error());
+  return reinterpret_cast<ReferenceKernel>(*address);
 }
 
 AddressRange LoadedCode(const Artifact& artifact, ChunkFunction function) {

@@ -24,6 +24,9 @@
 #include "jit/emit/footprint_from_scev.h"
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_passes.h"
+#include "jit/emit/kernel_function.h"
+#include "jit/emit/kernel_plan.h"
+#include "jit/emit/kernel_target.h"
 #include "jit/emit/leading_part.h"
 #include "jit/emit/loop_hints.h"
 #include "jit/emit/loop_shape.h"
@@ -317,6 +320,7 @@ void MarkParallel(llvm::Loop& loop) {
 void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMachine& machine, const PanelPlan& plan,
                  bool reads_first, const Wavefront& wavefront, const LeadPlan& lead, const std::vector<AccessBy>& accesses_by, bool may_log, Reads reads,
                  SeenFootprint& seen, Artifact* artifact) {
+  if (artifact->parts > 0) return;  // a kernel does all passes, and the chunk function one
   const VectorUnit vectors{WidestVectorBits(machine), GathersFast(machine)};
   const Panels panels = plan.width > 0 ? CutIntoPanels(chunk, analyses, plan) : Panels{};
   if (panels.group > 0) {
@@ -374,6 +378,27 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   if (log.undo) UndoWhenAsked(chunk, log);
 }
 
+std::expected<Kernel, std::string> CompileKernel(llvm::Function& chunk, const KernelPlan& plan, std::span<const Reduction> reductions,
+                                                 Analyses& analyses, llvm::TargetMachine& machine) {
+  auto module = MakeKernel(chunk, plan, reductions, analyses);
+  if (!module) return std::unexpected(module.error());
+  llvm::StripDebugInfo(**module);
+  std::string problem;
+  llvm::raw_string_ostream problem_stream(problem);
+  if (llvm::verifyModule(**module, &problem_stream)) return std::unexpected(problem);
+  Kernel kernel = plan.kernel;
+  std::expected<std::vector<uint8_t>, std::string> code;
+  if (kernel.target == KernelTarget::kPtx) {
+    code = EmitPtx(**module, kernel.architecture);
+  } else {
+    Optimise(**module, machine);
+    code = EmitObject(**module, machine);
+  }
+  if (!code) return std::unexpected(code.error());
+  kernel.code = std::move(*code);
+  return kernel;
+}
+
 }  // namespace
 
 // No operand is there.
@@ -390,6 +415,9 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
   for (size_t slot : *in_memory) facts->slots[slot].written = true;  // so that nothing is concluded from their values
   const auto failed = [&](std::string detail) {
     return std::unexpected(Rejection{RejectionReason::kCompilerFailed, facts->header, std::move(detail)});
+  };
+  const auto no_kernel = [&](std::string why) {
+    return std::unexpected(Rejection{RejectionReason::kNoKernel, facts->header, std::move(why)});
   };
   auto machine = CreateHostMachine();
   if (!machine) return failed(machine.error());
@@ -453,24 +481,34 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     SeenFootprint seen(artifact.footprint, analysed->headers, observed);
     seen.SeparateMemories(chunk, analysed->footprint.accesses_by);
     KeepShortLoopsPlain(seen, analysed->headers, analyses.function.getResult<llvm::LoopAnalysis>(chunk));
-    artifact.plain = options.plain;
+    artifact.plain = options.plain || options.kernel != KernelTarget::kNone;
     PanelPlan plan;
-    if (!options.any_size && !options.plain) {
+    if (!options.any_size && !artifact.plain) {
       plan = PlanPanels(*analysed->shape.loop, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution, seen,
                         WidestVectorBits(**machine));
     }
-    const bool reads_first = !options.plain && seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
+    const bool reads_first = !artifact.plain && seen.ReadsComeFirst(*analysed->shape.loop, analysed->footprint.accesses_by);
     Wavefront wavefront;
-    if (plan.width == 0 && !reads_first && !options.plain) {
+    if (plan.width == 0 && !reads_first && !artifact.plain) {
       wavefront = PlanWavefront(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by, observed,
                                 WidestVectorBits(**machine));
     }
     LeadPlan lead;
-    if (plan.width == 0 && !reads_first && wavefront.lanes == 0 && !options.plain) {
+    if (plan.width == 0 && !reads_first && wavefront.lanes == 0 && !artifact.plain) {
       lead = PlanLead(*analysed->shape.loop, *analysed->evolution, seen, analysed->footprint.accesses_by);
     }
+    std::optional<KernelPlan> kernel;
+    if (options.kernel != KernelTarget::kNone) {
+      auto planned = PlanKernel(analysed->shape, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution,
+                                analysed->footprint, seen);
+      if (!planned) return no_kernel(planned.error());
+      kernel = std::move(*planned);
+      kernel->kernel.target = options.kernel;
+      if (kernel->kernel.ordered) artifact.parts = 2;  // no part of the passes can be done without the others
+      if (options.kernel == KernelTarget::kPtx) kernel->kernel.architecture = kOldestGpu;
+    }
     // Each pass would have to wait for the one before it: the loops inside may do better, and sooner.
-    const bool has_a_way = plan.ordered || reads_first || wavefront.lanes > 0 || lead.header;
+    const bool has_a_way = plan.ordered || reads_first || wavefront.lanes > 0 || lead.header || (kernel && kernel->kernel.ordered);
     const bool is_nest = !analysed->shape.loop->isInnermost();
     if (const auto where = is_nest && !has_a_way ? seen.WhereEachMeetsTheNext() : std::nullopt) {
       return std::unexpected(Rejection{RejectionReason::kDependentIterations, *where, ""});
@@ -487,7 +525,13 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     artifact.may_flag = traits.may_flag;
     artifact.can_seek = traits.can_seek;
     artifact.reductions = traits.reductions;
-    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, lead, analysed->footprint.accesses_by, options.may_log,
+    if (kernel) {
+      if (artifact.may_flag & kFlagLeft) return no_kernel("it ends where it finds something");
+      auto compiled = CompileKernel(chunk, *kernel, artifact.reductions, analyses, **machine);
+      if (!compiled) return no_kernel(compiled.error());
+      artifact.kernel = std::move(*compiled);
+    }
+    Restructure(chunk, analyses, **machine, plan, reads_first, wavefront, lead, analysed->footprint.accesses_by, options.may_log && !kernel,
                 traits.reads_rows ? Reads::kOfLanesThere : Reads::kOfAllLanes, seen, &artifact);
     if (lead.header && artifact.parts == 0) {  // its code has no such form after all
       return std::unexpected(Rejection{RejectionReason::kDependentIterations, seen.WhereEachMeetsTheNext().value_or(facts->header), ""});

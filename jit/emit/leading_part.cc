@@ -128,7 +128,7 @@ class LeadFunction {
     analyses_.function.clear();
     llvm::Loop& loop = *Loops().getLoopFor(panel_.headers()[0]);
     llvm::IRBuilder<> builder(&*panel_.function().getEntryBlock().getFirstInsertionPt());
-    llvm::Value* from = panel_.function().getArg(PanelFunction::kFrom);
+    llvm::Value* from = panel_.From();
     llvm::Value* behind = builder.CreateBinaryIntrinsic(
         llvm::Intrinsic::smin, builder.CreateAdd(from, builder.getInt64(kPanel)), LoadLead(panel_.function(), builder));
     llvm::Value* count = builder.CreateSub(behind, from);

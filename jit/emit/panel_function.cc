@@ -79,9 +79,8 @@ void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses) {
 PanelFunction::PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix,
                              Analyses& analyses)
     : analyses_(analyses) {
-  llvm::ValueToValueMapTy map;
-  clone_ = CloneWithFrom(function, suffix, map);
-  for (llvm::BasicBlock* header : headers) headers_.push_back(llvm::cast<llvm::BasicBlock>(map[header]));
+  clone_ = CloneWithFrom(function, suffix, map_);
+  for (llvm::BasicBlock* header : headers) headers_.push_back(llvm::cast<llvm::BasicBlock>(map_[header]));
   LeaveNoState();
 }
 
@@ -102,14 +101,25 @@ void PanelFunction::Widen(unsigned width) {
     const Analysed now = Analyse(header);
     const std::optional<LaneValues> values = LaneValues::Of(*now.loop, now.loops, now.evolution);
     llvm::Type* count = llvm::Type::getInt64Ty(clone_->getContext());
-    ReplaceByWideLoop(*now.loop, now.loops, *values, width, clone_->getArg(kFrom),
+    ReplaceByWideLoop(*now.loop, now.loops, *values, width, From(),
                       llvm::ConstantInt::get(count, width));
   }
   analyses_.function.clear();
 }
 
+bool PanelFunction::CanRestrict() {
+  return llvm::all_of(headers_, [&](llvm::BasicBlock* header) {
+    const Analysed now = Analyse(header);
+    if (!now.loop || now.loop->getHeader() != header || !HasOneEnd(*now.loop, *now.loop->getOutermostLoop())) return false;
+    const llvm::SCEV* taken = now.evolution.getExitCount(now.loop, now.loop->getLoopLatch());
+    if (llvm::isa<llvm::SCEVCouldNotCompute>(taken)) return false;
+    const llvm::SCEVExpander expander(now.evolution, clone_->getParent()->getDataLayout(), "part");
+    return expander.isSafeToExpandAt(taken, now.loop->getLoopPreheader()->getTerminator());
+  });
+}
+
 void PanelFunction::RestrictToPart(int64_t width) {
-  llvm::Value* from = clone_->getArg(kFrom);
+  llvm::Value* from = From();
   for (llvm::BasicBlock* header : headers_) {
     const Analysed now = Analyse(header);
     llvm::BasicBlock *before = now.loop->getLoopPreheader(), *exit = EndOf(*now.loop);
@@ -122,14 +132,15 @@ void PanelFunction::RestrictToPart(int64_t width) {
     llvm::Value* all = builder.CreateAdd(builder.CreateZExt(last, builder.getInt64Ty()), builder.getInt64(1));
     llvm::Value* behind = builder.CreateAdd(from, builder.getInt64(static_cast<uint64_t>(width)));
     behind = builder.CreateBinaryIntrinsic(llvm::Intrinsic::smin, behind, all);
-    llvm::Value* count = builder.CreateSub(behind, from);
+    llvm::Value* left = builder.CreateSub(behind, from);
+    llvm::Value* count = width == 1 ? builder.getInt64(1) : left;
     StartAt(*now.loop, from, now.evolution);
     CountUpTo(*now.loop, count, exit, builder);
     // Some passes have nothing of it.
     llvm::BasicBlock* enter = llvm::BasicBlock::Create(clone_->getContext(), "part", clone_, header);
     before->getTerminator()->eraseFromParent();
     builder.SetInsertPoint(before);
-    builder.CreateCondBr(builder.CreateICmpSGT(count, zero), enter, exit);
+    builder.CreateCondBr(builder.CreateICmpSGT(left, zero), enter, exit);
     builder.SetInsertPoint(enter);
     builder.CreateBr(header);
     header->replacePhiUsesWith(before, enter);
@@ -141,7 +152,7 @@ void PanelFunction::RestrictToPart(int64_t width) {
 void PanelFunction::Restrict(int64_t count) {
   for (llvm::BasicBlock* header : headers_) {
     const Analysed now = Analyse(header);
-    StartAt(*now.loop, clone_->getArg(kFrom), now.evolution);
+    StartAt(*now.loop, From(), now.evolution);
     llvm::IRBuilder<> builder(clone_->getContext());
     CountUpTo(*now.loop, builder.getInt64(static_cast<uint64_t>(count)), EndOf(*now.loop), builder);
   }

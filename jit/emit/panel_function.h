@@ -5,6 +5,7 @@
 #include <llvm/Analysis/LoopInfo.h>
 #include <llvm/IR/Function.h>
 #include <llvm/IR/IRBuilder.h>
+#include <llvm/Transforms/Utils/ValueMapper.h>
 
 #include <vector>
 
@@ -23,9 +24,8 @@ void KeepLoopsWhole(llvm::Function& panel, Analyses& analyses);
 
 class PanelFunction {
  public:
-  static constexpr unsigned kFrom = 5;  // its last argument: the first iteration of the part
-
-  /// `headers` are those of the loops in `function`.
+  /// `headers` are those of the loops in `function`, a chunk function or another part of one. The copy has one more argument, the
+  /// first iteration of the part.
   PanelFunction(llvm::Function& function, const std::vector<llvm::BasicBlock*>& headers, const char* suffix,
                 Analyses& analyses);
 
@@ -35,14 +35,18 @@ class PanelFunction {
   /// Each loop does `width` iterations at once, from the part's first on.
   void Widen(unsigned width);
 
-  /// Each loop, which grows, does one by one what it has of the part's `width` iterations, if anything.
+  /// Each loop does one by one what it has of the part's `width` iterations, if anything. CanRestrict.
   void RestrictToPart(int64_t width);
+  bool CanRestrict();
 
   /// Each loop does `count` iterations one by one, from the part's first on.
   void Restrict(int64_t count);
 
   llvm::Function& function() { return *clone_; }
+  llvm::Argument* From() const { return clone_->getArg(static_cast<unsigned>(clone_->arg_size()) - 1); }
   const std::vector<llvm::BasicBlock*>& headers() const { return headers_; }
+  /// The copy of a block of the original; null when nothing needs it.
+  llvm::BasicBlock* CopyOf(llvm::BasicBlock* block) const { return llvm::dyn_cast_or_null<llvm::BasicBlock>(map_.lookup(block)); }
 
  private:
   struct Analysed {
@@ -54,6 +58,7 @@ class PanelFunction {
   Analysed Analyse(llvm::BasicBlock* header);
 
   Analyses& analyses_;
+  llvm::ValueToValueMapTy map_;  // from the original
   llvm::Function* clone_ = nullptr;
   std::vector<llvm::BasicBlock*> headers_;
 };

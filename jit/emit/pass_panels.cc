@@ -7,9 +7,9 @@
 #include <llvm/Transforms/Utils/ScalarEvolutionExpander.h>
 
 #include <algorithm>
-#include <set>
 
 #include "jit/artifact.h"
+#include "jit/emit/cut_loops.h"
 #include "jit/emit/entry_facts.h"
 #include "jit/emit/jam_passes.h"
 #include "jit/emit/lane_code.h"
@@ -26,82 +26,19 @@ namespace {
 enum : unsigned { kIn, kOut, kFirst, kCount, kFlags };
 constexpr int64_t kFewestPanels = 4;
 
-bool StoresToMemory(const llvm::Instruction& instruction) {
-  return llvm::isa<llvm::StoreInst>(instruction) ||
-         (llvm::isa<llvm::IntrinsicInst>(instruction) && instruction.mayWriteToMemory());
-}
-
-// What the passes write depends on; all else only matters to the state at the end, which single passes leave.
-std::set<const llvm::Instruction*> NeededIn(const llvm::Loop& region) {
-  std::set<const llvm::Instruction*> needed;
-  std::vector<const llvm::Instruction*> work;
-  const auto need = [&](const llvm::Instruction& instruction) {
-    if (region.contains(&instruction) && needed.insert(&instruction).second) work.push_back(&instruction);
-  };
-  for (const llvm::BasicBlock* block : region.blocks()) {
-    for (const llvm::Instruction& instruction : *block) {
-      if (instruction.isTerminator() || instruction.mayHaveSideEffects()) need(instruction);
-    }
-  }
-  while (!work.empty()) {
-    const llvm::Instruction* instruction = work.back();
-    work.pop_back();
-    for (const llvm::Value* operand : instruction->operands()) {
-      if (const auto* by = llvm::dyn_cast<llvm::Instruction>(operand)) need(*by);
-    }
-  }
-  return needed;
-}
-
 class Planner {
  public:
   Planner(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvolution& evolution, const SeenFootprint& seen,
           int vector_bits)
-      : region_(region), loops_(loops), evolution_(evolution), seen_(seen), vector_bits_(vector_bits), needed_(NeededIn(region)) {}
+      : region_(region), loops_(loops), evolution_(evolution), cut_(region, loops, evolution, seen, Lengths::kSteady), vector_bits_(vector_bits) {}
 
-  // How often a loop runs in a pass, at most, as seen; 0 when that is neither one number nor grows by one from pass to pass.
-  int64_t LengthOf(llvm::Loop& loop) const {
-    if (&loop == &region_ || !loop.getLoopLatch() || !loop.getLoopPreheader()) return 0;
-    const llvm::SCEV* taken = evolution_.getExitCount(&loop, loop.getLoopLatch());
-    if (llvm::isa<llvm::SCEVCouldNotCompute>(taken)) return 0;
-    if (!evolution_.isLoopInvariant(taken, &region_) && !Grows(loop)) return 0;
-    return seen_.LengthOf(loop.getHeader());
-  }
-
-  bool Grows(llvm::Loop& loop) const { return jit::Grows(loop, region_, evolution_); }
-
-  bool AreOfOneLength(llvm::Loop& a, llvm::Loop& b) const {
-    if (!Grows(a) && !Grows(b)) return LengthOf(a) == LengthOf(b);
-    return evolution_.getExitCount(&a, a.getLoopLatch()) == evolution_.getExitCount(&b, b.getLoopLatch());
-  }
-
-  // The loops that are cut together with `loop`: all of its length that store something. Empty when some store lies
-  // elsewhere.
-  std::vector<llvm::Loop*> LoopsWith(llvm::Loop& loop) const {
-    std::vector<llvm::Loop*> cut{&loop};
-    for (llvm::BasicBlock* block : region_.blocks()) {
-      if (llvm::none_of(*block, StoresToMemory)) continue;
-      llvm::Loop* around = loops_.getLoopFor(block);
-      while (around != &region_ && std::ranges::find(cut, around) == cut.end() &&
-             (LengthOf(*around) == 0 || !AreOfOneLength(*around, loop))) {
-        around = around->getParentLoop();
-      }
-      if (around == &region_) return {};
-      if (std::ranges::find(cut, around) == cut.end()) cut.push_back(around);
-    }
-    for (const llvm::Loop* a : cut) {
-      for (const llvm::Loop* b : cut) {
-        if (a != b && a->contains(b)) return {};
-      }
-    }
-    return cut;
-  }
+  const CutLoops& cut() const { return cut_; }
 
   // How many elements a vector has; 0 when a loop cannot be cut.
   int VectorLength(const std::vector<llvm::Loop*>& cut, bool ordered) const {
     unsigned widest = 0;
     for (llvm::Loop* loop : cut) {
-      if (!HasOneEnd(*loop, region_) || HandsOnValues(*loop)) return 0;
+      if (!HasOneEnd(*loop, region_) || cut_.HandsOnValues(*loop)) return 0;
       const std::optional<LaneValues> values = LaneValues::Of(*loop, loops_, evolution_);
       llvm::IRBuilder<> builder(region_.getHeader()->getContext());
       if (!values || values->IsLinear(loop) || KeepsValues(*loop, *values) ||
@@ -149,28 +86,15 @@ class Planner {
   }
 
  private:
-  // To the rest of a pass.
-  bool HandsOnValues(const llvm::Loop& loop) const {
-    return llvm::any_of(loop.blocks(), [&](const llvm::BasicBlock* block) {
-      return llvm::any_of(*block, [&](const llvm::Instruction& value) {
-        return llvm::any_of(value.users(), [&](const llvm::User* user) {
-          const auto* by = llvm::cast<llvm::Instruction>(user);
-          return needed_.contains(by) && !loop.contains(by);
-        });
-      });
-    });
-  }
-
   bool KeepsValues(const llvm::Loop& loop, const LaneValues& values) const {
-    return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi) && needed_.contains(&phi); });
+    return llvm::any_of(loop.getHeader()->phis(), [&](llvm::PHINode& phi) { return values.IsKept(&phi) && cut_.IsNeeded(phi); });
   }
 
   llvm::Loop& region_;
   llvm::LoopInfo& loops_;
   llvm::ScalarEvolution& evolution_;
-  const SeenFootprint& seen_;
+  CutLoops cut_;
   int vector_bits_;
-  std::set<const llvm::Instruction*> needed_;
 };
 
 // All passes of the chunk in one panel after the other; `rest` does what is no whole panel, if anything.
@@ -274,11 +198,11 @@ PanelPlan PlanPanels(llvm::Loop& region, llvm::LoopInfo& loops, llvm::ScalarEvol
   const bool ordered = seen.PassesMeet();
   Planner planner(region, loops, evolution, seen, vector_bits);
   for (llvm::Loop* loop : region.getLoopsInPreorder()) {
-    const int64_t length = planner.LengthOf(*loop);
+    const int64_t length = planner.cut().LengthOf(*loop);
     if (length == 0) continue;
-    const bool grows = planner.Grows(*loop);
+    const bool grows = planner.cut().Grows(*loop);
     if (grows && ordered) continue;
-    const std::vector<llvm::Loop*> cut = planner.LoopsWith(*loop);
+    const std::vector<llvm::Loop*> cut = planner.cut().LoopsWith(*loop);
     const int width = WidthOf(cut.empty() ? 0 : planner.VectorLength(cut, ordered), length, ordered);
     // Something must be done over and over to a panel: a loop around a cut one, or inside.
     const bool reused =

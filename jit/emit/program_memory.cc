@@ -5,15 +5,12 @@
 #include <llvm/IR/Instructions.h>
 
 namespace tracelift::jit {
-namespace {
 
 bool IsProgramMemory(const llvm::Value* value) {
   const auto* load = llvm::dyn_cast<llvm::LoadInst>(value);
   return load && load->isVolatile() && load->getType()->isPointerTy() &&
          llvm::isa<llvm::AllocaInst>(load->getPointerOperand());
 }
-
-}  // namespace
 
 llvm::Value* ProgramMemory(llvm::Function& function) {
   for (llvm::Instruction& instruction : llvm::instructions(function)) {

@@ -6,6 +6,9 @@
 
 namespace tracelift::jit {
 
+/// Whether `value` is that pointer.
+bool IsProgramMemory(const llvm::Value* value);
+
 /// That pointer.
 llvm::Value* ProgramMemory(llvm::Function& function);
 

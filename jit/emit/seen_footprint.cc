@@ -101,6 +101,45 @@ void SeenFootprint::RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, 
   reliance_.ordered = ordered;
 }
 
+Reliance SeenFootprint::GridOf(const std::vector<std::vector<llvm::BasicBlock*>>& dimensions) const {
+  Reliance reliance;
+  for (const std::vector<llvm::BasicBlock*>& headers : dimensions) reliance.grid.push_back(Loops(headers));
+  return reliance;
+}
+
+bool SeenFootprint::MayBeGrid(const std::vector<std::vector<llvm::BasicBlock*>>& dimensions) const {
+  const auto is_known = [&](const llvm::BasicBlock* header) { return LoopOf(header) >= 0; };
+  const bool all = std::ranges::all_of(dimensions, [&](const auto& headers) { return std::ranges::all_of(headers, is_known); });
+  return known_ && all && Holds(GridOf(dimensions));
+}
+
+void SeenFootprint::RelyOnGrid(const std::vector<std::vector<llvm::BasicBlock*>>& dimensions) {
+  reliance_.grid = GridOf(dimensions).grid;
+}
+
+bool SeenFootprint::FollowsPasses(const llvm::BasicBlock* header) const {
+  constexpr int64_t kNear = 16;
+  const auto along = [&](int loop) {
+    return std::ranges::count_if(footprint_->all(), [&](const AccessForm& form) {
+      const int64_t stride = form.stride[static_cast<size_t>(loop)];
+      return form.access < kSlotBase && stride != 0 && std::abs(stride) <= kNear;
+    });
+  };
+  return known_ && along(0) > along(LoopOf(header));
+}
+
+std::vector<uint8_t> SeenFootprint::RangesApart() const {
+  return known_ ? jit::RangesApart(program_, *footprint_) : std::vector<uint8_t>{};
+}
+
+std::vector<uint8_t> SeenFootprint::Alignments() const {
+  std::vector<uint8_t> alignments(program_.accesses.size(), 16);
+  for (const AccessForm& form : footprint_->all()) {
+    if (form.access < kSlotBase) alignments[form.access] = std::min(alignments[form.access], AlignmentOf(*footprint_, form));
+  }
+  return alignments;
+}
+
 int64_t SeenFootprint::LengthOf(const llvm::BasicBlock* header) const {
   const int loop = LoopOf(header);
   return known_ && loop >= 0 ? footprint_->trip[loop] : 0;

@@ -39,6 +39,16 @@ class SeenFootprint {
   void RelyOnReadsFirst();
   void RelyOnPanels(const std::vector<llvm::BasicBlock*>& headers, bool ordered);
 
+  /// Whether iterations of the loops of each dimension may be threads of a grid.
+  bool MayBeGrid(const std::vector<std::vector<llvm::BasicBlock*>>& dimensions) const;
+  void RelyOnGrid(const std::vector<std::vector<llvm::BasicBlock*>>& dimensions);
+  /// Whether more accesses go on along memory from pass to pass than from iteration to iteration of the loop.
+  bool FollowsPasses(const llvm::BasicBlock* header) const;
+  /// By access (jit::RangesApart); empty when they are not known.
+  std::vector<uint8_t> RangesApart() const;
+  /// By access (jit::AlignmentOf).
+  std::vector<uint8_t> Alignments() const;
+
   /// Whether every pass, not just some, meets what the one before it touched.
   bool EachMeetsTheNext() const;
   /// The instruction that does, of the first two passes.
@@ -67,6 +77,7 @@ class SeenFootprint {
 
  private:
   bool Holds(const Reliance& reliance) const;
+  Reliance GridOf(const std::vector<std::vector<llvm::BasicBlock*>>& dimensions) const;
   std::optional<IndependenceResult> AmongFirst(int64_t most) const;
   template <typename Headers>
   std::vector<bool> Loops(const Headers& headers) const;

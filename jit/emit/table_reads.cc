@@ -31,6 +31,7 @@ llvm::LoadInst* ModuleBaseLoad(llvm::Value* value, int* module) {
 struct FixedPart {
   uint64_t address = 0;
   llvm::LoadInst* base = nullptr;
+  int module = -1;     // which it is the base of
   uint64_t begin = 0;  // what `base` is
 };
 
@@ -48,6 +49,7 @@ std::optional<FixedPart> FixedPartOf(llvm::Value* value, llvm::ScalarEvolution& 
       llvm::LoadInst* base = ModuleBaseLoad(unknown->getValue(), &module);
       if (base == nullptr) return;
       part.base = base;
+      part.module = module;
       part.begin = observed.module_base[static_cast<size_t>(module)];
     }
   };
@@ -101,12 +103,12 @@ std::optional<TableRead> TableReadOf(llvm::LoadInst* load, const llvm::SCEV* add
   if (part.base != nullptr) address = evolution.getMinusSCEV(address, evolution.getSCEV(part.base));
   const llvm::ConstantRange reached = evolution.getUnsignedRange(address);
   const bool stays_inside = reached.getUnsignedMin().uge(table.begin) && reached.getUnsignedMax().ule(table.end - bytes);
-  return TableRead{stays_inside ? nullptr : load, table, part.base};
+  return TableRead{load, stays_inside, table, part.base, part.module};
 }
 
 void GuardTableReads(const std::vector<TableRead>& reads, llvm::AllocaInst* strayed) {
   for (const TableRead& read : reads) {
-    if (read.load == nullptr) continue;
+    if (read.stays_inside) continue;
     llvm::IRBuilder<> builder(read.load);
     llvm::Value* first = builder.getInt64(read.table.begin);
     if (read.base != nullptr) first = builder.CreateAdd(read.base, first);

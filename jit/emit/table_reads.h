@@ -17,12 +17,14 @@ namespace tracelift::jit {
 
 struct TableRead {
   llvm::LoadInst* load = nullptr;
+  bool stays_inside = false;    // whatever the data are
   AddressRange table;  // constant memory around the constant that the address is computed from, counted from
-  llvm::Value* base = nullptr;  // this value, where a file begins that is not always loaded at the same place
+  llvm::Value* base = nullptr;  // this value, where a file begins that is not always loaded at the same place,
+  int module = -1;              // which has this number
 };
 
 /// When `address`, an integer that is not known, is computed from a constant, or a file's base and a constant, that lies in
-/// constant memory. A read that can only stay inside has no load. Of `observed`, only the bases matter.
+/// constant memory. Of `observed`, only the bases matter.
 std::optional<TableRead> TableReadOf(llvm::LoadInst* load, const llvm::SCEV* address, llvm::ScalarEvolution& evolution,
                                      const CodeReader& reader, const MachineState& observed);
 

@@ -88,7 +88,7 @@ IndependenceResult CheckPanels(const FootprintProgram& program, const Footprint&
       const Solvable meet = others < 0 ? rest.Solve(&budget)
                                        : MeetAcrossIterations(write.stride[static_cast<size_t>(own)],
                                                               other.stride[static_cast<size_t>(others)],
-                                                              footprint.TripOf(write, own), rest, &write == &other, &budget);
+                                                              std::max(footprint.TripOf(write, own), footprint.TripOf(other, others)), rest, &write == &other, &budget);
       if (meet != Solvable::kNo) return {Independence::kUnknown, write.access, other.access};
     }
   }
@@ -136,6 +136,9 @@ IndependenceResult CheckReliance(const FootprintProgram& program, const Footprin
   }
   if (!reliance.panels.empty() && result.verdict == Independence::kIndependent)
     result = CheckPanels(program, footprint, reliance.panels, reliance.ordered);
+  for (size_t i = 0; i < reliance.grid.size() && result.verdict == Independence::kIndependent; ++i) {
+    result = CheckPanels(program, footprint, reliance.grid[i], /*ordered=*/false);
+  }
   if (reliance.reads_first && result.verdict == Independence::kIndependent) result = CheckReadsFirst(footprint);
   if (reliance.wavefront.lanes > 0 && result.verdict == Independence::kIndependent)
     result = CheckWavefront(program, footprint, reliance.wavefront);
@@ -174,6 +177,29 @@ std::vector<uint8_t> MemoriesOf(const FootprintProgram& program, const Footprint
     for (const AccessForm& other : forms) {
       if (IsSlot(other) || !RangesMeet(write, other)) continue;
       const uint8_t from = memory[other.access], to = memory[write.access];
+      std::replace(memory.begin(), memory.end(), from, to);
+    }
+  }
+  return memory;
+}
+
+uint8_t AlignmentOf(const Footprint& footprint, const AccessForm& form) {
+  if (form.slack != 0) return 1;
+  uint64_t bits = form.base | 16;
+  for (int k = 0; k < footprint.loop_count; ++k) {
+    if (footprint.TripOf(form, k) > 1) bits |= static_cast<uint64_t>(form.stride[static_cast<size_t>(k)]);
+  }
+  return static_cast<uint8_t>(bits & -bits);
+}
+
+std::vector<uint8_t> RangesApart(const FootprintProgram& program, const Footprint& footprint) {
+  std::vector<uint8_t> memory(program.accesses.size());
+  std::iota(memory.begin(), memory.end(), uint8_t{0});
+  const std::span<const AccessForm> forms = footprint.all();
+  for (const AccessForm& form : forms) {
+    for (const AccessForm& other : forms) {
+      if (IsSlot(form) || IsSlot(other) || !RangesMeet(form, other)) continue;
+      const uint8_t from = memory[other.access], to = memory[form.access];
       std::replace(memory.begin(), memory.end(), from, to);
     }
   }

@@ -123,10 +123,11 @@ static void Visit(Archive& archive, Is<Lead> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Reliance> auto& value) {
-  auto& [memory, widened, panels, ordered, reads_first, wavefront, lead] = value;
+  auto& [memory, widened, panels, grid, ordered, reads_first, wavefront, lead] = value;
   archive(memory);
   archive(widened);
   archive(panels);
+  archive(grid);
   archive(ordered);
   archive(reads_first);
   archive(wavefront);
@@ -136,8 +137,32 @@ static void Visit(Archive& archive, Is<Reliance> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Reduction> auto& value) {
   auto& [kind, bits] = value;
-  archive.Number(kind, ReductionKind::kAdd, ReductionKind::kUMax);
+  archive.Number(kind, ReductionKind::kAdd, ReductionKind::kFMul);
   archive.Number(bits, uint8_t{8}, uint8_t{64});
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<KernelTable> auto& value) {
+  auto& [module, offset, bytes] = value;
+  archive.Number(module, int8_t{-1}, int8_t{kMaxModules - 1});
+  archive(offset);
+  archive(bytes);
+}
+
+template <typename Archive>
+static void Visit(Archive& archive, Is<Kernel> auto& value) {
+  auto& [target, architecture, code, symbol, memory, alignment, access_memories, tables, inner_dims, ordered, passes_last] = value;
+  archive.Number(target, KernelTarget::kReference, KernelTarget::kPtx);
+  archive(architecture);
+  archive(code);
+  archive(symbol);
+  archive(memory);
+  archive(alignment);
+  archive.Number(access_memories, uint8_t{0}, uint8_t{kMaxMemories});
+  archive(tables);
+  archive.Number(inner_dims, uint8_t{0}, uint8_t{kMaxGridDims - 1});
+  archive(ordered);
+  archive(passes_last);
 }
 
 template <typename Archive>
@@ -154,7 +179,7 @@ static void Visit(Archive& archive, Is<CodeFact> auto& value) {
 template <typename Archive>
 static void Visit(Archive& archive, Is<Artifact> auto& value) {
   auto& [target_cpu, target_features, object, symbol, footprint, guards, float_control, live_at_header, comparable_at_header,
-         written, group, batch, vector_bits, lanes, panel, packed, parts, reliance, plain, relaxed, relaxations, float_slots, may_flag, logged, can_seek, reductions, header, module_bases, pass_stack, ir, times] = value;
+         written, group, batch, vector_bits, lanes, panel, packed, parts, reliance, plain, relaxed, relaxations, float_slots, may_flag, logged, can_seek, reductions, kernel, header, module_bases, pass_stack, ir, times] = value;
   archive(target_cpu);
   archive(target_features);
   archive(object);
@@ -167,16 +192,21 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
   archive(written);
   archive(group);
   archive(batch);
+  archive(vector_bits);
   archive(lanes);
   archive(panel);
   archive(packed);
   archive(parts);
   archive(reliance);
   archive(plain);
+  archive(relaxed);
+  archive(relaxations);
+  archive(float_slots);
   archive(may_flag);
   archive(logged);
   archive(can_seek);
   archive(reductions);
+  archive(kernel);
   archive.Address(header);
   archive(pass_stack);
   (void)module_bases;  // this process's
@@ -185,6 +215,11 @@ static void Visit(Archive& archive, Is<Artifact> auto& value) {
 }
 
 namespace {
+
+bool IsWhole(const Kernel& kernel, const Reliance& reliance, const FootprintProgram& program) {
+  return kernel.inner_dims == (kernel.ordered ? 1 : reliance.grid.size()) && (!kernel.ordered || (reliance.ordered && !reliance.panels.empty())) && kernel.alignment.size() == program.accesses.size() && kernel.memory.size() == program.accesses.size() && kernel.memories(program.windows.size()) <= kMaxMemories &&
+         std::ranges::all_of(kernel.memory, [&](uint8_t memory) { return memory < kernel.access_memories; });
+}
 
 // What is numbered exists. The evaluator checks the operands of nodes itself.
 bool IsWhole(const Artifact& artifact) {
@@ -203,7 +238,9 @@ bool IsWhole(const Artifact& artifact) {
   const Lead& lead = reliance.lead;
   const bool leads = lead.loop < 0 || (lead.loop > 0 && lead.loop < loops && lead.places.size() == program.accesses.size());
   return has_places && hands_on && leads && is_by(reliance.memory, program.accesses.size()) && is_by(reliance.widened, program.loops.size()) &&
-         is_by(reliance.panels, program.loops.size()) && artifact.reductions.size() <= kMaxReductions &&
+         is_by(reliance.panels, program.loops.size()) &&
+         std::ranges::all_of(reliance.grid, [&](const auto& loops_of) { return loops_of.size() == program.loops.size(); }) &&
+         (!artifact.kernel || IsWhole(*artifact.kernel, reliance, program)) && artifact.float_slots.size() <= program.slots.size() && artifact.reductions.size() <= kMaxReductions &&
          std::ranges::all_of(artifact.logged, [&](uint16_t access) { return access < accesses; }) &&
          artifact.logged.size() <= kMaxLogged && artifact.parts >= 0 && loops >= 1 &&
          loops <= kMaxLoops && accesses <= kMaxAccesses && program.slots.size() <= kMaxSlots &&

@@ -41,7 +41,9 @@ bool IsSame(const jit::Artifact& a, const jit::Artifact& b) { return a.guards ==
 }  // namespace
 
 jit::Fingerprint CompileCache::KeyOf(const CompileRequest& request, const jit::ModuleBases& modules) const {
-  return jit::FingerprintOf(request.code, request.loop, modules, compiler_ + (request.relaxed ? " relaxed" : " strict"));
+  constexpr const char* kFor[] = {"", " reference", " ptx"};  // by jit::KernelTarget
+  return jit::FingerprintOf(request.code, request.loop, modules,
+                            compiler_ + (request.relaxed ? " relaxed" : " strict") + kFor[static_cast<size_t>(request.kernels)]);
 }
 
 CompileCache::Outcomes CompileCache::LoadOutcomes(jit::Fingerprint key) const {

@@ -26,7 +26,8 @@ struct CompileRequest {
   const jit::MachineState& seen;
   std::span<const jit::Guard> unsteady;
   bool plain = false;    // nothing but jit::Artifact::plain will do
-  bool relaxed = false;  // jit::CompileOptions
+  bool relaxed = false;  // jit::CompileOptions,
+  jit::KernelTarget kernels = jit::KernelTarget::kNone;  // likewise
 };
 
 /// Thread rule: one thread at a time; any number of processes.

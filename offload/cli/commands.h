@@ -14,7 +14,7 @@ inline constexpr int kExitNotFound = 127;
 
 /// Options of `tracelift run`. What is not given is left to the TRACELIFT_* variables of the environment.
 struct RunOptions {
-  std::optional<std::string> report, devices, math, verify, cache, children;
+  std::optional<std::string> report, devices, kernels, math, verify, cache, children;
   std::optional<int> threads, cache_mib;
   bool summary = false;
   bool profile_only = false;

@@ -9,13 +9,25 @@ namespace {
 using tracelift::offload::CoverageOptions;
 using tracelift::offload::RunOptions;
 
+std::string ProblemWithDevices(const std::string& list) {
+  for (const std::string& name : CLI::detail::split(list, ',')) {
+    if (name != "cpu" && name != "gpu" && name != "reference") return "no device is called '" + name + "': there are cpu, gpu and reference";
+  }
+  return "";
+}
+
 void AddRunOptions(CLI::App* app, RunOptions* options) {
   app->footer("Usage: tracelift run [OPTIONS] -- PROGRAM [ARGS...]\nEach option has a variable (TRACELIFT_REPORT, TRACELIFT_SUMMARY, ...) for use with plain LD_PRELOAD.");
   app->add_option("--report", options->report, "Write a report to this file; %p becomes the process id")
       ->type_name("FILE");
   app->add_flag("--summary", options->summary, "Print the report's table to standard error at exit");
-  app->add_option("--devices", options->devices, "Where regions may run: comma list of cpu, gpu (default: cpu)")
-      ->type_name("LIST");
+  app->add_option("--devices", options->devices,
+                  "Where regions may run: comma list of cpu, gpu, reference (a GPU played by the CPU, for tests); default: cpu")
+      ->type_name("LIST")
+      ->check(CLI::Validator(ProblemWithDevices, ""));
+  app->add_option("--kernels", options->kernels, "Write the PTX of regions that run on a device into this directory")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
   app->add_option("--threads", options->threads, "CPU threads to use (default: all allowed to the process)")
       ->check(CLI::Range(0, 4096));
   app->add_option("--math", options->math, "strict: every bit as the original computes it (default); relaxed: floats in another order, fused, libm in vectors")

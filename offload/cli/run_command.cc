@@ -49,6 +49,7 @@ void SetEnvironment(const RunOptions& options, const Installation& installation)
   if (options.cache_mib) Set("TRACELIFT_CACHE_SIZE", std::to_string(*options.cache_mib));
   if (options.threads) Set("TRACELIFT_THREADS", std::to_string(*options.threads));
   Set("TRACELIFT_DEVICES", options.devices);
+  if (options.kernels) Set("TRACELIFT_KERNELS", Absolute(*options.kernels));
   Set("TRACELIFT_MATH", options.math);
   Set("TRACELIFT_VERIFY", options.verify);
   Set("TRACELIFT_CHILDREN", options.children);

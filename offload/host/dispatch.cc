@@ -23,6 +23,8 @@ namespace {
 
 constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
 constexpr double kLongestSliceNs = 25e6;
+constexpr double kDeviceSliceNs = 100e6;  // each has to bring all that passes have in common to the device
+constexpr uint64_t kDeviceKeptBytes = 128 << 20;
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
 constexpr int kFruitlessEntries = 256, kLongestPauseAhead = 6;  // the same, where arrivals are entries
@@ -82,6 +84,10 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& 
   const double cost = std::max(region_.costs.variant_ns > 0 ? region_.costs.variant_ns : region_.costs.native_ns, 0.01);
   const int64_t threads = region_.pool->threads() * batch;
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
+  if (artifact.kernel) {
+    const int64_t kept = region_.kept_per_pass > 0 ? static_cast<int64_t>(kDeviceKeptBytes / region_.kept_per_pass) : left;
+    return std::min(std::max<int64_t>(std::min(within(kDeviceSliceNs), kept), 2), left);
+  }
   const int64_t even = std::min(8 * threads, within(kLongestSliceNs));
   int64_t passes = std::max({within(target_ns), even, threads});
   if (region_.kept_per_pass > 0) {
@@ -151,7 +157,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
-  if (region_.losses.Loses(work_ns(), region_.costs.pass_iterations)) {
+  if (!region_.only_on_device && region_.losses.Loses(work_ns(), region_.costs.pass_iterations)) {
     Decline(RejectionReason::kNotWorthwhile, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
@@ -213,7 +219,7 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
         lost = took_ns > region_.costs.native_ns * static_cast<double>(passes);
       }
       lost_slices = lost ? lost_slices + 1 : 0;
-      if (good && lost_slices == kLostSlices && left > 1) {  // an entry can be the whole program
+      if (good && lost_slices == kLostSlices && left > 1 && !region_.only_on_device) {  // an entry can be the whole program
         good = Decline(RejectionReason::kNotWorthwhile, left);
       }
     }

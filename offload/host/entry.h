@@ -20,6 +20,9 @@ inline double NowNs() {
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
+/// Why passes that set these flags (jit::kFlag*) are the original's.
+jit::RejectionReason ReasonOf(uint32_t flags);
+
 /// One entry of one region; `region.busy` is held. The rules of dispatch.cc bind all of it.
 class Entry {
  public:
@@ -69,6 +72,11 @@ class Entry {
   int64_t PassesOfSearch() const;
   bool RunLead(const Variant& variant, const WorkerPool::Job& whole, uint32_t* flags);
   bool RunVariant(const Variant& variant, int64_t* passes, uint32_t* resume);
+  // device_slice.cc
+  bool PlanForDevice(const Variant& variant, int64_t passes, bool verify);
+  bool RunOnDevice(const Variant& variant, int64_t passes);
+  bool Launch(const Variant& variant, int64_t passes, int64_t all_passes, WorkerPool::Outcome* outcome);
+  uint32_t RunPassBehind(const Variant& variant, int64_t passes, WorkerPool::Outcome* outcome);
   uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);
   bool VerifySlice(const Variant& variant, int64_t* passes, uint32_t* resume);

@@ -13,6 +13,7 @@
 #include "jit/artifact.h"
 #include "jit/compiler.h"
 #include "jit/region_image.h"
+#include "offload/device/device_link.h"
 #include "offload/host/losses.h"
 #include "offload/host/undo_log.h"
 #include "offload/host/worker_pool.h"
@@ -51,6 +52,7 @@ class TimingRing {
 struct Variant {
   jit::Artifact artifact;
   jit::ChunkFunction function = nullptr;
+  uint32_t kernel = 0;             // of an artifact with a kernel: its number on the device
   mutable int trusted_slices = 0;  // that were verified; guarded by busy of the region
   mutable TimingRing slices = {};  // of single slices, what a pass took, in the unit of Region::variant_timing
 };
@@ -70,6 +72,8 @@ struct Region {
   jit::LoopId loop{};
   jit::LoopPreview preview;
   WorkerPool* pool = nullptr;
+  DeviceLink* device = nullptr;        // of variants with a kernel
+  bool only_on_device = false;         // asked for: it stays there though it takes longer
   VerifyMode verify = VerifyMode::kFirst;
   std::unique_ptr<jit::RegionImage> image;
   std::unique_ptr<jit::RegionImage> ahead;  // the same, patched ahead of the loop; made later, before its patch, and kept

@@ -21,6 +21,8 @@ constexpr double kWorthRunningNs = 20e3;     // the part of it in which they do 
 constexpr double kSearchedAgainNs = 12e3;    // by the original, where a search stops
 constexpr int kMostConflicts = 4;            // of passes that come one by one, in one entry
 
+}  // namespace
+
 RejectionReason ReasonOf(uint32_t flags) {
   if (flags & jit::kFlagStrayed) return RejectionReason::kIndirectAddress;  // which may have led to all others
   if (flags & jit::kFlagDetour) return RejectionReason::kCallInLoop;
@@ -30,8 +32,6 @@ RejectionReason ReasonOf(uint32_t flags) {
   if (flags & jit::kFlagDivideFault) return RejectionReason::kDivideFault;
   return RejectionReason::kNotANumber;
 }
-
-}  // namespace
 
 // Where the next `passes` passes read and write, and that they can: footprint and ranges_ describe them afterwards.
 bool Entry::DescribeSlice(const Variant& variant, int64_t passes) {
@@ -194,6 +194,7 @@ bool Entry::IsWorthVerifying(uint64_t bytes, int64_t left) {
 bool Entry::PlanToKeep(const Variant& variant, int64_t passes, int64_t left, bool verify) {
   const jit::Artifact& artifact = variant.artifact;
   region_.kept_per_pass = 0;
+  if (artifact.kernel) return PlanForDevice(variant, passes, verify);
   undo_ = Undo::kNothing;
   stops_ = false;
   const int64_t longest = artifact.FindsItsEnd() ? PassesOfSearch() : passes;
@@ -251,6 +252,7 @@ bool Entry::RunLead(const Variant& variant, const WorkerPool::Job& whole, uint32
 // search stops, *passes becomes how many were done before that.
 bool Entry::RunVariant(const Variant& variant, int64_t* wanted, uint32_t* resume) {
   const int64_t passes = *wanted;
+  if (variant.artifact.kernel) return RunOnDevice(variant, passes);
   const bool seeks = variant.artifact.can_seek;
   CopyState(state_, &region_.after);
   // Where chunks share each pass, none can tell the state at the end: the last pass comes behind them.

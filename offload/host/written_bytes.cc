@@ -215,6 +215,29 @@ bool WriteCopy::Equals(const WritePlan& plan, uint64_t* where) const {
   return equal;
 }
 
+bool WriteFrom(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count) {
+  const auto image_of = [&](const Runs& runs) -> const MemoryImage* {
+    const uint64_t end = runs.at + (runs.count - 1) * runs.stride + runs.size, low = std::min(runs.at, end - runs.size);
+    const uint64_t high = std::max(runs.at + runs.size, end);
+    const auto holds = [&](const MemoryImage& image) { return low >= image.begin && high - image.begin <= image.bytes.size(); };
+    const auto found = std::ranges::find_if(images, holds);
+    return found == images.end() ? nullptr : &*found;
+  };
+  bool all = true;
+  for (const WriteStream& stream : plan.streams()) {
+    ForEachRuns(stream, 0, 0, count, [&](const Runs& runs) { all = all && image_of(runs); });
+  }
+  if (!all) return false;
+  for (const WriteStream& stream : plan.streams()) {
+    ForEachRuns(stream, 0, 0, count, [&](const Runs& runs) {
+      const MemoryImage& image = *image_of(runs);
+      const uint8_t* from = image.bytes.data() + (runs.at - image.begin);
+      CopyRuns(reinterpret_cast<uint8_t*>(runs.at), runs.stride, from, runs.stride, runs.size, runs.count);
+    });
+  }
+  return true;
+}
+
 namespace {
 
 /// Floats of one kind seen side by side.

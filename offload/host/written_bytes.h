@@ -64,6 +64,16 @@ constexpr double ClosenessOf(uint8_t float_bits) { return float_bits == 32 ? 0x1
 /// NaN or infinite. 0 when all bytes are the same.
 double DistanceOf(const uint8_t* a, const uint8_t* b, uint64_t count, uint8_t float_bits);
 
+/// What memory [begin, begin + bytes.size()) of the program is to hold.
+struct MemoryImage {
+  uint64_t begin = 0;
+  std::span<const uint8_t> bytes;
+};
+
+/// Copies what the first `count` passes write from images of the memory they write to. False, and nothing is changed, when one of
+/// their bytes is in none.
+bool WriteFrom(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count);
+
 class WriteCopy {
  public:
   /// Room for all bytes of the plan; false when no memory was to be had.

@@ -32,7 +32,7 @@ void Session::OpenCache() {
 
 CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const {
   const Region& region = *finding.region;
-  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false, finding.relaxed};
+  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false, finding.relaxed, finding.kernels};
 }
 
 CompileCache::Result Session::Compile(Finding& finding, bool plain) {
@@ -50,7 +50,8 @@ CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector
   request.plain = plain;
   const auto compile = [&](const jit::CodeReader& reader) {
     const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0,
-                                      .plain = plain, .relaxed = finding.relaxed, .may_log = true};
+                                      .plain = plain, .relaxed = finding.relaxed,
+                                      .may_log = true, .kernel = request.kernels};
     return jit::CompileLoop(reader, request.code, request.loop, request.seen, options);
   };
   if (!cache_) return compile(reader_);

@@ -89,7 +89,7 @@ void Session::Replan() {
   for (size_t i = 0; i < of_node.size(); ++i) {
     Finding& finding = *of_node[i];
     const Region& region = *finding.region;
-    if (finding.rejection) continue;
+    if (finding.rejection || region.only_on_device) continue;
     const bool home = plan.ResourceOf(NodeId{static_cast<uint32_t>(i)}) == "home";
     finding.planned_home = home ? finding.planned_home + 1 : 0;
     if (region.variant_timing.count() < kEnoughTimings || region.variant_time_ns.load() < kEnoughNs) continue;

@@ -71,7 +71,8 @@ bool Session::Start() {
   }
   patcher_ = std::move(*patcher);
   for (LiveReader* reader : {&reader_, &strict_reader_}) reader->LookThrough(*patcher_);
-  if (config_->relaxed_math != 0) reader_.KnowFunctions(jit::VectorMath::Open());
+  ReadDevices();
+  if (config_->relaxed_math != 0 && !only_device_) reader_.KnowFunctions(jit::VectorMath::Open());
   pool_ = WorkerPool::CreateForever(CoresToUse(*config_));
   OpenCache();
   // From here on this thread compiles; on a busy machine the program and its helpers go first.
@@ -94,6 +95,7 @@ void Session::Run() {
       FindHotFunctions();
       TakeStacks();
       FinishPending();
+      LookAfterDevice();
       Supervise();
       if (NowMs() - last_plan > kPlanEveryMs) {
         Replan();

@@ -67,6 +67,7 @@ struct Finding {
   bool awaiting_capture = false;
   int recompiles = 0;
   bool relaxed = false;                  // compiled with relaxed math
+  jit::KernelTarget kernels = jit::KernelTarget::kNone;  // compiled for this
   int64_t callee_instructions = 0;       // of functions that its loop calls
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
@@ -123,6 +124,13 @@ class Session {
   bool IsHot(uint64_t samples) const { return IsHot(samples, hotspots_.total()); }
   bool IsOwnCode(uint64_t address) const;
   void Note(std::string text);
+
+  // devices.cc
+  void ReadDevices();
+  jit::KernelTarget KernelsFor(const Finding& finding);
+  bool StartDevice();
+  void LookAfterDevice();
+  void KeepKernel(const Finding& finding);
 
   // compile.cc
   void OpenCache();
@@ -184,6 +192,11 @@ class Session {
   Hotspots hotspots_;
   partitioner::ResourceSet resources_;
   WorkerPool* pool_ = nullptr;
+  std::string device_name_;                 // that regions may run on beside the cores; "": none
+  bool only_device_ = false;                // they may not run on the cores
+  DeviceLink* device_ = nullptr;            // once it was started
+  std::string no_device_;                   // why that was in vain
+  bool device_lost_ = false;                // and its regions were told
   jit::NearMemory near_memory_;
   std::unique_ptr<jit::Patcher> patcher_;
   std::unique_ptr<jit::CodeLoader> loader_;

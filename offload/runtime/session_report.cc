@@ -133,6 +133,10 @@ void Session::DescribeLocation(Finding& finding) {
 static std::string TransformationOf(const jit::Artifact& artifact) {
   std::vector<std::string> parts;
   const jit::Wavefront& wavefront = artifact.reliance.wavefront;
+  if (artifact.kernel) {
+    const int dims = 1 + artifact.kernel->inner_dims;
+    return fmt::format("a grid of {} dimension{}, copies of {} memories", dims, dims > 1 ? "s" : "", artifact.kernel->memories(artifact.footprint.windows.size()));
+  }
   if (wavefront.lanes > 0) {
     parts.push_back(fmt::format("{} passes side by side in vectors, each {} iteration{} behind the one before it", wavefront.lanes,
                                 wavefront.skew, wavefront.skew > 1 ? "s" : ""));
@@ -198,7 +202,7 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
     report.time_saved_ns = static_cast<double>(region.time_saved_ns.load());
     if (report.executions > 0) {
       report.state = "accelerated";
-      report.place = fmt::format("cpu x{}", pool_->threads());
+      report.place = variant->artifact.kernel ? region.device->name() : fmt::format("cpu x{}", pool_->threads());
       report.transformation = TransformationOf(variant->artifact);
       const double distance = region.distance.load(std::memory_order_relaxed);
       if (variant->artifact.relaxed) report.transformation += fmt::format(", results within {:.1g} of the original's", distance);

@@ -66,7 +66,7 @@ void NoteUnsteady(Finding& finding) {
 
 bool EarnsItsKeep(Finding& finding) {
   const Region& region = *finding.region;
-  if (region.verify == VerifyMode::kAlways) return true;  // every slice is computed twice, on request
+  if (region.verify == VerifyMode::kAlways || region.only_on_device) return true;  // on request, every slice is computed twice, or elsewhere
   return finding.upkeep.MayStay(TallyOf(finding), region.busy.load(std::memory_order_relaxed));
 }
 
@@ -90,7 +90,7 @@ Finding& Session::AddFinding(uint64_t address, std::vector<jit::AddressRange> co
   Finding& finding = findings_.emplace_back();
   finding.address = address;
   finding.code = std::move(code);
-  finding.relaxed = config_->relaxed_math != 0;
+  finding.relaxed = config_->relaxed_math != 0 && !only_device_;
   return finding;
 }
 
@@ -119,6 +119,7 @@ std::expected<std::unique_ptr<Region>, jit::Rejection> Session::PrepareRegion(st
   region->loop = loop;
   region->preview = std::move(*preview);
   region->pool = pool_;
+  region->only_on_device = only_device_;
   region->verify = static_cast<VerifyMode>(config_->verify);
   if (config_->profile_only) return region;
   auto image = jit::RegionImage::Build(*region->code, loop, near_memory_, Rules(), &Dispatch, region.get());
@@ -238,7 +239,10 @@ bool Session::CompileAndPublish(Finding& finding) {
   }
   const std::vector<Finding*> aside = StepAside();
   finding.seen = region.captured;
-  CompileCache::Result artifact = Compile(finding, BeginsPlain(finding));
+  finding.kernels = KernelsFor(finding);
+  const bool nowhere = only_device_ && finding.kernels == jit::KernelTarget::kNone;
+  CompileCache::Result artifact = nowhere ? std::unexpected(jit::Rejection{jit::RejectionReason::kNoKernel, finding.address, no_device_})
+                                          : Compile(finding, BeginsPlain(finding));
   StepBack(aside);
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
@@ -248,6 +252,7 @@ bool Session::CompileAndPublish(Finding& finding) {
   const Variant* variant = AddVariant(finding, std::move(*artifact));
   if (!variant) return false;
   Publish(finding, *variant);
+  KeepKernel(finding);
   if (auto installed = patcher_->Install(finding.Image()); !installed) {
     Reject(finding, installed.error());
     return false;

@@ -41,6 +41,16 @@ const Variant* Session::AddVariant(Finding& finding, jit::Artifact artifact) {
     return nullptr;
   }
   auto variant = std::make_unique<Variant>();
+  if (artifact.kernel) {
+    auto number = device_->Load(*artifact.kernel);
+    if (!number) {
+      finding.region->mode.store(RegionMode::kHome, std::memory_order_release);
+      Reject(finding, {jit::RejectionReason::kNoKernel, finding.address, number.error()});
+      return nullptr;
+    }
+    variant->kernel = *number;
+    finding.region->device = device_;
+  }
   variant->artifact = std::move(artifact);
   variant->function = *function;
   if (config_->log > 1 && !variant->artifact.ir.empty()) {
@@ -70,6 +80,7 @@ void Session::Publish(Finding& finding, const Variant& variant) {
 bool Session::BeginsPlain(const Finding& finding) const { return finding.callee_instructions > kManyCalled; }
 
 bool Session::MayContest(const Finding& finding, const Variant& variant) const {
+  if (variant.artifact.kernel) return false;
   if (PutsIterationsSideBySide(variant.artifact)) return true;
   if (!BeginsPlain(finding) || !variant.artifact.plain) return false;
   double saved_ns = 0, compiled_ns = kNsPerCalled * static_cast<double>(finding.callee_instructions);

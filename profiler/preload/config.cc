@@ -69,6 +69,7 @@ bool Set(const char* name, const char* value, Options* options) {
                                      : CopyPath(value, config.cache, sizeof(config.cache));
   }
   if (is("CACHE_SIZE")) return ParseInt(value, 0, 1 << 20, &config.cache_mib);
+  if (is("KERNELS")) return CopyPath(value, config.kernels, sizeof(config.kernels));
   if (is("DEVICES")) return CopyText(value, config.devices, sizeof(config.devices));
   if (is("THREADS")) return ParseInt(value, 0, 4096, &config.threads);
   if (is("MATH")) return ParseWord(value, "strict|relaxed", &config.relaxed_math);

@@ -2,7 +2,7 @@
 """The whole programs of bench/programs, small, built by every compiler at every level, under `tracelift run --verify=always`: the
 same bytes as natively, and no slice that differs from the original's.
 
-  programs_matrix.py [--levels LEVEL...] [--jobs N] [PROGRAM...]
+  programs_matrix.py [--levels LEVEL...] [--families FAMILY...] [--devices LIST] [--jobs N] [PROGRAM...]
 """
 import argparse
 import concurrent.futures
@@ -21,11 +21,12 @@ FAMILIES = ("gcc", "clang-14", "clang")  # the last one is clang 19
 HOT_MS = "5"  # they are short
 
 
-def problem_of(program, family, level):
+def problem_of(program, family, level, devices):
     """None, or what is wrong; with what became of its loops."""
     binary = build(program.source, f"-{level}".split(), family)
     command = [str(part) for part in program.command(binary, small=True)]
-    case = Case(command, name=program.name, env={"TRACELIFT_HOT_MS": HOT_MS}, timeout=300)
+    env = {"TRACELIFT_HOT_MS": HOT_MS, "TRACELIFT_DEVICES": devices}
+    case = Case(command, name=program.name, env=env, timeout=300)
     native, traced = case.execute(NATIVE), case.execute(VERIFY)
     regions = traced.report["regions"] if traced.report else []
     verified = sum(region["verified"] for region in regions)
@@ -41,6 +42,8 @@ def problem_of(program, family, level):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--levels", nargs="*", default=LEVELS)
+    parser.add_argument("--families", nargs="*", default=FAMILIES, choices=FAMILIES)
+    parser.add_argument("--devices", default="cpu", help="where regions run")
     parser.add_argument("--jobs", type=int, default=1, help="at the same time")
     parser.add_argument("program", nargs="*")
     options = parser.parse_args()
@@ -51,8 +54,8 @@ def main():
     failed, runs, slices = [], 0, 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         started = {}
-        for program, family, level in itertools.product(programs, FAMILIES, options.levels):
-            started[pool.submit(problem_of, program, family, level)] = f"{program.name} {family} -{level}"
+        for program, family, level in itertools.product(programs, options.families, options.levels):
+            started[pool.submit(problem_of, program, family, level, options.devices)] = f"{program.name} {family} -{level}"
         for future in concurrent.futures.as_completed(started):
             name = started[future]
             try:

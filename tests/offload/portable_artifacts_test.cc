@@ -178,6 +178,48 @@ TEST_F(CacheOfALoop, FindsWhatWasCompiled) {
   EXPECT_EQ(jit::Print((*found)->footprint), jit::Print(compiled->footprint));
 }
 
+// Each field is given a value that no fresh artifact has.
+TEST_F(CacheOfALoop, KeepsEveryField) {
+  CompileCache cache = Open();
+  jit::Artifact made;
+  (void)cache.CompileAndKeep(Request(), [&](const jit::CodeReader& reader) {
+    made = *jit::CompileLoop(reader, *taken_.region->code, taken_.region->loop, seen_, {.kernel = jit::KernelTarget::kReference});
+    made.group = 2;
+    made.batch = 3;
+    made.vector_bits = 128;
+    made.lanes = 4;
+    made.panel = 5;
+    made.packed = 6;
+    made.parts = 7;
+    made.plain = made.relaxed = true;
+    made.relaxations = {"sums", "fused"};
+    made.float_slots.assign(made.footprint.slots.size(), 64);
+    made.may_flag = jit::kFlagLeft | jit::kFlagNaN;
+    made.logged = {0};
+    made.can_seek = true;
+    made.reductions = {{jit::ReductionKind::kFMul, 32}, {jit::ReductionKind::kSMin, 16}};
+    made.pass_stack = 88;
+    made.reliance.memory.assign(made.footprint.accesses.size(), 3);
+    made.kernel->architecture = "sm_75";
+    made.kernel->tables = {{-1, 0x1000, 64}};
+    made.kernel->passes_last = true;
+    return CompileCache::Result(made);
+  });
+  auto found = Open().Find(Request(), {});
+  ASSERT_TRUE(found.has_value() && found->has_value());
+  const jit::Artifact& kept = **found;
+#define SAME(FIELD) EXPECT_TRUE(kept.FIELD == made.FIELD) << #FIELD
+  SAME(target_cpu); SAME(target_features); SAME(object); SAME(symbol); SAME(guards); SAME(live_at_header); SAME(comparable_at_header);
+  SAME(written); SAME(group); SAME(batch); SAME(vector_bits); SAME(lanes); SAME(panel); SAME(packed); SAME(parts); SAME(plain); SAME(relaxed);
+  SAME(relaxations); SAME(float_slots); SAME(may_flag); SAME(logged); SAME(can_seek); SAME(reductions); SAME(header); SAME(module_bases);
+  SAME(pass_stack); SAME(reliance.memory); SAME(reliance.grid);
+  SAME(kernel->target); SAME(kernel->architecture); SAME(kernel->code); SAME(kernel->symbol); SAME(kernel->memory); SAME(kernel->alignment);
+  SAME(kernel->access_memories); SAME(kernel->tables); SAME(kernel->inner_dims); SAME(kernel->ordered); SAME(kernel->passes_last);
+#undef SAME
+  EXPECT_EQ(kept.float_control.has_value(), made.float_control.has_value());
+  EXPECT_EQ(jit::Print(kept.footprint), jit::Print(made.footprint));
+}
+
 TEST_F(CacheOfALoop, AnotherCompilersAreNotFound) {
   CompileCache first = Open();
   ASSERT_TRUE(Compile(first).has_value());

@@ -20,6 +20,7 @@ struct World {
   std::unique_ptr<jit::Patcher> patcher = std::move(*jit::Patcher::Create());
   std::unique_ptr<jit::CodeLoader> loader = std::move(*jit::CodeLoader::Create(vector_math.symbols()));
   WorkerPool* pool = WorkerPool::CreateForever(4);
+  DeviceLink* device = nullptr;
   const LiveReader& ReaderFor(Math math) const { return math == Math::kRelaxed ? relaxed_reader : strict_reader; }
 };
 
@@ -54,13 +55,21 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
   if (region.mode.load() != RegionMode::kCaptured) return taken.why = "the loop was not reached", false;
   auto artifact = jit::CompileLoop(world.ReaderFor(taken.math), *region.code, region.loop, region.captured,
                                    {.keep_ir = true, .unsteady = taken.unsteady, .any_size = any_size,
-                                    .relaxed = taken.math == Math::kRelaxed, .may_log = true});
+                                    .relaxed = taken.math == Math::kRelaxed, .may_log = true,
+                                    .kernel = taken.place == Place::kCores ? jit::KernelTarget::kNone : jit::KernelTarget::kReference});
   if (!artifact) return taken.why = jit::Describe(artifact.error()), false;
   auto loaded = world.loader->Load(*artifact);
   if (!loaded) return taken.why = loaded.error(), false;
   taken.variant = new Variant;
   taken.variant->artifact = std::move(*artifact);
   taken.variant->function = *loaded;
+  if (taken.variant->artifact.kernel) {
+    const auto number = world.device->Load(*taken.variant->artifact.kernel);
+    if (!number) return taken.why = number.error(), false;
+    taken.variant->kernel = *number;
+    region.device = world.device;
+    region.only_on_device = true;
+  }
   region.variant.store(taken.variant);
   region.mode.store(RegionMode::kRun);
   region.image->SkipNext(0);
@@ -70,11 +79,17 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
 
 }  // namespace
 
-TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down, Math math) {
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down, Math math, Place place) {
   World& world = TheWorld();
   const LiveReader& reader = world.ReaderFor(math);
   TakenLoop taken;
   taken.math = math;
+  taken.place = place;
+  if (place == Place::kReferenceDevice && (!world.device || world.device->is_lost())) {
+    const auto device = DeviceLink::Start(DEVICE_SERVER, "reference");
+    if (!device) return taken.why = device.error(), taken;
+    world.device = *device;
+  }
   const auto pc = reinterpret_cast<uint64_t>(function);
   const auto bounds = reader.FunctionAround(pc);
   if (!bounds) return taken.why = "no bounds", taken;

@@ -10,6 +10,7 @@
 namespace tracelift::offload {
 
 enum class Math { kStrict, kRelaxed };
+enum class Place { kCores, kReferenceDevice };
 
 struct TakenLoop {
   Region* region = nullptr;    // null: not taken over, `why` tells
@@ -17,6 +18,7 @@ struct TakenLoop {
   std::string why;
   std::vector<jit::Guard> unsteady;  // places whose values were seen to change
   Math math{};
+  Place place{};
   /// The next entry is looked at, whatever the ones before it cost: on a busy machine variants lose.
   void Forgive() const {
     region->losses.Forgive();
@@ -29,7 +31,8 @@ struct TakenLoop {
 
 /// Takes over the outermost loop of `function`, or the first that many levels below; `run` executes it once, for its
 /// registers. Stays until PutBack.
-TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down = 0, Math math = Math::kStrict);
+TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, int levels_down = 0, Math math = Math::kStrict,
+                       Place place = Place::kCores);
 
 /// Compiles again for the registers of another execution, as the session does when guards failed: for those values, or for any
 /// in the places that the guards before were about.

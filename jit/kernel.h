@@ -1,0 +1,75 @@
+// A region as a kernel: its passes, and iterations of inner loops, as a grid of threads that work on copies of the memory that the
+// region touches, in a device's own address space.
+//
+// What a region touches is told apart into *memories*: ranges of the program's addresses that do not overlap, each of which is
+// copied to the device as a whole. Code keeps computing with the program's addresses; in each access the address of a copy
+// less that of what it is a copy of is added (KernelLaunch::distance).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "jit/machine_state.h"
+
+namespace tracelift::jit {
+
+inline constexpr int kMaxMemories = 48;
+inline constexpr int kMaxGridDims = 3;
+
+enum class KernelTarget : uint8_t {
+  kNone,       // code for the host only
+  kReference,  // an object file for this machine's CPU, for the reference device
+  kPtx,        // text for NVIDIA GPUs
+};
+
+/// Copies begin at addresses that are as far from a multiple of this as those of what they are copies of.
+inline constexpr uint64_t kCopyAlignment = 64;
+
+/// Constant memory that a kernel reads at addresses that only data decide.
+struct KernelTable {
+  int8_t module = -1;      // `offset` counts from where this one begins (jit/module_bases.h); -1: from 0
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  constexpr bool operator==(const KernelTable&) const = default;
+};
+
+struct Kernel {
+  KernelTarget target = KernelTarget::kNone;
+  std::string architecture;          // kPtx: the least that it is for, e.g. "sm_75"
+  std::vector<uint8_t> code;         // relocatable ELF object, or PTX
+  std::string symbol;                // of the kernel in it
+  // The memories: first those of accesses, then one for each window, then one for each table.
+  std::vector<uint8_t> memory;       // by access (FootprintProgram::accesses),
+  std::vector<uint8_t> alignment;    // likewise, what each of its addresses is a multiple of, as code relies on: a power of two, at most 16
+  uint8_t access_memories = 0;       // how many there are of these
+  std::vector<KernelTable> tables;
+  // The grid has the passes and, for each dimension of Reliance::grid, as many iterations as the longest of its loops makes at most:
+  // each thread does one pass, and of each loop one iteration, if it makes so many.
+  uint8_t inner_dims = 0;
+  // Or passes need each other: each thread does all of them in order, and of the loops of Reliance::panels one iteration. The grid
+  // has one pass then, and that dimension.
+  bool ordered = false;
+  bool passes_last = false;          // neighbouring threads do neighbouring passes; else, iterations of the last dimension
+
+  int memories(size_t windows) const { return access_memories + static_cast<int>(windows + tables.size()); }
+};
+
+/// What all threads of a launch get. The layout is shared with compiled kernels (jit/emit/kernel_function.cc).
+struct KernelLaunch {
+  uint64_t state = 0;                       // address of the MachineState at entry, in the device's memory
+  uint64_t flags = 0;                       // address of a uint32_t that kFlag* are ored into,
+  uint64_t partial = 0;                     // of the partial results, by index of Artifact::reductions, which are combined with
+  uint64_t zero = 0;                        // always 0: what all addresses count from
+  int64_t first = 0;                        // pass of the first threads
+  int64_t count = 1;                        // passes of each
+  int64_t extent[kMaxGridDims] = {1, 1, 1};  // of the grid: passes, then Kernel::inner_dims
+  uint64_t distance[kMaxMemories] = {};     // by memory: from the program's addresses to the device's
+};
+static_assert(offsetof(KernelLaunch, distance) == 72);
+
+/// Runs the threads [begin, end) of a launch one after the other, on the reference device.
+using ReferenceKernel = void (*)(const KernelLaunch* launch, int64_t begin, int64_t end);
+
+}  // namespace tracelift::jit

@@ -1,0 +1,147 @@
+// tracelift-device: drives a device for one traced program, until that ends or does not want it any more.
+//
+//   tracelift-device reference|gpu      with the descriptors of offload/device/channel.h; started by the program's tracelift
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstring>
+#include <string_view>
+#include <thread>
+
+#include "offload/device/backend.h"
+
+namespace tracelift::offload {
+namespace {
+
+constexpr int kUsage = 2;
+
+void Wake(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
+
+template <size_t kSize>
+void SetText(char (&to)[kSize], std::string_view text) {
+  const size_t length = std::min(text.size(), kSize - 1);
+  std::memcpy(to, text.data(), length);
+  to[length] = 0;
+}
+
+/// Ends this process with the program, whatever a driver is doing.
+void EndWithProgram() {
+  std::thread([] {
+    char byte = 0;
+    while (recv(kLifeFd, &byte, 1, 0) < 0 && errno == EINTR) {
+    }
+    _exit(0);
+  }).detach();
+}
+
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeBackend(std::string_view device) {
+  if (device == "reference") return MakeReferenceBackend();
+  if (device == "gpu") return MakeCudaBackend();
+  return std::unexpected(fmt::format("no device is called {}", device));
+}
+
+class Server {
+ public:
+  Server(DeviceChannel& channel, DeviceBackend& backend) : channel_(channel), backend_(backend) {}
+
+  [[noreturn]] void Run() {
+    for (uint32_t done = 0;; ++done) {
+      while (channel_.posted.load(std::memory_order_seq_cst) == done) Await(done);
+      const DeviceCommand command = channel_.commands[done % kCommandsInFlight];
+      if (command.batch != channel_.failed_batch.load(std::memory_order_relaxed)) {
+        if (DeviceResult result = Do(command); !result) Fail(command, result.error());
+      }
+      channel_.done.store(done + 1, std::memory_order_release);
+      Wake(channel_.done);
+    }
+  }
+
+ private:
+  uint8_t* staging() const { return reinterpret_cast<uint8_t*>(&channel_) + kStagingAt; }
+
+  void Await(uint32_t posted) const {
+    constexpr int kSpins = 20'000;
+    for (int i = 0; i < kSpins && channel_.posted.load(std::memory_order_acquire) == posted; ++i) __builtin_ia32_pause();
+    syscall(SYS_futex, &channel_.posted, FUTEX_WAIT, posted, nullptr, nullptr, 0);
+  }
+
+  DeviceResult Do(const DeviceCommand& command) {
+    const bool fits = command.op == DeviceOp::kReserve || (command.staging <= kStagingBytes && command.bytes <= kStagingBytes - command.staging);
+    if (!fits) return std::unexpected(DeviceError{DeviceStatus::kFailed, "a command outside the staging area"});
+    const std::span<uint8_t> staged{staging() + command.staging, command.bytes};
+    switch (command.op) {
+      case DeviceOp::kReserve: return backend_.Reserve(command.buffer, command.bytes);
+      case DeviceOp::kCopyIn: return backend_.CopyIn(command.buffer, command.offset, staged);
+      case DeviceOp::kCopyOut: return backend_.CopyOut(command.buffer, command.offset, staged);
+      case DeviceOp::kLoad: return backend_.Load(command.buffer, staged, std::string(command.text, strnlen(command.text, sizeof(command.text))));
+      case DeviceOp::kLaunch:
+        if (command.bytes < sizeof(LaunchRequest) || command.staging % alignof(LaunchRequest) != 0) break;
+        return backend_.Launch(*reinterpret_cast<LaunchRequest*>(staged.data()));
+    }
+    return std::unexpected(DeviceError{DeviceStatus::kFailed, "an unknown command"});
+  }
+
+  void Fail(const DeviceCommand& command, const DeviceError& error) {
+    SetText(channel_.error, error.text);
+    channel_.status = error.status;
+    channel_.failed_batch.store(command.batch, std::memory_order_release);
+  }
+
+  DeviceChannel& channel_;
+  DeviceBackend& backend_;
+};
+
+int Main(const char* device) {
+  struct stat file;
+  if (fstat(kChannelFd, &file) != 0 || static_cast<uint64_t>(file.st_size) != kStagingAt + kStagingBytes || fcntl(kLifeFd, F_GETFD) < 0) {
+    fmt::print(stderr, "tracelift-device: started by hand; tracelift starts it (tracelift run --devices {})\n", device);
+    return kUsage;
+  }
+  setsid();
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  EndWithProgram();
+  void* memory = mmap(nullptr, kStagingAt + kStagingBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, kChannelFd, 0);
+  if (memory == MAP_FAILED) return 1;
+  auto& channel = *static_cast<DeviceChannel*>(memory);
+  const auto backend = MakeBackend(device);
+  if (!backend) {
+    SetText(channel.error, backend.error());
+    return 1;
+  }
+  pthread_mutexattr_t robust;
+  pthread_mutexattr_init(&robust);
+  pthread_mutexattr_setpshared(&robust, PTHREAD_PROCESS_SHARED);
+  pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+  pthread_mutex_init(&channel.life, &robust);
+  pthread_mutex_lock(&channel.life);
+  channel.pid = getpid();
+  channel.memory_bytes = (*backend)->memory_bytes();
+  SetText(channel.name, (*backend)->name());
+  SetText(channel.architecture, (*backend)->architecture());
+  channel.ready.store(kChannelVersion, std::memory_order_release);
+  Wake(channel.ready);
+  Server(channel, **backend).Run();
+}
+
+}  // namespace
+}  // namespace tracelift::offload
+
+int main(int count, char** arguments) {
+  if (count != 2) {
+    fmt::print(stderr, "usage: tracelift-device DEVICE, by tracelift alone\n");
+    return tracelift::offload::kUsage;
+  }
+  return tracelift::offload::Main(arguments[1]);
+}

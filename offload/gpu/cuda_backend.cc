@@ -1,0 +1,178 @@
+// An NVIDIA GPU. Only ever in a device process of its own: the driver's threads, memory and mistakes stay out of the program.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "offload/device/backend.h"
+#include "offload/gpu/cuda_driver.h"
+
+namespace tracelift::offload {
+namespace {
+
+constexpr unsigned kBlockThreads = 256;
+constexpr int64_t kMostBlocks = INT32_MAX;
+constexpr uint64_t kPinnedBytes = 32 << 20;   // pinned at once; pinning takes longer than a copy, but staging is used again
+constexpr uint64_t kKeptFree = 256 << 20;     // for the driver and others
+
+/// What a launch hands over beside its arguments.
+struct Scratch {
+  jit::MachineState state;
+  uint32_t flags;
+  uint64_t partial[jit::kMaxReductions];
+};
+
+class CudaBackend : public DeviceBackend {
+ public:
+  explicit CudaBackend(const CudaDriver& driver) : cuda_(driver) {}
+
+  std::string Start() {
+    int devices = 0;
+    if (const CuResult error = cuda_.Init(0)) return cuda_.Describe(error);
+    if (cuda_.DeviceGetCount(&devices) != 0 || devices == 0) return "there is no CUDA device";
+    CuContext* context = nullptr;
+    for (const CuResult error : {cuda_.DeviceGet(&device_, 0), cuda_.DevicePrimaryCtxRetain(&context, device_), cuda_.CtxSetCurrent(context),
+                                 cuda_.StreamCreate(&stream_, kCuStreamNonBlocking), cuda_.MemAlloc(&scratch_, sizeof(Scratch))}) {
+      if (error) return cuda_.Describe(error);
+    }
+    return "";
+  }
+
+  std::string name() const override {
+    char name[64] = "";
+    (void)cuda_.DeviceGetName(name, sizeof(name), device_);
+    return name;
+  }
+
+  std::string architecture() const override {
+    int major = 0, minor = 0;
+    (void)cuda_.DeviceGetAttribute(&major, kCuComputeCapabilityMajor, device_);
+    (void)cuda_.DeviceGetAttribute(&minor, kCuComputeCapabilityMinor, device_);
+    return fmt::format("sm_{}{}", major, minor);
+  }
+
+  uint64_t memory_bytes() const override {
+    size_t free = 0, all = 0;
+    (void)cuda_.MemGetInfo(&free, &all);
+    return free - std::min<uint64_t>(free, kKeptFree);
+  }
+
+  DeviceResult Reserve(uint32_t buffer, uint64_t bytes) override {
+    if (buffer >= buffers_.size()) buffers_.resize(buffer + 1);
+    Buffer& place = buffers_[buffer];
+    if (bytes <= place.bytes) return {};
+    if (place.bytes > 0) (void)cuda_.MemFree(place.address);
+    place = {};
+    CuAddress address = 0;
+    if (const CuResult error = cuda_.MemAlloc(&address, bytes)) return Failed(error);
+    place = {address, bytes};
+    return {};
+  }
+
+  DeviceResult CopyIn(uint32_t buffer, uint64_t offset, std::span<const uint8_t> from) override {
+    if (!Has(buffer, offset, from.size())) return Invalid("a copy");
+    Pin(from);
+    return Do(cuda_.MemcpyHtoDAsync(buffers_[buffer].address + offset, from.data(), from.size(), stream_));
+  }
+
+  DeviceResult CopyOut(uint32_t buffer, uint64_t offset, std::span<uint8_t> to) override {
+    if (!Has(buffer, offset, to.size())) return Invalid("a copy");
+    Pin(to);
+    return Do(cuda_.MemcpyDtoHAsync(to.data(), buffers_[buffer].address + offset, to.size(), stream_));
+  }
+
+  DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) override {
+    std::vector<uint8_t> text(code.begin(), code.end());
+    text.push_back(0);
+    CuModule* module = nullptr;
+    CuFunction* function = nullptr;
+    if (const CuResult error = cuda_.ModuleLoadDataEx(&module, text.data(), 0, nullptr, nullptr)) return Failed(error);
+    if (const CuResult error = cuda_.ModuleGetFunction(&function, module, symbol.c_str())) return Failed(error);
+    if (kernel >= kernels_.size()) kernels_.resize(kernel + 1);
+    kernels_[kernel] = function;
+    return {};
+  }
+
+  DeviceResult Launch(LaunchRequest& request) override {
+    const int64_t blocks = (request.threads() + kBlockThreads - 1) / kBlockThreads;
+    if (request.kernel >= kernels_.size() || !kernels_[request.kernel] || blocks < 1 || blocks > kMostBlocks) return Invalid("a launch");
+    jit::KernelLaunch launch;
+    launch.state = scratch_ + offsetof(Scratch, state);
+    launch.flags = scratch_ + offsetof(Scratch, flags);
+    launch.partial = scratch_ + offsetof(Scratch, partial);
+    launch.first = request.first;
+    launch.count = request.count;
+    std::ranges::copy(request.extent, launch.extent);
+    for (uint32_t i = 0; i < std::min<uint32_t>(request.memory_count, jit::kMaxMemories); ++i) {
+      const LaunchRequest::Memory& memory = request.memories[i];
+      if (memory.buffer < buffers_.size()) launch.distance[i] = buffers_[memory.buffer].address - memory.begin;
+    }
+    shared_.state = request.state;
+    shared_.flags = request.flags;
+    std::ranges::copy(request.partial, shared_.partial);
+    void* parameters[] = {&launch};
+    for (const CuResult error :
+         {cuda_.MemcpyHtoDAsync(scratch_, &shared_, sizeof(shared_), stream_),
+          cuda_.LaunchKernel(kernels_[request.kernel], static_cast<unsigned>(blocks), 1, 1, kBlockThreads, 1, 1, 0, stream_, parameters, nullptr),
+          cuda_.MemcpyDtoHAsync(&shared_, scratch_, sizeof(shared_), stream_), cuda_.StreamSynchronize(stream_)}) {
+      if (error) return Failed(error);
+    }
+    request.flags = shared_.flags;
+    std::ranges::copy(shared_.partial, request.partial.begin());
+    return {};
+  }
+
+ private:
+  struct Buffer {
+    CuAddress address = 0;
+    uint64_t bytes = 0;
+  };
+
+  bool Has(uint32_t buffer, uint64_t offset, uint64_t bytes) const {
+    return buffer < buffers_.size() && offset <= buffers_[buffer].bytes && bytes <= buffers_[buffer].bytes - offset;
+  }
+  static DeviceResult Invalid(const char* what) {
+    return std::unexpected(DeviceError{DeviceStatus::kFailed, fmt::format("{} that names what is not there", what)});
+  }
+  DeviceResult Failed(CuResult error) const {
+    return std::unexpected(DeviceError{error == kCuOutOfMemory ? DeviceStatus::kOutOfMemory : DeviceStatus::kFailed, cuda_.Describe(error)});
+  }
+  DeviceResult Do(CuResult error) {
+    if (error == 0) error = cuda_.StreamSynchronize(stream_);
+    if (error) return Failed(error);
+    return {};
+  }
+
+  // Copies from and to pinned memory need no other copy on the way. Where there is none to be had they only take longer.
+  void Pin(std::span<const uint8_t> memory) {
+    const auto begin = reinterpret_cast<uint64_t>(memory.data()) / kPinnedBytes, end = (reinterpret_cast<uint64_t>(memory.data()) + memory.size() - 1) / kPinnedBytes;
+    for (uint64_t block = begin; block <= end; ++block) {
+      if (std::ranges::find(pinned_, block) != pinned_.end()) continue;
+      pinned_.push_back(block);
+      (void)cuda_.MemHostRegister(reinterpret_cast<void*>(block * kPinnedBytes), kPinnedBytes, 0);
+    }
+  }
+
+  const CudaDriver cuda_;
+  CuDevice device_ = 0;
+  CuStream* stream_ = nullptr;
+  CuAddress scratch_ = 0;
+  Scratch shared_{};
+  std::vector<Buffer> buffers_;
+  std::vector<CuFunction*> kernels_;
+  std::vector<uint64_t> pinned_;  // blocks of kPinnedBytes, by number
+};
+
+}  // namespace
+
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend() {
+  const auto driver = CudaDriver::Open();
+  if (!driver) return std::unexpected(driver.error());
+  auto backend = std::make_unique<CudaBackend>(*driver);
+  if (std::string problem = backend->Start(); !problem.empty()) return std::unexpected(std::move(problem));
+  return backend;
+}
+
+}  // namespace tracelift::offload

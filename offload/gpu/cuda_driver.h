@@ -1,0 +1,55 @@
+// NVIDIA's driver interface, as far as it is used, opened at run time: nothing of CUDA is needed to build, and only a driver to run.
+// Names and meanings as in the CUDA Driver API reference; the versions are those of CUDA 11 and later.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <string>
+
+namespace tracelift::offload {
+
+using CuResult = int;  // 0: success
+using CuDevice = int;
+using CuAddress = unsigned long long;
+struct CuContext;
+struct CuModule;
+struct CuFunction;
+struct CuStream;
+
+inline constexpr CuResult kCuOutOfMemory = 2;             // CUDA_ERROR_OUT_OF_MEMORY
+inline constexpr int kCuComputeCapabilityMajor = 75;      // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+inline constexpr int kCuComputeCapabilityMinor = 76;
+inline constexpr int kCuMultiprocessors = 16;
+inline constexpr unsigned kCuStreamNonBlocking = 1;
+
+struct CudaDriver {
+  CuResult (*Init)(unsigned flags);
+  CuResult (*DeviceGetCount)(int* count);
+  CuResult (*DeviceGet)(CuDevice* device, int ordinal);
+  CuResult (*DeviceGetName)(char* name, int size, CuDevice device);
+  CuResult (*DeviceTotalMem)(size_t* bytes, CuDevice device);
+  CuResult (*DeviceGetAttribute)(int* value, int attribute, CuDevice device);
+  CuResult (*DevicePrimaryCtxRetain)(CuContext** context, CuDevice device);
+  CuResult (*CtxSetCurrent)(CuContext* context);
+  CuResult (*MemGetInfo)(size_t* free, size_t* total);
+  CuResult (*MemAlloc)(CuAddress* address, size_t bytes);
+  CuResult (*MemFree)(CuAddress address);
+  CuResult (*MemHostRegister)(void* memory, size_t bytes, unsigned flags);
+  CuResult (*MemcpyHtoDAsync)(CuAddress to, const void* from, size_t bytes, CuStream* stream);
+  CuResult (*MemcpyDtoHAsync)(void* to, CuAddress from, size_t bytes, CuStream* stream);
+  CuResult (*StreamCreate)(CuStream** stream, unsigned flags);
+  CuResult (*StreamSynchronize)(CuStream* stream);
+  CuResult (*ModuleLoadDataEx)(CuModule** module, const void* image, unsigned options, int* names, void** values);
+  CuResult (*ModuleGetFunction)(CuFunction** function, CuModule* module, const char* name);
+  CuResult (*LaunchKernel)(CuFunction* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                           unsigned block_z, unsigned shared_bytes, CuStream* stream, void** parameters, void** extra);
+  CuResult (*GetErrorString)(CuResult error, const char** text);
+
+  /// Opens libcuda.so.1; the error says what is missing.
+  static std::expected<CudaDriver, std::string> Open();
+  /// In words.
+  std::string Describe(CuResult error) const;
+};
+
+}  // namespace tracelift::offload

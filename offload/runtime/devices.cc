@@ -1,0 +1,100 @@
+// The device that regions may run on beside this machine's cores: started when the first loop is compiled for it, given up when it is
+// lost.
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <ranges>
+#include <string_view>
+
+#include "offload/runtime/session.h"
+
+namespace tracelift::offload {
+namespace {
+
+constexpr std::string_view kCpu = "cpu", kReference = "reference", kGpu = "gpu";
+
+/// The program that drives devices, beside the library that this code is in, or in the folder `bin` beside its own.
+std::string DeviceServer() {
+  namespace fs = std::filesystem;
+  Dl_info own{};
+  if (dladdr(reinterpret_cast<const void*>(&DeviceServer), &own) == 0 || own.dli_fname == nullptr) return "";
+  std::error_code error;
+  const fs::path folder = fs::absolute(own.dli_fname, error).parent_path();
+  for (const fs::path& candidate : {folder.parent_path() / "bin", folder}) {
+    if (fs::path server = candidate / "tracelift-device"; fs::exists(server, error)) return server.string();
+  }
+  return (folder / "tracelift-device").string();  // whose absence is told
+}
+
+}  // namespace
+
+void Session::ReadDevices() {
+  bool cpu = false;
+  for (const auto part : std::views::split(std::string_view(config_->devices), ',')) {
+    const std::string_view name(part.begin(), part.end());
+    if (name == kCpu) {
+      cpu = true;
+    } else if (name == kReference || name == kGpu) {
+      device_name_ = name;
+    } else if (!name.empty()) {
+      Note(fmt::format("no device is called {}: there are cpu, gpu and reference", name));
+    }
+  }
+  only_device_ = !device_name_.empty() && !cpu;
+}
+
+bool Session::StartDevice() {
+  if (device_) return !device_->is_lost();
+  if (device_name_.empty() || !no_device_.empty()) return false;
+  auto device = DeviceLink::Start(DeviceServer(), device_name_);
+  if (!device) {
+    no_device_ = fmt::format("the device {} cannot be used: {}", device_name_, device.error());
+    Note(no_device_);
+    return false;
+  }
+  device_ = *device;
+  Note(fmt::format("device {}, {} MiB", device_->name(), device_->memory_bytes() >> 20));
+  return true;
+}
+
+jit::KernelTarget Session::KernelsFor(const Finding&) {
+  if (!only_device_ || !StartDevice()) return jit::KernelTarget::kNone;
+  return device_name_ == kGpu ? jit::KernelTarget::kPtx : jit::KernelTarget::kReference;
+}
+
+// What GPUs get, or would get, for those who want to read it; or why they cannot.
+void Session::KeepKernel(const Finding& finding) {
+  if (config_->kernels[0] == 0 || finding.kernels == jit::KernelTarget::kNone) return;
+  const CompileRequest request = RequestFor(finding, finding.unsteady);
+  const auto artifact = jit::CompileLoop(reader_, request.code, request.loop, request.seen,
+                                         {.unsteady = finding.unsteady, .any_size = finding.recompiles > 0, .kernel = jit::KernelTarget::kPtx});
+  const profiler::Module* module = modules_.Find(finding.address);
+  const std::string name = module ? std::filesystem::path(module->path).filename().string() : "code";
+  const std::string file = fmt::format("{}/{}-{:x}.{}", config_->kernels, name, module ? module->ToElfAddress(finding.address) : finding.address,
+                                       artifact ? "ptx" : "txt");
+  std::ofstream stream(file, std::ios::binary);
+  if (artifact) {
+    stream.write(reinterpret_cast<const char*>(artifact->kernel->code.data()), static_cast<std::streamsize>(artifact->kernel->code.size()));
+  } else {
+    stream << jit::Describe(artifact.error()) << '\n';
+  }
+  if (!stream.flush()) Note(fmt::format("{}: cannot be written", file));
+}
+
+// What ran there is the original's again.
+void Session::LookAfterDevice() {
+  if (!device_ || !device_->is_lost() || device_lost_) return;
+  device_lost_ = true;
+  device_->Abandon();
+  Note(fmt::format("the device {} was lost: {}. The original code does what ran there", device_->name(), device_->Why()));
+  for (Finding& finding : findings_) {
+    if (!finding.region || finding.rejection) continue;
+    const Variant* variant = finding.region->variant.load(std::memory_order_relaxed);
+    if (variant && variant->artifact.kernel) PutBack(finding, jit::RejectionReason::kDeviceLost);
+  }
+}
+
+}  // namespace tracelift::offload

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Regions on the reference device: the same bytes, proof that they ran there, and nothing lost when it is killed, stops answering, or
+the program forks."""
+import os
+import pathlib
+import random
+import signal
+import sys
+import threading
+import time
+import unittest
+
+import harness
+from harness import NATIVE, ROOT, RUN, VERIFY, Case, TraceTest, build, table_of
+
+sys.path.insert(0, str(ROOT / "bench"))
+import programs_table
+
+DEVICE = {"TRACELIFT_DEVICES": "reference"}
+PROGRAMS = {program.name: program for program in programs_table.PROGRAMS}
+
+
+def device_processes():
+    """Of all programs that run now, by their program file."""
+    server = str(harness.build_dir() / "bin" / "tracelift-device")
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "exe") == server:
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
+
+
+def on_device(report):
+    return [region for region in report["regions"] if region["place"] == "reference" and region["executions"] > 0]
+
+
+class DevicesTest(TraceTest):
+    def command(self, name, small=True, flags=("-O2",)):
+        program = PROGRAMS[name]
+        return [str(part) for part in program.command(build(program.source, flags), small=small)]
+
+    def disturb(self, command, act, delay):
+        """Runs it natively and on the device, to whose processes `act` is done after `delay` seconds; both must agree."""
+        case = Case(command, name=self._testMethodName, env=DEVICE, timeout=300)
+        native = case.execute(NATIVE)
+        process = case.start(RUN)
+        acted = threading.Event()
+
+        def wait_and_act():
+            deadline = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                if device_processes():
+                    time.sleep(delay)
+                    for pid in device_processes():
+                        act(pid)
+                        acted.set()
+                    return
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=wait_and_act)
+        thread.start()
+        traced = case.finish(RUN, process)
+        thread.join()
+        problem = harness.difference(native, traced) or harness.defect(traced.report)
+        self.assertIsNone(problem, f"{problem}; kept: {case.base}")
+        case.discard()
+        return traced, acted.is_set()
+
+    def test_killed_in_the_middle(self):
+        random.seed(7)
+        lost = 0
+        for round_ in range(6):
+            traced, acted = self.disturb(self.command("heat3d"), lambda pid: os.kill(pid, signal.SIGKILL), random.uniform(0.1, 0.8))
+            told = any("was lost: its process ended" in note for note in traced.report["notes"])
+            lost += acted and told
+        self.assertGreaterEqual(lost, 3, "too few of the runs were long enough for this")
+
+    def test_stops_answering(self):
+        traced, acted = self.disturb(self.command("jacobi2d"), lambda pid: os.kill(pid, signal.SIGSTOP), 0.3)
+        self.assertTrue(acted)
+        self.assertTrue(any("was lost: it did not answer in time" in note for note in traced.report["notes"]), traced.report["notes"])
+        for pid in device_processes():
+            os.kill(pid, signal.SIGCONT)  # nobody wants it any more: it ends
+
+    def test_forking_program(self):
+        self.same([build("processes.c"), "fork"], env=DEVICE, modes=(RUN, VERIFY))
+
+    def test_leaves_no_process_behind(self):
+        self.same(self.command("matmul"), env=DEVICE)
+        deadline = time.monotonic() + 10
+        while device_processes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(device_processes(), [])
+
+    def test_without_the_device(self):
+        case = Case(self.command("matmul"), name="no-device", env={"TRACELIFT_DEVICES": "gpu"})
+        native, traced = case.execute(NATIVE), case.execute(RUN)
+        self.assertIsNone(harness.difference(native, traced))
+        if not any(region["executions"] for region in traced.report["regions"]):  # there is no GPU
+            self.assertTrue(any("the device gpu cannot be used: " in note for note in traced.report["notes"]), traced.report["notes"])
+        case.discard()
+
+
+if __name__ == "__main__":
+    harness.main()
