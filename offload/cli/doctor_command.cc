@@ -13,6 +13,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -170,9 +172,27 @@ void CheckGpu() {
   }
 }
 
+// Drivers compile kernels themselves; the toolkit's assembler only checks them, in tests.
+void CheckToolkit() {
+  const char* path = getenv("PATH");
+  std::string folders = fmt::format("{}:/usr/local/cuda/bin", path ? path : "");
+  for (size_t begin = 0; begin < folders.size();) {
+    const size_t end = std::min(folders.find(':', begin), folders.size());
+    const std::string ptxas = folders.substr(begin, end - begin) + "/ptxas";
+    if (end > begin && access(ptxas.c_str(), X_OK) == 0) return Good("CUDA Toolkit", ptxas);
+    begin = end + 1;
+  }
+  Good("CUDA Toolkit", "none (no ptxas); only tests use it");
+}
+
 void CheckInstallation() {
   const auto installation = FindInstallation();
   if (!installation) return Worse("installation", installation.error(), "nothing can be run");
+  if (access(installation->device_server.c_str(), X_OK) == 0) {
+    Good("devices", installation->device_server);
+  } else {
+    Worse("devices", fmt::format("{} is missing", installation->device_server), "regions run on the CPU only, whatever --devices says; install tracelift again");
+  }
   Good("preload", installation->preload);
   // Opened in full, as in a traced program: a library that it needs and that is missing shows here.
   if (dlopen(installation->runtime.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) {
@@ -192,6 +212,7 @@ int DoctorCommand() {
   CheckMembarrier();
   CheckMapQuery();
   CheckGpu();
+  CheckToolkit();
   CheckInstallation();
   fmt::print("{}\n", degraded == 0 ? "Nothing is degraded." : fmt::format("{} of these degraded, see above.", degraded));
   return 0;

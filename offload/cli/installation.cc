@@ -20,7 +20,7 @@ std::expected<Installation, std::string> FindInstallation() {
       return std::unexpected(fmt::format("{} is missing beside libtracelift.so; build or install tracelift again",
                                          runtime.string()));
     }
-    return Installation{preload.string(), runtime.string()};
+    return Installation{preload.string(), runtime.string(), (folder / "tracelift-device").string()};
   }
   return std::unexpected(fmt::format("libtracelift.so is neither in {} nor in {}; build or install tracelift again",
                                      (folder.parent_path() / "lib").string(), folder.string()));

@@ -9,6 +9,7 @@ namespace tracelift::offload {
 struct Installation {
   std::string preload;  // libtracelift.so
   std::string runtime;  // libtracelift_runtime.so, beside it
+  std::string device_server;  // tracelift-device, beside the command
 };
 
 /// The error names what is missing and where it was looked for.

@@ -24,6 +24,7 @@ namespace {
 constexpr double kSliceNs = 4e6;         // a slice is about this long, so that signals wait no longer
 constexpr double kLongestSliceNs = 25e6;
 constexpr double kDeviceSliceNs = 100e6;  // each has to bring all that passes have in common to the device
+constexpr double kDeviceGuess = 8;        // as many times as fast as the original, until it was measured
 constexpr uint64_t kDeviceKeptBytes = 128 << 20;
 constexpr double kVerifyNs = 300e3;      // slice that is computed both ways
 constexpr uint64_t kKeptBytesPerThread = 512 << 10;  // what a slice keeps should stay in the cores' own caches
@@ -86,7 +87,8 @@ int64_t Entry::SlicePasses(double target_ns, int64_t left, const jit::Artifact& 
   const auto within = [&](double ns) { return static_cast<int64_t>(std::min(ns / cost, 1e15)); };
   if (artifact.kernel) {
     const int64_t kept = region_.kept_per_pass > 0 ? static_cast<int64_t>(kDeviceKeptBytes / region_.kept_per_pass) : left;
-    return std::min(std::max<int64_t>(std::min(within(kDeviceSliceNs), kept), 2), left);
+    const int64_t wanted = within(region_.costs.variant_ns > 0 ? kDeviceSliceNs : kDeviceGuess * kDeviceSliceNs);
+    return std::min(std::max<int64_t>(std::min(wanted, kept), 2), left);
   }
   const int64_t even = std::min(8 * threads, within(kLongestSliceNs));
   int64_t passes = std::max({within(target_ns), even, threads});
@@ -260,6 +262,7 @@ void Entry::ScaleEstimates(const Variant& variant, int64_t left) {
   }
   costs.pass_iterations = now;
   if (region_.first_iterations == 0) region_.first_iterations = now;
+  if (costs.variant_ns == 0) costs.variant_ns = variant.last_pass_ns * now / region_.first_iterations;
 }
 
 double Entry::AsInFirstEntry(double pass_ns) const {
@@ -270,6 +273,7 @@ double Entry::AsInFirstEntry(double pass_ns) const {
 void Entry::RecordSlice(const Variant& variant, double pass_ns) {
   const Variant* published = region_.variant.load(std::memory_order_relaxed);
   variant.slices.Add(pass_ns);
+  variant.last_pass_ns = pass_ns;
   const bool took_turns = HasRival() && region_.last_run && region_.last_run != &variant;
   if (took_turns) region_.rival_ratio.Add(&variant == published ? region_.last_run_ns / pass_ns : pass_ns / region_.last_run_ns);
   region_.last_run = &variant;

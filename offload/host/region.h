@@ -54,6 +54,7 @@ struct Variant {
   jit::ChunkFunction function = nullptr;
   uint32_t kernel = 0;             // of an artifact with a kernel: its number on the device
   mutable int trusted_slices = 0;  // that were verified; guarded by busy of the region
+  mutable double last_pass_ns = 0;       // of its latest slice, in the unit of Region::variant_timing; 0: none yet; guarded by busy
   mutable TimingRing slices = {};  // of single slices, what a pass took, in the unit of Region::variant_timing
 };
 

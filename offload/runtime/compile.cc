@@ -30,28 +30,27 @@ void Session::OpenCache() {
   cache_.emplace(std::move(*store), CompilerName(build_id));
 }
 
-CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const {
+CompileRequest Session::RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady, jit::KernelTarget kernels) const {
   const Region& region = *finding.region;
-  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false, finding.relaxed, finding.kernels};
+  return {reader_, *region.code, region.loop, region.preview, finding.seen, unsteady, /*plain=*/false, finding.relaxed, kernels};
 }
 
-CompileCache::Result Session::Compile(Finding& finding, bool plain) {
-  CompileCache::Result result = CompileOrFetch(finding, finding.unsteady, plain);
+CompileCache::Result Session::Compile(Finding& finding, bool plain, jit::KernelTarget kernels) {
+  CompileCache::Result result = CompileOrFetch(finding, finding.unsteady, plain, kernels);
   if (result || finding.unsteady.empty()) return result;
   if (config_->log > 0) {
     Note(fmt::format("{:#x}: with values that change: {}", finding.address, jit::Describe(result.error())));
   }
-  return CompileOrFetch(finding, {}, plain);  // not without them: for the new values then
+  return CompileOrFetch(finding, {}, plain, kernels);  // not without them: for the new values then
 }
 
-CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady, bool plain) {
+CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady, bool plain, jit::KernelTarget kernels) {
   const bool keep_ir = config_->log > 1;  // which only the compiler has
-  CompileRequest request = RequestFor(finding, unsteady);
+  CompileRequest request = RequestFor(finding, unsteady, kernels);
   request.plain = plain;
   const auto compile = [&](const jit::CodeReader& reader) {
     const jit::CompileOptions options{.keep_ir = keep_ir, .unsteady = unsteady, .any_size = finding.recompiles > 0,
-                                      .plain = plain, .relaxed = finding.relaxed,
-                                      .may_log = true, .kernel = request.kernels};
+                                      .plain = plain, .relaxed = finding.relaxed, .may_log = true, .kernel = kernels};
     return jit::CompileLoop(reader, request.code, request.loop, request.seen, options);
   };
   if (!cache_) return compile(reader_);
@@ -74,7 +73,7 @@ CompileCache::Result Session::CompileOrFetch(Finding& finding, const std::vector
 void Session::ForgetVariants(const Finding& finding) {
   if (!cache_) return;
   for (const std::unique_ptr<Variant>& variant : finding.variants) {
-    cache_->Forget(RequestFor(finding, {}), variant->artifact);
+    cache_->Forget(RequestFor(finding, {}, KernelsOf(variant->artifact)), variant->artifact);
   }
 }
 

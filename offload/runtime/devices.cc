@@ -60,15 +60,24 @@ bool Session::StartDevice() {
   return true;
 }
 
-jit::KernelTarget Session::KernelsFor(const Finding&) {
-  if (!only_device_ || !StartDevice()) return jit::KernelTarget::kNone;
+jit::KernelTarget Session::KernelsOfDevice() {
+  if (!StartDevice()) return jit::KernelTarget::kNone;
   return device_name_ == kGpu ? jit::KernelTarget::kPtx : jit::KernelTarget::kReference;
+}
+
+// The latest of the finding's variants that needs no device, for the values that the published one is for.
+const Variant* Session::OnCores(const Finding& finding) const {
+  const Variant* published = finding.region->variant.load(std::memory_order_relaxed);
+  for (const std::unique_ptr<Variant>& variant : std::views::reverse(finding.variants)) {
+    if (!variant->artifact.kernel && published && variant->artifact.guards == published->artifact.guards) return variant.get();
+  }
+  return nullptr;
 }
 
 // What GPUs get, or would get, for those who want to read it; or why they cannot.
 void Session::KeepKernel(const Finding& finding) {
-  if (config_->kernels[0] == 0 || finding.kernels == jit::KernelTarget::kNone) return;
-  const CompileRequest request = RequestFor(finding, finding.unsteady);
+  if (config_->kernels[0] == 0) return;
+  const CompileRequest request = RequestFor(finding, finding.unsteady, jit::KernelTarget::kPtx);
   const auto artifact = jit::CompileLoop(reader_, request.code, request.loop, request.seen,
                                          {.unsteady = finding.unsteady, .any_size = finding.recompiles > 0, .kernel = jit::KernelTarget::kPtx});
   const profiler::Module* module = modules_.Find(finding.address);
@@ -84,16 +93,25 @@ void Session::KeepKernel(const Finding& finding) {
   if (!stream.flush()) Note(fmt::format("{}: cannot be written", file));
 }
 
-// What ran there is the original's again.
+// What ran there runs on the cores again, or is the original's.
 void Session::LookAfterDevice() {
   if (!device_ || !device_->is_lost() || device_lost_) return;
   device_lost_ = true;
   device_->Abandon();
-  Note(fmt::format("the device {} was lost: {}. The original code does what ran there", device_->name(), device_->Why()));
+  Note(fmt::format("the device {} was lost: {}. {}", device_->name(), device_->Why(),
+                   only_device_ ? "The original code does what ran there" : "The cores do what ran there"));
   for (Finding& finding : findings_) {
     if (!finding.region || finding.rejection) continue;
-    const Variant* variant = finding.region->variant.load(std::memory_order_relaxed);
-    if (variant && variant->artifact.kernel) PutBack(finding, jit::RejectionReason::kDeviceLost);
+    Region& region = *finding.region;
+    const Variant *variant = region.variant.load(std::memory_order_relaxed), *rival = region.rival.load(std::memory_order_relaxed);
+    if (rival && rival->artifact.kernel) region.rival.store(nullptr, std::memory_order_release);
+    if (!variant || !variant->artifact.kernel) continue;
+    if (const Variant* on_cores = OnCores(finding)) {
+      Publish(finding, *on_cores);
+      finding.upkeep.Open(TallyOf(finding));
+    } else {
+      PutBack(finding, jit::RejectionReason::kDeviceLost);
+    }
   }
 }
 

@@ -35,6 +35,11 @@
 
 namespace tracelift::offload {
 
+/// For what the artifact's kernel is, if it has one.
+inline jit::KernelTarget KernelsOf(const jit::Artifact& artifact) {
+  return artifact.kernel ? artifact.kernel->target : jit::KernelTarget::kNone;
+}
+
 inline constexpr uint64_t kFewestSamples = 8;  // below this a share means nothing
 
 /// What became of a region's entries up to some moment.
@@ -67,7 +72,7 @@ struct Finding {
   bool awaiting_capture = false;
   int recompiles = 0;
   bool relaxed = false;                  // compiled with relaxed math
-  jit::KernelTarget kernels = jit::KernelTarget::kNone;  // compiled for this
+  bool tried_on_device = false;          // beside the cores
   int64_t callee_instructions = 0;       // of functions that its loop calls
   std::vector<jit::Guard> unsteady;      // places whose values changed between entries
   EntryCounts entries_before;            // when its current variant was published, or it was woken
@@ -127,16 +132,18 @@ class Session {
 
   // devices.cc
   void ReadDevices();
-  jit::KernelTarget KernelsFor(const Finding& finding);
+  jit::KernelTarget KernelsOfDevice();
+  bool OpenDeviceContest(Finding& finding);
+  const Variant* OnCores(const Finding& finding) const;
   bool StartDevice();
   void LookAfterDevice();
   void KeepKernel(const Finding& finding);
 
   // compile.cc
   void OpenCache();
-  CompileRequest RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady) const;
-  CompileCache::Result Compile(Finding& finding, bool plain);
-  CompileCache::Result CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady, bool plain);
+  CompileRequest RequestFor(const Finding& finding, std::span<const jit::Guard> unsteady, jit::KernelTarget kernels) const;
+  CompileCache::Result Compile(Finding& finding, bool plain, jit::KernelTarget kernels);
+  CompileCache::Result CompileOrFetch(Finding& finding, const std::vector<jit::Guard>& unsteady, bool plain, jit::KernelTarget kernels);
   void ForgetVariants(const Finding& finding);
 
   // takeover.cc
@@ -162,6 +169,7 @@ class Session {
   bool Move(Finding& finding, bool ahead);
   bool MissesItsLoop(const Finding& finding) const;
   bool IsPatchedBy(const jit::RegionImage& image, const Finding& finding) const;
+  bool ComesHome(Finding& finding);
   void Rest(Finding& finding);
   void WakeUp(Finding& finding);
   void FinishPending();
@@ -173,6 +181,7 @@ class Session {
   bool BeginsPlain(const Finding& finding) const;
   bool MayContest(const Finding& finding, const Variant& variant) const;
   bool OpenContest(Finding& finding);
+  bool AddRival(Finding& finding, CompileCache::Result artifact);
   void SuperviseContest(Finding& finding);
 
   // session_report.cc

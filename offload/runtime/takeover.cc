@@ -239,10 +239,10 @@ bool Session::CompileAndPublish(Finding& finding) {
   }
   const std::vector<Finding*> aside = StepAside();
   finding.seen = region.captured;
-  finding.kernels = KernelsFor(finding);
-  const bool nowhere = only_device_ && finding.kernels == jit::KernelTarget::kNone;
+  const jit::KernelTarget kernels = only_device_ ? KernelsOfDevice() : jit::KernelTarget::kNone;
+  const bool nowhere = only_device_ && kernels == jit::KernelTarget::kNone;
   CompileCache::Result artifact = nowhere ? std::unexpected(jit::Rejection{jit::RejectionReason::kNoKernel, finding.address, no_device_})
-                                          : Compile(finding, BeginsPlain(finding));
+                                          : Compile(finding, BeginsPlain(finding), kernels);
   StepBack(aside);
   if (!artifact) {
     region.mode.store(RegionMode::kHome, std::memory_order_release);
@@ -333,6 +333,16 @@ bool Session::Move(Finding& finding, bool ahead) {
 // Nobody comes by the patch ahead of it: the loop runs on and on.
 bool Session::MissesItsLoop(const Finding& finding) const {
   return finding.ahead && finding.region->ahead->arrivals() == 0 && NowMs() - finding.moved_ms > kUnreachedMs;
+}
+
+// From the device to the cores, where it did better before.
+bool Session::ComesHome(Finding& finding) {
+  const Variant* variant = finding.region->variant.load(std::memory_order_relaxed);
+  const Variant* on_cores = variant && variant->artifact.kernel ? OnCores(finding) : nullptr;
+  if (!on_cores) return false;
+  Publish(finding, *on_cores);
+  finding.upkeep.Open(TallyOf(finding));
+  return true;
 }
 
 // Out of the program's way for a while; for good when that was tried often.
@@ -445,6 +455,7 @@ void Session::Supervise() {
     }
     const bool covered = IsCovered(finding);
     if (covered || !EarnsItsKeep(finding)) {
+      if (!covered && ComesHome(finding)) continue;
       if (covered || !MoveAhead(finding)) Rest(finding);
       continue;
     }

@@ -18,8 +18,9 @@ namespace tracelift::offload {
 namespace {
 
 constexpr uint64_t kEnoughSlices = 5;
-constexpr uint64_t kEnoughTurns = 9;
-constexpr double kLongestContestMs = 400;    // entries may have become rare, or not fit any more
+constexpr uint64_t kEnoughTurns = 9, kEnoughTurnsOfDevice = 3;
+constexpr double kWorthADeviceNs = 20e6;     // of an entry's work: less is not worth a launch
+constexpr double kLongestContestMs = 400, kLongestContestOfDeviceMs = 4000;  // entries may have become rare, or not fit any more
 constexpr double kClearGainPerThread = 1.6;  // against the original: more than cores alone would bring
 
 constexpr int64_t kManyCalled = 400;         // instructions
@@ -43,6 +44,10 @@ const Variant* Session::AddVariant(Finding& finding, jit::Artifact artifact) {
   auto variant = std::make_unique<Variant>();
   if (artifact.kernel) {
     auto number = device_->Load(*artifact.kernel);
+    if (!number && !only_device_) {
+      Note(fmt::format("{:#x}: {} does not take its kernel: {}", finding.address, device_->name(), number.error()));
+      return nullptr;
+    }
     if (!number) {
       finding.region->mode.store(RegionMode::kHome, std::memory_order_release);
       Reject(finding, {jit::RejectionReason::kNoKernel, finding.address, number.error()});
@@ -97,17 +102,35 @@ bool Session::OpenContest(Finding& finding) {
   const Variant& variant = *region.variant.load(std::memory_order_relaxed);
   if (!MayContest(finding, variant) || variant.slices.count() == 0) return false;
   if (!finding.contested.insert(&variant).second) return false;
-  CompileCache::Result artifact = Compile(finding, /*plain=*/!variant.artifact.plain);
+  return AddRival(finding, Compile(finding, /*plain=*/!variant.artifact.plain, jit::KernelTarget::kNone));
+}
+
+bool Session::AddRival(Finding& finding, CompileCache::Result artifact) {
   if (!artifact) return false;
+  Region& region = *finding.region;
+  const bool on_device = artifact->kernel.has_value();
   const Variant* rival = AddVariant(finding, std::move(*artifact));
   if (!rival) return false;
   finding.contested.insert(rival);
   region.rival_ratio.Clear();
   region.losses.Forgive();
-  finding.contest_ends_ms = NowMs() + kLongestContestMs;
+  finding.contest_ends_ms = NowMs() + (on_device ? kLongestContestOfDeviceMs : kLongestContestMs);
   region.rival.store(rival, std::memory_order_release);
   finding.Image().SkipNext(0);
   return true;
+}
+
+// Code for the cores against the device, once, where an entry has enough work for both.
+bool Session::OpenDeviceContest(Finding& finding) {
+  const Region& region = *finding.region;
+  const Variant& variant = *region.variant.load(std::memory_order_relaxed);
+  const double executions = static_cast<double>(std::max<uint64_t>(1, region.executions.load(std::memory_order_relaxed)));
+  const double entry_ns = static_cast<double>(region.variant_time_ns.load(std::memory_order_relaxed)) / executions;
+  const bool long_enough = entry_ns > kWorthADeviceNs || (region.busy.load(std::memory_order_relaxed) && variant.slices.count() >= 2 * kEnoughSlices);
+  if (finding.tried_on_device || variant.artifact.kernel || !long_enough) return false;
+  finding.tried_on_device = true;
+  const jit::KernelTarget kernels = KernelsOfDevice();
+  return kernels != jit::KernelTarget::kNone && AddRival(finding, Compile(finding, /*plain=*/false, kernels));
 }
 
 // Opens contests for variants that are not clearly ahead of the original, and ends those in which enough was seen.
@@ -118,19 +141,22 @@ void Session::SuperviseContest(Finding& finding) {
   if (!rival) {
     const double clearly = kClearGainPerThread * pool_->threads();
     const bool seen = variant.slices.count() >= kEnoughSlices;
-    if (seen && region.native_timing.Median() < clearly * variant.slices.Median()) OpenContest(finding);
+    if (seen && region.native_timing.Median() < clearly * variant.slices.Median() && OpenContest(finding)) return;
+    if (seen && !device_name_.empty() && !only_device_) OpenDeviceContest(finding);
     return;
   }
-  const bool decided = region.rival_ratio.count() >= kEnoughTurns;
+  const bool decided = region.rival_ratio.count() >= (rival->artifact.kernel ? kEnoughTurnsOfDevice : kEnoughTurns);
   if (!decided && NowMs() < finding.contest_ends_ms) return;
   const double ratio = decided ? region.rival_ratio.Median() : 1;
-  if (config_->log > 0) {
+  if (config_->log > 0 && rival->artifact.kernel) {
+    Note(fmt::format("{:#x}: a pass takes {:.2f} times as long on {} as on the cores", finding.address, ratio, device_->name()));
+  } else if (config_->log > 0) {
     const bool plain_first = variant.artifact.plain;
     Note(fmt::format("{:#x}: a pass takes {:.2f} times as long in one lane as in {}", finding.address, plain_first ? 1 / ratio : ratio,
                      plain_first ? rival->artifact.lanes : variant.artifact.lanes));
   }
   const Variant& winner = ratio < 1 ? *rival : variant;
-  if (cache_ && decided) cache_->Prefer(RequestFor(finding, {}), winner.artifact);
+  if (cache_ && decided && !rival->artifact.kernel) cache_->Prefer(RequestFor(finding, {}, jit::KernelTarget::kNone), winner.artifact);
   Publish(finding, winner);
   finding.upkeep.Open(TallyOf(finding));
 }

@@ -42,9 +42,9 @@ class DevicesTest(TraceTest):
         program = PROGRAMS[name]
         return [str(part) for part in program.command(build(program.source, flags), small=small)]
 
-    def disturb(self, command, act, delay):
+    def disturb(self, command, act, delay, env=None):
         """Runs it natively and on the device, to whose processes `act` is done after `delay` seconds; both must agree."""
-        case = Case(command, name=self._testMethodName, env=DEVICE, timeout=300)
+        case = Case(command, name=self._testMethodName, env=env or DEVICE, timeout=300)
         native = case.execute(NATIVE)
         process = case.start(RUN)
         acted = threading.Event()
@@ -94,6 +94,24 @@ class DevicesTest(TraceTest):
         while device_processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual(device_processes(), [])
+
+    def test_chooses_by_measurement(self):
+        """The reference device is slower than the cores: it is tried, and the region comes home."""
+        case = Case(self.command("heat3d", small=False), name="choice", env={"TRACELIFT_DEVICES": "cpu,reference"})
+        native, traced = case.execute(NATIVE), case.execute(RUN)
+        self.assertIsNone(harness.difference(native, traced), f"kept: {case.base}")
+        tried = [region for region in traced.report["regions"]
+                 if any("a grid of" in variant["transformation"] and variant["state"] == "slower" and variant["pass"]["count"] > 0
+                        for variant in region["variants"])]
+        self.assertTrue(tried, table_of(traced.report))
+        self.assertTrue(all(region["place"].startswith("cpu") for region in tried), table_of(traced.report))
+        case.discard()
+
+    def test_killed_while_the_cores_work_too(self):
+        env = {"TRACELIFT_DEVICES": "cpu,reference"}
+        traced, acted = self.disturb(self.command("heat3d", small=False), lambda pid: os.kill(pid, signal.SIGKILL), 0.02, env)
+        self.assertTrue(acted)
+        self.assertTrue(any(region["executions"] and region["place"].startswith("cpu") for region in traced.report["regions"]))
 
     def test_without_the_device(self):
         case = Case(self.command("matmul"), name="no-device", env={"TRACELIFT_DEVICES": "gpu"})

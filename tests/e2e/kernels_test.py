@@ -27,7 +27,7 @@ FEWEST_KERNELS = 40
 DEVICE = "reference"
 # Programs none of whose loops can be a grid: each pass of them needs the one before it, or they search.
 WITHOUT = {"cholesky", "gauss_seidel", "levenshtein", "smith_waterman", "knapsack", "string_search", "sieve", "merge_sort", "hash_table",
-           "histogram", "prefix_sum", "linked_list", "recurrence"}
+           "sample.histogram", "sample.prefix_sum", "sample.linked_list", "sample.recurrence"}
 
 
 def ptxas():
@@ -67,9 +67,10 @@ class KernelsTest(unittest.TestCase):
 
     def programs(self):
         for program in programs_table.PROGRAMS:
-            yield program.name, [str(part) for part in program.command(build(program.source, ("-O2",)), small=True)]
+            binary = build(program.source, ("-O2",))
+            yield program.name, [[str(part) for part in program.command(binary, small)] for small in (True, False)]
         for sample in samples.SAMPLES:
-            yield sample.name, [str(part) for part in sample.command(build(sample.source, ("-O2",)))]
+            yield f"sample.{sample.name}", [[str(part) for part in sample.command(build(sample.source, ("-O2",)))]]
 
     def kernels_of(self, name, command, folder):
         """The PTX files of a program, having checked that the device made no difference."""
@@ -83,12 +84,15 @@ class KernelsTest(unittest.TestCase):
     def test_all(self):
         lines, none, count = [], [], 0
         with tempfile.TemporaryDirectory() as base, concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for name, command in self.programs():
+            for name, commands in self.programs():
                 if self.only and name not in self.only:
                     continue
                 folder = pathlib.Path(base) / name
                 folder.mkdir()
-                kernels, refused = self.kernels_of(name, command, folder)
+                kernels, refused = [], []
+                for command in commands[:1] if name in WITHOUT else commands:  # in a short run some take too long to compile
+                    if not kernels:
+                        kernels, refused = self.kernels_of(name, command, folder)
                 for file in refused:
                     lines.append(f"{name:20} {file.stem.rsplit('-', 1)[1]:>6}  {file.read_text().strip()}")
                 if not kernels:
@@ -96,7 +100,7 @@ class KernelsTest(unittest.TestCase):
                 for file in kernels:
                     count += 1
                     text = file.read_text()
-                    self.assertIsNone(looseness_of(text, calls_libm(command[0])), name)
+                    self.assertIsNone(looseness_of(text, calls_libm(commands[0][0])), name)
                     if not ptxas():
                         continue
                     found = list(pool.map(lambda architecture: assemble(file, architecture), ARCHITECTURES))
