@@ -24,9 +24,6 @@ enum class KernelTarget : uint8_t {
   kPtx,        // text for NVIDIA GPUs
 };
 
-/// Copies begin at addresses that are as far from a multiple of this as those of what they are copies of.
-inline constexpr uint64_t kCopyAlignment = 64;
-
 /// Constant memory that a kernel reads at addresses that only data decide.
 struct KernelTable {
   int8_t module = -1;      // `offset` counts from where this one begins (jit/module_bases.h); -1: from 0

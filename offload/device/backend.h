@@ -27,6 +27,7 @@ class DeviceBackend {
   virtual uint64_t memory_bytes() const = 0;
 
   virtual DeviceResult Reserve(uint32_t buffer, uint64_t bytes) = 0;
+  virtual DeviceResult Free(uint32_t buffer) = 0;
   virtual DeviceResult CopyIn(uint32_t buffer, uint64_t offset, std::span<const uint8_t> from) = 0;
   virtual DeviceResult CopyOut(uint32_t buffer, uint64_t offset, std::span<uint8_t> to) = 0;
   virtual DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) = 0;

@@ -23,11 +23,14 @@ namespace tracelift::offload {
 inline constexpr uint32_t kChannelVersion = 1;
 inline constexpr uint64_t kStagingAt = 1 << 16;
 inline constexpr uint64_t kStagingBytes = uint64_t{4} << 30;  // of address space; pages come with use
+// The staging area: a launch's request, pieces of what is copied to the device, one while the one before is on its way, results.
+inline constexpr uint64_t kRequestAt = 0, kPiecesAt = 1 << 20, kPieceBytes = 8 << 20, kPieces = 4, kOutputAt = kPiecesAt + kPieces * kPieceBytes;
 inline constexpr int kChannelFd = 3, kLifeFd = 4;             // of a device process: the memory; a socket that ends with the program
 inline constexpr size_t kCommandsInFlight = 64;
 
 enum class DeviceOp : uint32_t {
   kReserve,  // buffer: at least `bytes`; what it held is lost where it must grow
+  kFree,     // buffer: holds nothing any more
   kCopyIn,   // staging -> buffer + offset
   kCopyOut,  // buffer + offset -> staging
   kLoad,     // kernel `buffer`: code of `bytes` at staging; of the symbol whose name is at the command's text
@@ -66,6 +69,8 @@ struct LaunchRequest {
 
   int64_t threads() const { return extent[0] * extent[1] * extent[2]; }
 };
+
+static_assert(sizeof(LaunchRequest) <= kPiecesAt - kRequestAt);
 
 struct DeviceChannel {
   // Robust, and held by the thread that does the commands for as long as it lives: when that ends, for whatever reason, the kernel marks

@@ -39,6 +39,8 @@ class DeviceLink {
   /// The same for all commands.
   bool Finish(double deadline_ns) { return WaitFor(posted_, deadline_ns); }
 
+  /// A command of this batch has; what became of those behind it is not known.
+  bool HasFailed() const;
   /// Of the failed batch, kGood when the device is lost.
   DeviceStatus status() const { return channel_->status; }
 
@@ -56,7 +58,6 @@ class DeviceLink {
  private:
   DeviceLink() = default;
   bool HasEnded() const;
-  bool HasFailed() const;
 
   DeviceChannel* channel_ = nullptr;
   int life_ = -1;

@@ -33,9 +33,7 @@ class ReferenceBackend : public DeviceBackend {
     if (buffer >= buffers_.size()) buffers_.resize(buffer + 1);
     Buffer& place = buffers_[buffer];
     if (bytes <= place.bytes) return {};
-    reserved_ -= place.bytes;
-    if (place.memory) munmap(place.memory, place.bytes);
-    place = {};
+    (void)Free(buffer);
     const auto none = [&] {
       return std::unexpected(DeviceError{DeviceStatus::kOutOfMemory, fmt::format("no {} bytes of device memory", bytes)});
     };
@@ -44,6 +42,15 @@ class ReferenceBackend : public DeviceBackend {
     if (memory == MAP_FAILED) return none();
     place = {static_cast<uint8_t*>(memory), bytes};
     reserved_ += bytes;
+    return {};
+  }
+
+  DeviceResult Free(uint32_t buffer) override {
+    if (buffer >= buffers_.size()) return {};
+    Buffer& place = buffers_[buffer];
+    reserved_ -= place.bytes;
+    if (place.memory) munmap(place.memory, place.bytes);
+    place = {};
     return {};
   }
 

@@ -76,11 +76,13 @@ class Server {
   }
 
   DeviceResult Do(const DeviceCommand& command) {
-    const bool fits = command.op == DeviceOp::kReserve || (command.staging <= kStagingBytes && command.bytes <= kStagingBytes - command.staging);
+    const bool moves_nothing = command.op == DeviceOp::kReserve || command.op == DeviceOp::kFree;
+    const bool fits = moves_nothing || (command.staging <= kStagingBytes && command.bytes <= kStagingBytes - command.staging);
     if (!fits) return std::unexpected(DeviceError{DeviceStatus::kFailed, "a command outside the staging area"});
-    const std::span<uint8_t> staged{staging() + command.staging, command.bytes};
+    const std::span<uint8_t> staged = moves_nothing ? std::span<uint8_t>() : std::span(staging() + command.staging, command.bytes);
     switch (command.op) {
       case DeviceOp::kReserve: return backend_.Reserve(command.buffer, command.bytes);
+      case DeviceOp::kFree: return backend_.Free(command.buffer);
       case DeviceOp::kCopyIn: return backend_.CopyIn(command.buffer, command.offset, staged);
       case DeviceOp::kCopyOut: return backend_.CopyOut(command.buffer, command.offset, staged);
       case DeviceOp::kLoad: return backend_.Load(command.buffer, staged, std::string(command.text, strnlen(command.text, sizeof(command.text))));

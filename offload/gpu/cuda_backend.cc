@@ -63,11 +63,18 @@ class CudaBackend : public DeviceBackend {
     if (buffer >= buffers_.size()) buffers_.resize(buffer + 1);
     Buffer& place = buffers_[buffer];
     if (bytes <= place.bytes) return {};
-    if (place.bytes > 0) (void)cuda_.MemFree(place.address);
-    place = {};
+    (void)Free(buffer);
     CuAddress address = 0;
     if (const CuResult error = cuda_.MemAlloc(&address, bytes)) return Failed(error);
     place = {address, bytes};
+    return {};
+  }
+
+  DeviceResult Free(uint32_t buffer) override {
+    if (buffer >= buffers_.size()) return {};
+    Buffer& place = buffers_[buffer];
+    if (place.bytes > 0) (void)cuda_.MemFree(place.address);
+    place = {};
     return {};
   }
 

@@ -12,12 +12,8 @@ namespace {
 
 using jit::RejectionReason;
 
-constexpr uint64_t kPieceBytes = 8 << 20;            // copied while the one before is on its way
-constexpr uint64_t kPieces = 4;
-constexpr uint64_t kRequestAt = 0, kPiecesAt = 1 << 20, kOutputAt = kPiecesAt + kPieces * kPieceBytes;  // in the staging area
 constexpr uint64_t kLargestWindow = 256 << 20;       // on either side of its base
 constexpr double kLeastPatienceNs = 5e9, kPatience = 20, kNsPerByte = 20;
-static_assert(sizeof(LaunchRequest) <= kPiecesAt);
 
 // The neutral value as kernels combine with it: signed numbers are sign-extended.
 uint64_t NeutralInWord(jit::Reduction reduction) {
@@ -76,9 +72,6 @@ DeviceMemories MemoriesOf(const jit::Artifact& artifact, const jit::Footprint& f
     memories.all[next].begin = base + table.offset;
     memories.all[next++].end = base + table.offset + table.bytes;
   }
-  for (DeviceMemory& memory : memories.all) {
-    if (!memory.Empty()) memory.begin -= memory.begin % jit::kCopyAlignment;  // on the same page
-  }
   return memories;
 }
 
@@ -117,27 +110,8 @@ void SetGrid(const jit::Artifact& artifact, const jit::Footprint& footprint, int
   }
 }
 
-/// Through the staging area; false when the device is lost, or has no memory for it.
-bool CopyIn(DeviceLink& device, std::span<const DeviceMemory> memories, double deadline_ns) {
-  std::array<uint32_t, kPieces> under_way{};
-  uint64_t piece = 0;
-  for (size_t i = 0; i < memories.size(); ++i) {
-    if (memories[i].Empty()) continue;
-    const uint64_t bytes = memories[i].end - memories[i].begin;
-    if (!device.Post({.op = DeviceOp::kReserve, .buffer = static_cast<uint32_t>(i), .bytes = bytes})) return false;
-    for (uint64_t offset = 0; offset < bytes; offset += kPieceBytes, ++piece) {
-      const uint64_t slot = piece % kPieces, size = std::min(kPieceBytes, bytes - offset), at = kPiecesAt + slot * kPieceBytes;
-      if (piece >= kPieces && !device.WaitFor(under_way[slot], deadline_ns)) return false;
-      std::memcpy(device.staging() + at, reinterpret_cast<const void*>(memories[i].begin + offset), size);
-      const DeviceCommand command{.op = DeviceOp::kCopyIn, .buffer = static_cast<uint32_t>(i), .offset = offset, .staging = at, .bytes = size};
-      if (!device.Post(command, &under_way[slot])) return false;
-    }
-  }
-  return true;
-}
-
 /// Images of what is written, in the staging area once all commands are done; false also when they do not fit.
-bool CopyOut(DeviceLink& device, std::span<const DeviceMemory> memories, std::array<MemoryImage, jit::kMaxMemories>* images, size_t* count) {
+bool CopyOut(DeviceLink& device, std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> copies, std::array<MemoryImage, jit::kMaxMemories>* images, size_t* count) {
   uint64_t at = kOutputAt;
   for (size_t i = 0; i < memories.size(); ++i) {
     const DeviceMemory& memory = memories[i];
@@ -146,8 +120,8 @@ bool CopyOut(DeviceLink& device, std::span<const DeviceMemory> memories, std::ar
     (*images)[(*count)++] = {memory.written_begin, {device.staging() + at, bytes}};
     for (uint64_t offset = 0; offset < bytes; offset += kPieceBytes) {
       const uint64_t size = std::min(kPieceBytes, bytes - offset);
-      const DeviceCommand command{.op = DeviceOp::kCopyOut, .buffer = static_cast<uint32_t>(i),
-                                  .offset = memory.written_begin - memory.begin + offset, .staging = at + offset, .bytes = size};
+      const DeviceCommand command{.op = DeviceOp::kCopyOut, .buffer = copies[i].buffer,
+                                  .offset = memory.written_begin - copies[i].copy_begin + offset, .staging = at + offset, .bytes = size};
       if (!device.Post(command)) return false;
     }
     at += (bytes + 63) / 64 * 64;
@@ -169,44 +143,64 @@ uint64_t BytesOf(std::span<const DeviceMemory> memories, bool written) {
 // The link is taken.
 bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, WorkerPool::Outcome* outcome) {
   const jit::Artifact& artifact = variant.artifact;
-  DeviceLink& device = *region_.device;
+  DeviceCopies& copies = *region_.device;
+  DeviceLink& link = copies.link();
   const DeviceMemories memories = MemoriesOf(artifact, region_.footprint, &state_);
   if (!AreApart(memories.list()) || !IsAligned(*artifact.kernel, region_.footprint)) return Decline(RejectionReason::kValuesKeepChanging, all_passes);
   const uint64_t bytes = BytesOf(memories.list(), /*written=*/false);
-  if (bytes > device.memory_bytes() || BytesOf(memories.list(), /*written=*/true) > kStagingBytes - kOutputAt)
+  if (bytes > link.memory_bytes() || BytesOf(memories.list(), /*written=*/true) > kStagingBytes - kOutputAt)
     return Decline(RejectionReason::kDeviceMemory, all_passes);
-
-  auto& request = *reinterpret_cast<LaunchRequest*>(device.staging() + kRequestAt);
-  request.kernel = variant.kernel;
-  request.memory_count = static_cast<uint32_t>(memories.count);
-  SetGrid(artifact, region_.footprint, passes, &request);
-  for (size_t i = 0; i < memories.count; ++i) request.memories[i] = {static_cast<uint32_t>(i), memories.all[i].begin};
-  request.flags = 0;
-  request.partial_count = static_cast<uint32_t>(artifact.reductions.size());
-  for (size_t i = 0; i < artifact.reductions.size(); ++i) request.partial[i] = NeutralInWord(artifact.reductions[i]);
-  CopyState(state_, &request.state);
 
   const double work_ns = region_.costs.native_ns * static_cast<double>(passes);
   const double deadline = NowNs() + kLeastPatienceNs + kPatience * work_ns + kNsPerByte * static_cast<double>(bytes);
+  std::array<DeviceCopies::Wanted, jit::kMaxMemories> placed{};
+  const std::span<DeviceCopies::Wanted> wanted(placed.data(), memories.count);
+  for (size_t i = 0; i < memories.count; ++i) wanted[i] = {.begin = memories.all[i].begin, .end = memories.all[i].end};
   std::array<MemoryImage, jit::kMaxMemories> images;
   size_t image_count = 0;
-  const bool ran = CopyIn(device, memories.list(), deadline) &&
-                   device.Post({.op = DeviceOp::kLaunch, .staging = kRequestAt, .bytes = sizeof(LaunchRequest)}) &&
-                   CopyOut(device, memories.list(), &images, &image_count) && device.Finish(deadline);
-  if (!ran && !device.is_lost() && device.status() == DeviceStatus::kOutOfMemory) return Decline(RejectionReason::kDeviceMemory, all_passes);
-  if (!ran) {
-    device.Quarantine("a command failed");
-    return Decline(RejectionReason::kDeviceLost, all_passes);
+  const bool ran = copies.Bring(wanted, deadline) && PostLaunch(variant, passes, wanted) &&
+                   CopyOut(link, memories.list(), wanted, &images, &image_count) && link.Finish(deadline);
+  for (const DeviceMemory& memory : memories.list()) {
+    if (memory.IsWritten()) copies.Spoil(memory.written_begin, memory.written_end);
   }
+  if (!ran) return GiveUpLaunch(all_passes);
+  const auto& request = *reinterpret_cast<const LaunchRequest*>(link.staging() + kRequestAt);
   outcome->flags = request.flags;
   for (size_t i = 0; i < artifact.reductions.size(); ++i) outcome->reduced[i] = jit::LowBits(request.partial[i], artifact.reductions[i].bits);
   if (outcome->flags != 0) return true;
-  const bool written = WriteFrom(region_.writes, {images.data(), image_count}, passes);
-  if (!written) return Decline(RejectionReason::kTooMuchToKeep, all_passes);
+  const std::span<const MemoryImage> written(images.data(), image_count);
+  for (const MemoryImage& image : written) copies.Loosen(image.begin, image.begin + image.bytes.size());
+  if (!WriteFrom(region_.writes, written, passes)) return Decline(RejectionReason::kTooMuchToKeep, all_passes);
+  for (const MemoryImage& image : written) copies.Settle(image.begin, image.bytes);
   if (passes == all_passes) return true;
   outcome->flags = RunPassBehind(variant, passes, outcome);
   if (outcome->flags != 0) region_.before.Restore(region_.writes, 0, 0, all_passes);
   return true;
+}
+
+bool Entry::PostLaunch(const Variant& variant, int64_t passes, std::span<const DeviceCopies::Wanted> copies) {
+  const jit::Artifact& artifact = variant.artifact;
+  DeviceLink& link = region_.device->link();
+  auto& request = *reinterpret_cast<LaunchRequest*>(link.staging() + kRequestAt);
+  request.kernel = variant.kernel;
+  request.memory_count = static_cast<uint32_t>(copies.size());
+  SetGrid(artifact, region_.footprint, passes, &request);
+  for (size_t i = 0; i < copies.size(); ++i) request.memories[i] = {copies[i].buffer, copies[i].copy_begin};
+  request.flags = 0;
+  request.partial_count = static_cast<uint32_t>(artifact.reductions.size());
+  for (size_t i = 0; i < artifact.reductions.size(); ++i) request.partial[i] = NeutralInWord(artifact.reductions[i]);
+  CopyState(state_, &request.state);
+  return link.Post({.op = DeviceOp::kLaunch, .staging = kRequestAt, .bytes = sizeof(LaunchRequest)});
+}
+
+// The program's memory is as before. A device without memory for it is one for others.
+bool Entry::GiveUpLaunch(int64_t passes) {
+  DeviceLink& link = region_.device->link();
+  const bool failed = link.HasFailed() && link.status() != DeviceStatus::kOutOfMemory;
+  if (failed) link.Quarantine("a command failed");
+  if (link.is_lost()) return Decline(RejectionReason::kDeviceLost, passes);
+  region_.device->Reset();
+  return Decline(RejectionReason::kDeviceMemory, passes);
 }
 
 // The last pass, by the host, which leaves the state that no thread of a grid leaves. Returns kFlag*.
@@ -236,7 +230,7 @@ bool Entry::PlanForDevice(const Variant& variant, int64_t passes, bool verify) {
 
 // The prepared slice on the device; false when the original must do it, from the memory and state before.
 bool Entry::RunOnDevice(const Variant& variant, int64_t passes) {
-  DeviceLink& device = *region_.device;
+  DeviceLink& device = region_.device->link();
   CopyState(state_, &region_.after);
   if (undo_ == Undo::kSlice) region_.before.Save(region_.writes, 0, 0, passes);
   if (!device.Take()) {

@@ -76,6 +76,8 @@ class Entry {
   bool PlanForDevice(const Variant& variant, int64_t passes, bool verify);
   bool RunOnDevice(const Variant& variant, int64_t passes);
   bool Launch(const Variant& variant, int64_t passes, int64_t all_passes, WorkerPool::Outcome* outcome);
+  bool PostLaunch(const Variant& variant, int64_t passes, std::span<const DeviceCopies::Wanted> copies);
+  bool GiveUpLaunch(int64_t passes);
   uint32_t RunPassBehind(const Variant& variant, int64_t passes, WorkerPool::Outcome* outcome);
   uint32_t RunLastPass(const Variant& variant, int64_t done);
   bool RedoChunks(const Variant& variant, int64_t passes, const WorkerPool::Outcome& outcome, uint32_t* resume);

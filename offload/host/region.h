@@ -13,7 +13,7 @@
 #include "jit/artifact.h"
 #include "jit/compiler.h"
 #include "jit/region_image.h"
-#include "offload/device/device_link.h"
+#include "offload/device/device_copies.h"
 #include "offload/host/losses.h"
 #include "offload/host/undo_log.h"
 #include "offload/host/worker_pool.h"
@@ -73,7 +73,7 @@ struct Region {
   jit::LoopId loop{};
   jit::LoopPreview preview;
   WorkerPool* pool = nullptr;
-  DeviceLink* device = nullptr;        // of variants with a kernel
+  DeviceCopies* device = nullptr;      // of variants with a kernel
   bool only_on_device = false;         // asked for: it stays there though it takes longer
   VerifyMode verify = VerifyMode::kFirst;
   std::unique_ptr<jit::RegionImage> image;

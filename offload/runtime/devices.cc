@@ -56,6 +56,7 @@ bool Session::StartDevice() {
     return false;
   }
   device_ = *device;
+  copies_ = new DeviceCopies(*device_);  // for the life of the process
   Note(fmt::format("device {}, {} MiB", device_->name(), device_->memory_bytes() >> 20));
   return true;
 }

@@ -203,7 +203,8 @@ class Session {
   WorkerPool* pool_ = nullptr;
   std::string device_name_;                 // that regions may run on beside the cores; "": none
   bool only_device_ = false;                // they may not run on the cores
-  DeviceLink* device_ = nullptr;            // once it was started
+  DeviceLink* device_ = nullptr;            // once it was started,
+  DeviceCopies* copies_ = nullptr;          // and what it holds
   std::string no_device_;                   // why that was in vain
   bool device_lost_ = false;                // and its regions were told
   jit::NearMemory near_memory_;

@@ -202,7 +202,7 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
     report.time_saved_ns = static_cast<double>(region.time_saved_ns.load());
     if (report.executions > 0) {
       report.state = "accelerated";
-      report.place = variant->artifact.kernel ? region.device->name() : fmt::format("cpu x{}", pool_->threads());
+      report.place = variant->artifact.kernel ? region.device->link().name() : fmt::format("cpu x{}", pool_->threads());
       report.transformation = TransformationOf(variant->artifact);
       const double distance = region.distance.load(std::memory_order_relaxed);
       if (variant->artifact.relaxed) report.transformation += fmt::format(", results within {:.1g} of the original's", distance);
@@ -261,6 +261,11 @@ profiler::RunReport Session::BuildReport() {
   }
   std::stable_sort(report.regions.begin(), report.regions.end(),
                    [](const auto& a, const auto& b) { return a.samples > b.samples; });
+  if (copies_) {
+    constexpr double kMib = 1 << 20;
+    report.notes.push_back(fmt::format("device {}: {:.1f} MiB were sent to it, {:.1f} MiB that launches needed were there already", device_->name(),
+                                       static_cast<double>(copies_->sent_bytes()) / kMib, static_cast<double>(copies_->stayed_bytes()) / kMib));
+  }
   return report;
 }
 

@@ -4,6 +4,7 @@ the program forks."""
 import os
 import pathlib
 import random
+import re
 import signal
 import sys
 import threading
@@ -94,6 +95,15 @@ class DevicesTest(TraceTest):
         while device_processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual(device_processes(), [])
+
+    def test_what_is_there_stays_there(self):
+        """The matrix of an iterated solver is sent once."""
+        outcome = self.same(self.command("conjugate_gradient"), env=DEVICE)[RUN]
+        notes = " ".join(outcome.report["notes"])
+        sent, stayed = map(float, re.search(r"([0-9.]+) MiB were sent to it, ([0-9.]+) MiB that launches needed were there", notes).groups())
+        if tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups())) < (6, 7):
+            self.skipTest("this kernel keeps no account of writes")
+        self.assertGreater(stayed, 5 * sent, notes)
 
     def test_chooses_by_measurement(self):
         """The reference device is slower than the cores: it is tried, and the region comes home."""

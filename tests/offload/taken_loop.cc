@@ -21,6 +21,7 @@ struct World {
   std::unique_ptr<jit::CodeLoader> loader = std::move(*jit::CodeLoader::Create(vector_math.symbols()));
   WorkerPool* pool = WorkerPool::CreateForever(4);
   DeviceLink* device = nullptr;
+  DeviceCopies* copies = nullptr;
   const LiveReader& ReaderFor(Math math) const { return math == Math::kRelaxed ? relaxed_reader : strict_reader; }
 };
 
@@ -67,7 +68,7 @@ bool CaptureAndCompile(TakenLoop& taken, Region& region, const std::function<voi
     const auto number = world.device->Load(*taken.variant->artifact.kernel);
     if (!number) return taken.why = number.error(), false;
     taken.variant->kernel = *number;
-    region.device = world.device;
+    region.device = world.copies;
     region.only_on_device = true;
   }
   region.variant.store(taken.variant);
@@ -89,6 +90,7 @@ TakenLoop TakeOverLoop(const void* function, const std::function<void()>& run, i
     const auto device = DeviceLink::Start(DEVICE_SERVER, "reference");
     if (!device) return taken.why = device.error(), taken;
     world.device = *device;
+    world.copies = new DeviceCopies(*world.device);
   }
   const auto pc = reinterpret_cast<uint64_t>(function);
   const auto bounds = reader.FunctionAround(pc);

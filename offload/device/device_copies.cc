@@ -1,0 +1,223 @@
+#include "offload/device/device_copies.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tracelift::offload {
+namespace {
+
+constexpr int kOftenWritten = 4;             // looks in a row, after which watching
+constexpr uint64_t kUnwatchedLaunches = 64;  // stops for so many
+constexpr uint64_t kPagesMask = ~(kPageBytes - 1);
+
+}  // namespace
+
+// Merged with its neighbours where there are too many.
+void DeviceCopies::Copy::AddStale(PageRange range) {
+  range = {std::max(range.begin & kPagesMask, begin), std::min((range.end + kPageBytes - 1) & kPagesMask, end)};
+  if (range.begin >= range.end) return;
+  for (size_t i = 0; i < stale_count; ++i) {
+    if (range.begin > stale[i].end || stale[i].begin > range.end) continue;
+    stale[i] = {std::min(stale[i].begin, range.begin), std::max(stale[i].end, range.end)};
+    return;
+  }
+  if (stale_count < kMostStale) {
+    stale[stale_count++] = range;
+    return;
+  }
+  PageRange& last = stale[kMostStale - 1];
+  last = {std::min(last.begin, range.begin), std::max(last.end, range.end)};
+}
+
+void DeviceCopies::Free(Copy& copy) {
+  if (copy.IsFree()) return;
+  if (copy.watched) watch_.Forget(copy.begin, copy.end);
+  (void)link_.Post({.op = DeviceOp::kFree, .buffer = NumberOf(copy)});
+  copy = {};
+}
+
+// What was not used for the longest time goes, but nothing that this launch needs.
+bool DeviceCopies::MakeRoom(uint64_t bytes) {
+  for (;;) {
+    uint64_t used = 0;
+    Copy* oldest = nullptr;
+    bool has_free = false;
+    for (Copy& copy : copies_) {
+      has_free |= copy.IsFree();
+      used += copy.bytes();
+      if (!copy.IsFree() && copy.last_use != launches_ && (!oldest || copy.last_use < oldest->last_use)) oldest = &copy;
+    }
+    if (has_free && used + bytes <= link_.memory_bytes()) return true;
+    if (!oldest) return false;
+    Free(*oldest);
+  }
+}
+
+// The pages of all that is wanted: what shares a page, or a copy that holds only a part of it, belongs together. How many groups
+// there are; they do not overlap.
+size_t DeviceCopies::GroupPages(std::span<const Wanted> wanted, std::span<PageRange> groups) const {
+  size_t count = 0;
+  const auto meet = [](const auto& a, const auto& b) { return a.begin < b.end && b.begin < a.end; };
+  const auto add = [&](PageRange range) {
+    for (bool grows = true; grows;) {
+      grows = false;
+      for (const Copy& copy : copies_) {
+        const bool holds = copy.begin <= range.begin && range.end <= copy.end;
+        if (copy.IsFree() || holds || !meet(copy, range)) continue;
+        const PageRange both{std::min(range.begin, copy.begin), std::max(range.end, copy.end)};
+        grows |= both.begin != range.begin || both.end != range.end;
+        range = both;
+      }
+      for (size_t i = 0; i < count;) {
+        if (!meet(groups[i], range)) {
+          ++i;
+          continue;
+        }
+        range = {std::min(range.begin, groups[i].begin), std::max(range.end, groups[i].end)};
+        groups[i] = groups[--count];
+        grows = true;
+      }
+    }
+    groups[count++] = range;
+  };
+  for (const Wanted& memory : wanted) {
+    if (memory.begin < memory.end) add({memory.begin & kPagesMask, (memory.end + kPageBytes - 1) & kPagesMask});
+  }
+  return count;
+}
+
+// One that holds all of the group: known, or a new one, for which those that hold a part of it make way.
+DeviceCopies::Copy* DeviceCopies::CopyFor(PageRange group) {
+  for (Copy& copy : copies_) {
+    if (!copy.IsFree() && copy.begin <= group.begin && group.end <= copy.end) return &copy;
+  }
+  for (Copy& copy : copies_) {
+    if (!copy.IsFree() && copy.begin < group.end && group.begin < copy.end) Free(copy);
+  }
+  if (!MakeRoom(group.end - group.begin)) return nullptr;
+  Copy& made = *std::ranges::find_if(copies_, &Copy::IsFree);
+  made.begin = group.begin;
+  made.end = group.end;
+  made.AddStale(group);
+  if (link_.Post({.op = DeviceOp::kReserve, .buffer = NumberOf(made), .bytes = made.bytes()})) return &made;
+  made = {};
+  return nullptr;
+}
+
+bool DeviceCopies::Send(const Copy& copy, PageRange range, double deadline_ns) {
+  for (uint64_t at = range.begin; at < range.end; at += kPieceBytes, ++piece_) {
+    const uint64_t slot = piece_ % under_way_.size(), bytes = std::min(kPieceBytes, range.end - at), staged = kPiecesAt + slot * kPieceBytes;
+    if (under_way_[slot] != 0 && !link_.WaitFor(under_way_[slot], deadline_ns)) return false;
+    std::memcpy(link_.staging() + staged, reinterpret_cast<const void*>(at), bytes);
+    const DeviceCommand command{.op = DeviceOp::kCopyIn, .buffer = NumberOf(copy), .offset = at - copy.begin, .staging = staged, .bytes = bytes};
+    if (!link_.Post(command, &under_way_[slot])) return false;
+  }
+  sent_.fetch_add(range.end - range.begin, std::memory_order_relaxed);
+  return true;
+}
+
+bool DeviceCopies::Update(Copy& copy, double deadline_ns) {
+  uint64_t written = 0;
+  if (launches_ >= copy.unwatched_until) {
+    const auto answer = watch_.LookAt(copy.begin, copy.end, [&](PageRange range) {
+      written += range.end - range.begin;
+      copy.AddStale(range);
+    });
+    copy.watched = answer != WriteWatch::Answer::kCannot;
+    if (answer != WriteWatch::Answer::kKnown) copy.AddStale({copy.begin, copy.end});
+    copy.written_often = answer == WriteWatch::Answer::kKnown && written > copy.bytes() / 2 ? copy.written_often + 1 : 0;
+    if (answer == WriteWatch::Answer::kCannot) copy.unwatched_until = launches_ + kUnwatchedLaunches;
+    if (copy.written_often >= kOftenWritten) {  // the program pays for each page that it writes first
+      watch_.Forget(copy.begin, copy.end);
+      copy.watched = false;
+      copy.written_often = 0;
+      copy.unwatched_until = launches_ + kUnwatchedLaunches;
+    }
+  }
+  if (!copy.watched) copy.AddStale({copy.begin, copy.end});
+  uint64_t sent = 0;
+  const size_t count = copy.stale_count;
+  copy.stale_count = 0;
+  for (size_t i = 0; i < count; ++i) {
+    sent += copy.stale[i].end - copy.stale[i].begin;
+    if (Send(copy, copy.stale[i], deadline_ns)) continue;
+    copy.AddStale({copy.begin, copy.end});
+    return false;
+  }
+  stayed_.fetch_add(copy.bytes() - std::min(sent, copy.bytes()), std::memory_order_relaxed);
+  return true;
+}
+
+bool DeviceCopies::Bring(std::span<Wanted> wanted, double deadline_ns) {
+  ++launches_;
+  under_way_ = {};
+  std::array<PageRange, jit::kMaxMemories> groups;
+  const size_t count = GroupPages(wanted, groups);
+  for (const PageRange& group : std::span(groups.data(), count)) {  // none of them is to make room for another
+    for (Copy& copy : copies_) {
+      if (!copy.IsFree() && copy.begin <= group.begin && group.end <= copy.end) copy.last_use = launches_;
+    }
+  }
+  for (const PageRange& group : std::span(groups.data(), count)) {
+    Copy* copy = CopyFor(group);
+    if (!copy) return false;
+    copy->last_use = launches_;
+    if (!Update(*copy, deadline_ns)) return false;
+  }
+  for (Wanted& memory : wanted) {
+    if (memory.begin >= memory.end) continue;
+    const auto holds = [&](const Copy& copy) { return !copy.IsFree() && copy.begin <= memory.begin && memory.end <= copy.end; };
+    const Copy& copy = *std::ranges::find_if(copies_, holds);
+    memory.buffer = NumberOf(copy);
+    memory.copy_begin = copy.begin;
+  }
+  return true;
+}
+
+void DeviceCopies::Reset() {
+  for (Copy& copy : copies_) {
+    if (!copy.IsFree()) Free(copy);
+  }
+}
+
+void DeviceCopies::Spoil(uint64_t begin, uint64_t end) {
+  for (Copy& copy : copies_) {
+    if (!copy.IsFree() && copy.begin < end && begin < copy.end) copy.AddStale({begin, end});
+  }
+}
+
+void DeviceCopies::Loosen(uint64_t begin, uint64_t end) {
+  for (const Copy& copy : copies_) {
+    if (!copy.IsFree() && copy.watched && copy.begin <= begin && end <= copy.end) watch_.Loosen(begin & kPagesMask, (end + kPageBytes - 1) & kPagesMask);
+  }
+}
+
+// Writes from here on are found by the next look; those until now, others' among them, show as bytes that differ from the image.
+void DeviceCopies::Settle(uint64_t begin, std::span<const uint8_t> image) {
+  const uint64_t end = begin + image.size();
+  for (Copy& copy : copies_) {
+    if (copy.IsFree() || !copy.watched || copy.begin > begin || copy.end < end) continue;
+    std::array<PageRange, kMostStale> before = copy.stale;
+    const size_t count = copy.stale_count;
+    copy.stale_count = 0;
+    for (size_t i = 0; i < count; ++i) {  // all but what was spoiled by the launch
+      copy.AddStale({before[i].begin, std::min(before[i].end, begin)});
+      copy.AddStale({std::max(before[i].begin, end), before[i].end});
+    }
+    // The first and the last page hold bytes beside the image.
+    const uint64_t first = (begin + kPageBytes - 1) & kPagesMask, last = end & kPagesMask;
+    if (first >= last) {
+      copy.AddStale({begin, end});
+      return;
+    }
+    copy.AddStale({begin, first});
+    copy.AddStale({last, end});
+    if (watch_.LookAt(first, last, [](PageRange) {}) != WriteWatch::Answer::kKnown) copy.AddStale({first, last});
+    for (uint64_t page = first; page < last; page += kPageBytes) {
+      if (std::memcmp(reinterpret_cast<const void*>(page), image.data() + (page - begin), kPageBytes) != 0) copy.AddStale({page, page + kPageBytes});
+    }
+    return;
+  }
+}
+
+}  // namespace tracelift::offload
