@@ -6,6 +6,7 @@
 // less that of what it is a copy of is added (KernelLaunch::distance).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -66,7 +67,33 @@ struct KernelLaunch {
 };
 static_assert(offsetof(KernelLaunch, distance) == 72);
 
-/// Runs the threads [begin, end) of a launch one after the other, on the reference device.
+/// Threads come in blocks, each of a tile of the grid's two innermost dimensions: neighbours share what they read of rows and columns.
+/// A grid of one dimension, or of ordered passes, has tiles that are rows.
+inline constexpr int64_t kBlockThreads = 256;
+struct Tile {
+  int64_t x = kBlockThreads, y = 1;  // threads; x is of the innermost dimension
+};
+constexpr Tile TileOf(const Kernel& kernel) { return kernel.inner_dims > 0 && !kernel.ordered ? Tile{32, 8} : Tile{}; }
+
+/// Which dimension of KernelLaunch::extent is the innermost of the grid, the next, the outermost; there are inner_dims + 1.
+constexpr std::array<uint8_t, kMaxGridDims> DimsFromInside(const Kernel& kernel) {
+  const uint8_t last = kernel.inner_dims;
+  if (last == 0) return {0, 1, 2};
+  if (kernel.passes_last) return {0, last, 1};
+  return {last, static_cast<uint8_t>(last - 1), 0};
+}
+
+/// How many blocks a grid has. Block b is tile b % n of the innermost dimension's n, the rest counts tiles of the next, and so on.
+constexpr int64_t BlocksOf(const Kernel& kernel, const int64_t* extent) {
+  const Tile tile = TileOf(kernel);
+  const auto dims = DimsFromInside(kernel);
+  int64_t blocks = (extent[dims[0]] + tile.x - 1) / tile.x;
+  if (kernel.inner_dims > 0) blocks *= (extent[dims[1]] + tile.y - 1) / tile.y;
+  if (kernel.inner_dims > 1) blocks *= extent[dims[2]];
+  return blocks;
+}
+
+/// Runs the blocks [begin, end) of a launch one after the other, on the reference device.
 using ReferenceKernel = void (*)(const KernelLaunch* launch, int64_t begin, int64_t end);
 
 }  // namespace tracelift::jit

@@ -59,7 +59,7 @@ std::unique_ptr<llvm::Module> MoveOut(llvm::Function& function, llvm::Function**
 class KernelBuilder {
  public:
   KernelBuilder(llvm::Function& thread, const Kernel& kernel, std::span<const Reduction> reductions)
-      : thread_(thread), kernel_(kernel), reductions_(reductions), module_(*thread.getParent()), builder_(module_.getContext()) {}
+      : thread_(thread), kernel_(kernel), tile_(TileOf(kernel)), reductions_(reductions), module_(*thread.getParent()), builder_(module_.getContext()) {}
 
   // Null when some access cannot be moved to the device.
   llvm::Function* Build() {
@@ -108,27 +108,36 @@ class KernelBuilder {
     distances_at_ = result_;
   }
 
-  // for (i = begin; i < end; ++i) thread(i)
+  // for (i = first; i < behind; ++i) body(i)
+  template <typename Body>
+  void For(llvm::Value* first, llvm::Value* behind, Body body) {
+    llvm::LLVMContext& context = module_.getContext();
+    llvm::BasicBlock *before = builder_.GetInsertBlock(), *loop = llvm::BasicBlock::Create(context, "", function_),
+                     *end = llvm::BasicBlock::Create(context, "", function_);
+    builder_.CreateCondBr(builder_.CreateICmpSLT(first, behind), loop, end);
+    builder_.SetInsertPoint(loop);
+    llvm::PHINode* index = builder_.CreatePHI(I64(), 2);
+    index->addIncoming(first, before);
+    body(index);
+    llvm::Value* next = builder_.CreateAdd(index, builder_.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
+    index->addIncoming(next, builder_.GetInsertBlock());
+    builder_.CreateCondBr(builder_.CreateICmpSLT(next, behind), loop, end);
+    builder_.SetInsertPoint(end);
+  }
+
+  // All blocks of a range, in each all threads.
   void BuildForRange() {
     MakeFunction({builder_.getPtrTy(), I64(), I64()});
     LoadLaunch();
-    llvm::LLVMContext& context = module_.getContext();
-    llvm::BasicBlock *entry = builder_.GetInsertBlock(), *body = llvm::BasicBlock::Create(context, "thread", function_),
-                     *end = llvm::BasicBlock::Create(context, "end", function_);
-    llvm::Value *begin = function_->getArg(1), *behind = function_->getArg(2);
-    builder_.CreateCondBr(builder_.CreateICmpSLT(begin, behind), body, end);
-    builder_.SetInsertPoint(body);
-    llvm::PHINode* index = builder_.CreatePHI(I64(), 2);
-    index->addIncoming(begin, entry);
-    RunThread(index);
-    llvm::Value* next = builder_.CreateAdd(index, builder_.getInt64(1), "", /*HasNUW=*/true, /*HasNSW=*/true);
-    index->addIncoming(next, builder_.GetInsertBlock());
-    builder_.CreateCondBr(builder_.CreateICmpSLT(next, behind), body, end);
-    builder_.SetInsertPoint(end);
+    For(function_->getArg(1), function_->getArg(2), [&](llvm::Value* block) {
+      For(builder_.getInt64(0), builder_.getInt64(static_cast<uint64_t>(tile_.y)), [&](llvm::Value* y) {
+        For(builder_.getInt64(0), builder_.getInt64(static_cast<uint64_t>(tile_.x)), [&](llvm::Value* x) { RunThread(block, x, y); });
+      });
+    });
     builder_.CreateRetVoid();
   }
 
-  // thread(block * threads in a block + thread in the block), if the grid has that one.
+  // One thread, told by the machine which.
   void BuildForGrid() {
     llvm::LLVMContext& context = module_.getContext();
     MakeFunction({builder_.getPtrTy()});
@@ -136,43 +145,55 @@ class KernelBuilder {
     function_->addParamAttr(0, llvm::Attribute::getWithByValType(context, launch_type));
     function_->addParamAttr(0, llvm::Attribute::getWithAlignment(context, llvm::Align(8)));
     llvm::NamedMDNode* annotations = module_.getOrInsertNamedMetadata("nvvm.annotations");
-    annotations->addOperand(llvm::MDNode::get(context, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context, "kernel"),
-                                                        llvm::ConstantAsMetadata::get(builder_.getInt32(1))}));
+    const auto annotate = [&](const char* name, uint32_t value) {
+      annotations->addOperand(llvm::MDNode::get(context, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context, name),
+                                                          llvm::ConstantAsMetadata::get(builder_.getInt32(value))}));
+    };
+    annotate("kernel", 1);
+    annotate("reqntidx", static_cast<uint32_t>(kBlockThreads));
     LoadLaunch();
     const auto number = [&](llvm::Intrinsic::ID id) { return builder_.CreateZExt(builder_.CreateIntrinsic(id, {}, {}), I64()); };
-    llvm::Value* index = builder_.CreateMul(number(llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_x), number(llvm::Intrinsic::nvvm_read_ptx_sreg_ntid_x));
-    index = builder_.CreateAdd(index, number(llvm::Intrinsic::nvvm_read_ptx_sreg_tid_x));
-    llvm::Value* threads = extent_[0];
-    for (size_t i = 1; i <= kernel_.inner_dims; ++i) threads = builder_.CreateMul(threads, extent_[i]);
-    llvm::BasicBlock *body = llvm::BasicBlock::Create(context, "thread", function_), *end = llvm::BasicBlock::Create(context, "end", function_);
-    builder_.CreateCondBr(builder_.CreateICmpULT(index, threads), body, end);
-    builder_.SetInsertPoint(body);
-    RunThread(index);
-    builder_.CreateBr(end);
-    builder_.SetInsertPoint(end);
+    llvm::Value* block = number(llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_x);
+    llvm::Value* lane = number(llvm::Intrinsic::nvvm_read_ptx_sreg_tid_x);
+    llvm::Value* width = builder_.getInt64(static_cast<uint64_t>(tile_.x));
+    RunThread(block, builder_.CreateURem(lane, width), builder_.CreateUDiv(lane, width));
     builder_.CreateRetVoid();
   }
 
-  // The dimensions' indices, by dimension.
-  std::vector<llvm::Value*> IndicesOf(llvm::Value* thread) {
-    std::vector<size_t> by_speed;  // the fastest first
-    if (kernel_.passes_last) by_speed.push_back(0);
-    for (size_t i = kernel_.inner_dims; i > 0; --i) by_speed.push_back(i);
-    if (!kernel_.passes_last) by_speed.push_back(0);
-    std::vector<llvm::Value*> indices(by_speed.size());
-    llvm::Value* rest = thread;
-    for (const size_t dimension : by_speed) {
-      const bool slowest = dimension == by_speed.back();
-      indices[dimension] = slowest ? rest : builder_.CreateURem(rest, extent_[dimension]);
-      if (!slowest) rest = builder_.CreateUDiv(rest, extent_[dimension]);
-    }
-    return indices;
+  struct Place {
+    std::vector<llvm::Value*> index;  // by dimension
+    llvm::Value* exists = nullptr;    // tiles at the end are not whole
+  };
+  Place PlaceOf(llvm::Value* block, llvm::Value* x, llvm::Value* y) {
+    const auto dims = DimsFromInside(kernel_);
+    Place place{std::vector<llvm::Value*>(size_t{kernel_.inner_dims} + 1), builder_.getTrue()};
+    const auto set = [&](size_t level, int64_t tile, llvm::Value* in_tile) {
+      const size_t dim = dims[level];
+      llvm::Value* number = block;
+      llvm::Value* size = builder_.getInt64(static_cast<uint64_t>(tile));
+      if (level < kernel_.inner_dims) {  // further out there are more
+        llvm::Value* tiles = builder_.CreateUDiv(builder_.CreateAdd(extent_[dim], builder_.getInt64(static_cast<uint64_t>(tile - 1))), size);
+        number = builder_.CreateURem(block, tiles);
+        block = builder_.CreateUDiv(block, tiles);
+      }
+      llvm::Value* index = builder_.CreateAdd(builder_.CreateMul(number, size), in_tile);
+      place.index[dim] = index;
+      place.exists = builder_.CreateAnd(place.exists, builder_.CreateICmpULT(index, extent_[dim]));
+    };
+    set(0, tile_.x, x);
+    if (kernel_.inner_dims > 0) set(1, tile_.y, y);
+    if (kernel_.inner_dims > 1) set(2, 1, builder_.getInt64(0));
+    return place;
   }
 
   llvm::Value* InResult(size_t offset) { return builder_.CreateConstInBoundsGEP1_64(builder_.getInt8Ty(), result_, offset); }
 
-  void RunThread(llvm::Value* thread) {
-    const std::vector<llvm::Value*> indices = IndicesOf(thread);
+  void RunThread(llvm::Value* block, llvm::Value* x, llvm::Value* y) {
+    const Place place = PlaceOf(block, x, y);
+    If(place.exists, [&] { RunThread(place.index); });
+  }
+
+  void RunThread(const std::vector<llvm::Value*>& indices) {
     builder_.CreateStore(builder_.getInt32(0), InResult(offsetof(ChunkResult, flags)));
     const auto partial_at = [](size_t i) { return offsetof(ChunkResult, partial) + i * sizeof(uint64_t); };
     for (size_t i = 0; i < reductions_.size(); ++i) {
@@ -313,6 +334,7 @@ class KernelBuilder {
 
   llvm::Function& thread_;
   const Kernel& kernel_;
+  const Tile tile_;
   const std::span<const Reduction> reductions_;
   llvm::Module& module_;
   llvm::IRBuilder<> builder_;

@@ -59,6 +59,7 @@ struct LaunchRequest {
   };
   uint32_t kernel = 0;  // that was loaded as this
   uint32_t memory_count = 0;
+  int64_t blocks = 0;            // of jit::kBlockThreads
   int64_t first = 0, count = 1;  // jit::KernelLaunch
   int64_t extent[jit::kMaxGridDims] = {1, 1, 1};
   std::array<Memory, jit::kMaxMemories> memories{};
@@ -66,8 +67,6 @@ struct LaunchRequest {
   uint32_t flags = 0;                                   // in: 0; out: kFlag*
   std::array<uint64_t, jit::kMaxReductions> partial{};  // in: neutral values; out: what threads came to
   jit::MachineState state;                              // at entry
-
-  int64_t threads() const { return extent[0] * extent[1] * extent[2]; }
 };
 
 static_assert(sizeof(LaunchRequest) <= kPiecesAt - kRequestAt);

@@ -15,7 +15,6 @@
 namespace tracelift::offload {
 namespace {
 
-constexpr int64_t kBlockThreads = 256;
 constexpr int64_t kStride = 7919;  // a prime: block i of n is the one numbered i * kStride mod n, unless n is a multiple
 
 class ReferenceBackend : public DeviceBackend {
@@ -89,13 +88,12 @@ class ReferenceBackend : public DeviceBackend {
       if (!Has(memory.buffer, 0, 0)) return Invalid("a launch");
       launch.distance[i] = reinterpret_cast<uint64_t>(buffers_[memory.buffer].memory) - memory.begin;
     }
-    const int64_t threads = request.threads(), blocks = (threads + kBlockThreads - 1) / kBlockThreads;
-    const int64_t stride = blocks % kStride == 0 ? 1 : kStride;
+    const int64_t blocks = request.blocks, stride = blocks % kStride == 0 ? 1 : kStride;
     const jit::ReferenceKernel kernel = kernels_[request.kernel];
     tbb::parallel_for(tbb::blocked_range<int64_t>(0, blocks), [&](const tbb::blocked_range<int64_t>& range) {
       for (int64_t i = range.begin(); i < range.end(); ++i) {
-        const int64_t block = static_cast<int64_t>(static_cast<__int128>(i) * stride % blocks);
-        kernel(&launch, block * kBlockThreads, std::min((block + 1) * kBlockThreads, threads));
+        const auto block = static_cast<int64_t>(static_cast<__int128>(i) * stride % blocks);
+        kernel(&launch, block, block + 1);
       }
     });
     return {};

@@ -12,7 +12,7 @@
 namespace tracelift::offload {
 namespace {
 
-constexpr unsigned kBlockThreads = 256;
+constexpr auto kBlockThreads = static_cast<unsigned>(jit::kBlockThreads);
 constexpr int64_t kMostBlocks = INT32_MAX;
 constexpr uint64_t kPinnedBytes = 32 << 20;   // pinned at once; pinning takes longer than a copy, but staging is used again
 constexpr uint64_t kKeptFree = 256 << 20;     // for the driver and others
@@ -103,7 +103,7 @@ class CudaBackend : public DeviceBackend {
   }
 
   DeviceResult Launch(LaunchRequest& request) override {
-    const int64_t blocks = (request.threads() + kBlockThreads - 1) / kBlockThreads;
+    const int64_t blocks = request.blocks;
     if (request.kernel >= kernels_.size() || !kernels_[request.kernel] || blocks < 1 || blocks > kMostBlocks) return Invalid("a launch");
     jit::KernelLaunch launch;
     launch.state = scratch_ + offsetof(Scratch, state);

@@ -108,6 +108,7 @@ void SetGrid(const jit::Artifact& artifact, const jit::Footprint& footprint, int
   for (size_t dimension = 0; dimension < artifact.reliance.grid.size(); ++dimension) {
     request->extent[dimension + 1] = LongestOf(artifact.reliance.grid[dimension], footprint);
   }
+  request->blocks = jit::BlocksOf(*artifact.kernel, request->extent);
 }
 
 /// Images of what is written, in the staging area once all commands are done; false also when they do not fit.

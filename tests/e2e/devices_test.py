@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "bench"))
 import programs_table
 
 DEVICE = {"TRACELIFT_DEVICES": "reference"}
+OPERANDS = 1_000_000
+OPERATIONS = {"add": 150, "sub": 150, "mul": 150, "div": 100, "muladd": 100, "sqrt": 80, "exp": 60, "log": 60, "sin": 60, "cos": 60, "pow": 40}  # rounds
 PROGRAMS = {program.name: program for program in programs_table.PROGRAMS}
 
 
@@ -80,7 +82,7 @@ class DevicesTest(TraceTest):
         self.assertGreaterEqual(lost, 3, "too few of the runs were long enough for this")
 
     def test_stops_answering(self):
-        traced, acted = self.disturb(self.command("jacobi2d"), lambda pid: os.kill(pid, signal.SIGSTOP), 0.3)
+        traced, acted = self.disturb(self.command("jacobi2d", small=False), lambda pid: os.kill(pid, signal.SIGSTOP), 0.3)
         self.assertTrue(acted)
         self.assertTrue(any("was lost: it did not answer in time" in note for note in traced.report["notes"]), traced.report["notes"])
         for pid in device_processes():
@@ -95,6 +97,24 @@ class DevicesTest(TraceTest):
         while device_processes() and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertEqual(device_processes(), [])
+
+    def run_math(self, operation, kind, rounds):
+        program = build("device_math.c", ("-O2",))
+        return self.same([program, operation, kind, OPERANDS, rounds], env=DEVICE, name=f"math-{operation}-{kind}")[RUN]
+
+    def test_each_operation_keeps_its_bits(self):
+        """A million operands each, double and float: usual ones, where the device must have done them; any bits, with NaNs and infinities
+        among them, which the original may have to do; and many denormals."""
+        for operation, rounds in OPERATIONS.items():
+            for kind in ("usual", "any", "denormal"):
+                with self.subTest(operation=operation, kind=kind):
+                    ran = []
+                    for scale in (1, 4):
+                        ran = on_device(self.run_math(operation, kind, rounds * scale).report)
+                        if kind != "usual" or len(ran) >= 2:
+                            break
+                    if kind == "usual":
+                        self.assertGreaterEqual(len(ran), 2, "double and float")
 
     def test_what_is_there_stays_there(self):
         """The matrix of an iterated solver is sent once."""
