@@ -499,6 +499,8 @@ static std::expected<Artifact, Rejection> Compile(const CodeReader& reader, cons
     }
     std::optional<KernelPlan> kernel;
     if (options.kernel != KernelTarget::kNone) {
+      if (artifact.float_control && *artifact.float_control != kDefaultFloatControl)
+        return no_kernel("it computes with floats under another rounding mode than the usual one, or flushes denormals");
       auto planned = PlanKernel(analysed->shape, analyses.function.getResult<llvm::LoopAnalysis>(chunk), *analysed->evolution,
                                 analysed->footprint, seen);
       if (!planned) return no_kernel(planned.error());

@@ -88,6 +88,13 @@ class DevicesTest(TraceTest):
         for pid in device_processes():
             os.kill(pid, signal.SIGCONT)  # nobody wants it any more: it ends
 
+    def test_other_float_modes_stay_at_home(self):
+        program = build("float_modes.c")
+        for mode in ("changing", "5f80", "9fc0"):
+            with self.subTest(mode=mode):
+                outcome = self.same([program, mode, 200], env=DEVICE, modes=(RUN, VERIFY))[VERIFY]
+                self.assertEqual([r["reason"] for r in outcome.report["regions"] if r["reason"] == "VerificationMismatch"], [])
+
     def test_forking_program(self):
         self.same([build("processes.c"), "fork"], env=DEVICE, modes=(RUN, VERIFY))
 

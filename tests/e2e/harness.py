@@ -226,7 +226,7 @@ def environment(mode, report, extra):
         # No cache: what a test shows must not depend on earlier ones.
         added = {"TRACELIFT_HOT_MS": "5", "TRACELIFT_REPORT": str(report), "TRACELIFT_CACHE": "off"}
         # For looking closer at a failing case; never set by the tests themselves.
-        for name in ("TRACELIFT_LOG", "TRACELIFT_THREADS"):
+        for name in ("TRACELIFT_LOG", "TRACELIFT_THREADS", "TRACELIFT_DEVICES"):
             if name in os.environ:
                 added[name] = os.environ[name]
     if mode == PRELOAD:
