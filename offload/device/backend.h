@@ -38,7 +38,7 @@ class DeviceBackend {
 /// The CPU as a device: kernels run on copies in this process's memory, blocks of threads in any order.
 std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeReferenceBackend();
 
-/// The first NVIDIA GPU (offload/gpu).
-std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend();
+/// The first NVIDIA GPU (offload/gpu). All copies are from and to `staging`.
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend(std::span<uint8_t> staging);
 
 }  // namespace tracelift::offload

@@ -53,32 +53,31 @@ bool DeviceCopies::MakeRoom(uint64_t bytes) {
   }
 }
 
-// The pages of all that is wanted: what shares a page, or a copy that holds only a part of it, belongs together. How many groups
-// there are; they do not overlap.
-size_t DeviceCopies::GroupPages(std::span<const Wanted> wanted, std::span<PageRange> groups) const {
+// The pages of all that is wanted, in ranges that do not overlap: what shares a page belongs together, and with copies, what one of
+// them holds a part of. How many there are.
+size_t DeviceCopies::JoinPages(std::span<const Wanted> wanted, With with, Ranges* ranges) const {
   size_t count = 0;
   const auto meet = [](const auto& a, const auto& b) { return a.begin < b.end && b.begin < a.end; };
   const auto add = [&](PageRange range) {
     for (bool grows = true; grows;) {
       grows = false;
       for (const Copy& copy : copies_) {
-        const bool holds = copy.begin <= range.begin && range.end <= copy.end;
-        if (copy.IsFree() || holds || !meet(copy, range)) continue;
-        const PageRange both{std::min(range.begin, copy.begin), std::max(range.end, copy.end)};
-        grows |= both.begin != range.begin || both.end != range.end;
-        range = both;
+        const bool holds = copy.begin <= range.begin && range.end <= copy.end, is_held = range.begin <= copy.begin && copy.end <= range.end;
+        if (with == With::kNothing || copy.IsFree() || holds || is_held || !meet(copy, range)) continue;
+        range = {std::min(range.begin, copy.begin), std::max(range.end, copy.end)};
+        grows = true;
       }
       for (size_t i = 0; i < count;) {
-        if (!meet(groups[i], range)) {
+        if (!meet((*ranges)[i], range)) {
           ++i;
           continue;
         }
-        range = {std::min(range.begin, groups[i].begin), std::max(range.end, groups[i].end)};
-        groups[i] = groups[--count];
+        range = {std::min(range.begin, (*ranges)[i].begin), std::max(range.end, (*ranges)[i].end)};
+        (*ranges)[i] = (*ranges)[--count];
         grows = true;
       }
     }
-    groups[count++] = range;
+    (*ranges)[count++] = range;
   };
   for (const Wanted& memory : wanted) {
     if (memory.begin < memory.end) add({memory.begin & kPagesMask, (memory.end + kPageBytes - 1) & kPagesMask});
@@ -86,19 +85,23 @@ size_t DeviceCopies::GroupPages(std::span<const Wanted> wanted, std::span<PageRa
   return count;
 }
 
-// One that holds all of the group: known, or a new one, for which those that hold a part of it make way.
-DeviceCopies::Copy* DeviceCopies::CopyFor(PageRange group) {
+DeviceCopies::Copy* DeviceCopies::CopyWith(PageRange range) {
+  const auto holds = [&](const Copy& copy) { return !copy.IsFree() && copy.begin <= range.begin && range.end <= copy.end; };
+  const auto found = std::ranges::find_if(copies_, holds);
+  return found == copies_.end() ? nullptr : &*found;
+}
+
+// One that holds all of the range: known, or a new one, for which those that hold a part of it make way.
+DeviceCopies::Copy* DeviceCopies::CopyFor(PageRange range) {
+  if (Copy* known = CopyWith(range)) return known;
   for (Copy& copy : copies_) {
-    if (!copy.IsFree() && copy.begin <= group.begin && group.end <= copy.end) return &copy;
+    if (!copy.IsFree() && copy.begin < range.end && range.begin < copy.end) Free(copy);
   }
-  for (Copy& copy : copies_) {
-    if (!copy.IsFree() && copy.begin < group.end && group.begin < copy.end) Free(copy);
-  }
-  if (!MakeRoom(group.end - group.begin)) return nullptr;
+  if (!MakeRoom(range.end - range.begin)) return nullptr;
   Copy& made = *std::ranges::find_if(copies_, &Copy::IsFree);
-  made.begin = group.begin;
-  made.end = group.end;
-  made.AddStale(group);
+  made.begin = range.begin;
+  made.end = range.end;
+  made.AddStale(range);
   if (link_.Post({.op = DeviceOp::kReserve, .buffer = NumberOf(made), .bytes = made.bytes()})) return &made;
   made = {};
   return nullptr;
@@ -116,58 +119,69 @@ bool DeviceCopies::Send(const Copy& copy, PageRange range, double deadline_ns) {
   return true;
 }
 
-bool DeviceCopies::Update(Copy& copy, double deadline_ns) {
+// Nothing but what is needed is looked at: the rest of a copy's memory may be gone by now, and what was written of it the kernel
+// remembers until somebody asks.
+bool DeviceCopies::Update(Copy& copy, PageRange needed, double deadline_ns) {
+  const uint64_t bytes = needed.end - needed.begin;
   uint64_t written = 0;
+  copy.watched = false;
   if (launches_ >= copy.unwatched_until) {
-    const auto answer = watch_.LookAt(copy.begin, copy.end, [&](PageRange range) {
+    const auto answer = watch_.LookAt(needed.begin, needed.end, [&](PageRange range) {
       written += range.end - range.begin;
       copy.AddStale(range);
     });
     copy.watched = answer != WriteWatch::Answer::kCannot;
-    if (answer != WriteWatch::Answer::kKnown) copy.AddStale({copy.begin, copy.end});
-    copy.written_often = answer == WriteWatch::Answer::kKnown && written > copy.bytes() / 2 ? copy.written_often + 1 : 0;
+    if (answer != WriteWatch::Answer::kKnown) copy.AddStale(needed);
+    copy.written_often = answer == WriteWatch::Answer::kKnown && written > bytes / 2 ? copy.written_often + 1 : 0;
     if (answer == WriteWatch::Answer::kCannot) copy.unwatched_until = launches_ + kUnwatchedLaunches;
     if (copy.written_often >= kOftenWritten) {  // the program pays for each page that it writes first
-      watch_.Forget(copy.begin, copy.end);
+      watch_.Forget(needed.begin, needed.end);
       copy.watched = false;
       copy.written_often = 0;
       copy.unwatched_until = launches_ + kUnwatchedLaunches;
     }
   }
-  if (!copy.watched) copy.AddStale({copy.begin, copy.end});
+  if (!copy.watched) copy.AddStale(needed);
   uint64_t sent = 0;
+  const std::array<PageRange, kMostStale> stale = copy.stale;
   const size_t count = copy.stale_count;
   copy.stale_count = 0;
+  bool good = true;
   for (size_t i = 0; i < count; ++i) {
-    sent += copy.stale[i].end - copy.stale[i].begin;
-    if (Send(copy, copy.stale[i], deadline_ns)) continue;
-    copy.AddStale({copy.begin, copy.end});
-    return false;
+    const PageRange now{std::max(stale[i].begin, needed.begin), std::min(stale[i].end, needed.end)};
+    if (now.begin >= now.end || !good) {
+      copy.AddStale(stale[i]);
+      continue;
+    }
+    sent += now.end - now.begin;
+    good = Send(copy, now, deadline_ns);
+    copy.AddStale({stale[i].begin, now.begin});
+    copy.AddStale({now.end, stale[i].end});
   }
-  stayed_.fetch_add(copy.bytes() - std::min(sent, copy.bytes()), std::memory_order_relaxed);
-  return true;
+  stayed_.fetch_add(bytes - std::min(sent, bytes), std::memory_order_relaxed);
+  return good;
 }
 
 bool DeviceCopies::Bring(std::span<Wanted> wanted, double deadline_ns) {
   ++launches_;
   under_way_ = {};
-  std::array<PageRange, jit::kMaxMemories> groups;
-  const size_t count = GroupPages(wanted, groups);
-  for (const PageRange& group : std::span(groups.data(), count)) {  // none of them is to make room for another
-    for (Copy& copy : copies_) {
-      if (!copy.IsFree() && copy.begin <= group.begin && group.end <= copy.end) copy.last_use = launches_;
-    }
+  Ranges extents, needed;
+  const std::span<const PageRange> all_extents(extents.data(), JoinPages(wanted, With::kCopies, &extents));
+  const std::span<const PageRange> all_needed(needed.data(), JoinPages(wanted, With::kNothing, &needed));
+  for (const PageRange& extent : all_extents) {  // none of them is to make room for another
+    if (Copy* known = CopyWith(extent)) known->last_use = launches_;
   }
-  for (const PageRange& group : std::span(groups.data(), count)) {
-    Copy* copy = CopyFor(group);
+  for (const PageRange& extent : all_extents) {
+    Copy* copy = CopyFor(extent);
     if (!copy) return false;
     copy->last_use = launches_;
-    if (!Update(*copy, deadline_ns)) return false;
+  }
+  for (const PageRange& range : all_needed) {
+    if (!Update(*CopyWith(range), range, deadline_ns)) return false;
   }
   for (Wanted& memory : wanted) {
     if (memory.begin >= memory.end) continue;
-    const auto holds = [&](const Copy& copy) { return !copy.IsFree() && copy.begin <= memory.begin && memory.end <= copy.end; };
-    const Copy& copy = *std::ranges::find_if(copies_, holds);
+    const Copy& copy = *CopyWith({memory.begin, memory.end});
     memory.buffer = NumberOf(copy);
     memory.copy_begin = copy.begin;
   }

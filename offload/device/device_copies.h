@@ -63,11 +63,14 @@ class DeviceCopies {
     void AddStale(PageRange range);
   };
 
-  size_t GroupPages(std::span<const Wanted> wanted, std::span<PageRange> groups) const;
-  Copy* CopyFor(PageRange group);
+  using Ranges = std::array<PageRange, jit::kMaxMemories>;
+  enum class With : bool { kNothing, kCopies };
+  size_t JoinPages(std::span<const Wanted> wanted, With with, Ranges* ranges) const;
+  Copy* CopyWith(PageRange range);
+  Copy* CopyFor(PageRange range);
   void Free(Copy& copy);
   bool MakeRoom(uint64_t bytes);
-  bool Update(Copy& copy, double deadline_ns);
+  bool Update(Copy& copy, PageRange needed, double deadline_ns);
   bool Send(const Copy& copy, PageRange range, double deadline_ns);
   uint32_t NumberOf(const Copy& copy) const { return static_cast<uint32_t>(&copy - copies_.data()); }
 

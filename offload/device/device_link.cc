@@ -171,7 +171,7 @@ std::string DeviceLink::Why() const {
 bool DeviceLink::Take() {
   if (is_lost() || static_cast<int>(syscall(SYS_getpid)) != process_) return false;
   if (taken_.exchange(true, std::memory_order_acquire)) return false;
-  ++batch_;
+  BeginBatch();
   return true;
 }
 

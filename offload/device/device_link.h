@@ -26,6 +26,8 @@ class DeviceLink {
 
   /// False when another thread has it, when it is lost, and in a forked child.
   bool Take();
+  /// Commands from here on do not depend on those before.
+  void BeginBatch() { ++batch_; }
   void Release() { taken_.store(false, std::memory_order_release); }
 
   uint8_t* staging() const { return reinterpret_cast<uint8_t*>(channel_) + kStagingAt; }

@@ -83,7 +83,7 @@ class ReferenceBackend : public DeviceBackend {
     launch.first = request.first;
     launch.count = request.count;
     std::ranges::copy(request.extent, launch.extent);
-    for (uint32_t i = 0; i < request.memory_count; ++i) {
+    for (uint32_t i = 0; i < std::min<uint32_t>(request.memory_count, jit::kMaxMemories); ++i) {
       const LaunchRequest::Memory& memory = request.memories[i];
       if (!Has(memory.buffer, 0, 0)) return Invalid("a launch");
       launch.distance[i] = reinterpret_cast<uint64_t>(buffers_[memory.buffer].memory) - memory.begin;

@@ -44,9 +44,9 @@ void EndWithProgram() {
   }).detach();
 }
 
-std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeBackend(std::string_view device) {
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeBackend(std::string_view device, std::span<uint8_t> staging) {
   if (device == "reference") return MakeReferenceBackend();
-  if (device == "gpu") return MakeCudaBackend();
+  if (device == "gpu") return MakeCudaBackend(staging);
   return std::unexpected(fmt::format("no device is called {}", device));
 }
 
@@ -117,7 +117,7 @@ int Main(const char* device) {
   void* memory = mmap(nullptr, kStagingAt + kStagingBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, kChannelFd, 0);
   if (memory == MAP_FAILED) return 1;
   auto& channel = *static_cast<DeviceChannel*>(memory);
-  const auto backend = MakeBackend(device);
+  const auto backend = MakeBackend(device, {static_cast<uint8_t*>(memory) + kStagingAt, kStagingBytes});
   if (!backend) {
     SetText(channel.error, backend.error());
     return 1;

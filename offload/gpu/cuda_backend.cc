@@ -26,7 +26,7 @@ struct Scratch {
 
 class CudaBackend : public DeviceBackend {
  public:
-  explicit CudaBackend(const CudaDriver& driver) : cuda_(driver) {}
+  CudaBackend(const CudaDriver& driver, std::span<uint8_t> staging) : cuda_(driver), staging_(staging) {}
 
   std::string Start() {
     int devices = 0;
@@ -154,15 +154,17 @@ class CudaBackend : public DeviceBackend {
 
   // Copies from and to pinned memory need no other copy on the way. Where there is none to be had they only take longer.
   void Pin(std::span<const uint8_t> memory) {
-    const auto begin = reinterpret_cast<uint64_t>(memory.data()) / kPinnedBytes, end = (reinterpret_cast<uint64_t>(memory.data()) + memory.size() - 1) / kPinnedBytes;
-    for (uint64_t block = begin; block <= end; ++block) {
+    const auto at = static_cast<uint64_t>(memory.data() - staging_.data());
+    for (uint64_t block = at / kPinnedBytes; block * kPinnedBytes < at + memory.size(); ++block) {
       if (std::ranges::find(pinned_, block) != pinned_.end()) continue;
       pinned_.push_back(block);
-      (void)cuda_.MemHostRegister(reinterpret_cast<void*>(block * kPinnedBytes), kPinnedBytes, 0);
+      const uint64_t begin = block * kPinnedBytes, bytes = std::min<uint64_t>(kPinnedBytes, staging_.size() - begin);
+      (void)cuda_.MemHostRegister(staging_.data() + begin, bytes, 0);
     }
   }
 
   const CudaDriver cuda_;
+  const std::span<uint8_t> staging_;
   CuDevice device_ = 0;
   CuStream* stream_ = nullptr;
   CuAddress scratch_ = 0;
@@ -174,10 +176,10 @@ class CudaBackend : public DeviceBackend {
 
 }  // namespace
 
-std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend() {
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend(std::span<uint8_t> staging) {
   const auto driver = CudaDriver::Open();
   if (!driver) return std::unexpected(driver.error());
-  auto backend = std::make_unique<CudaBackend>(*driver);
+  auto backend = std::make_unique<CudaBackend>(*driver, staging);
   if (std::string problem = backend->Start(); !problem.empty()) return std::unexpected(std::move(problem));
   return backend;
 }

@@ -6,6 +6,7 @@
 
 #include "offload/host/entry.h"
 #include "offload/host/float_scope.h"
+#include "offload/host/memory_map.h"
 
 namespace tracelift::offload {
 namespace {
@@ -97,6 +98,16 @@ int64_t LongestOf(const std::vector<bool>& loops, const jit::Footprint& footprin
   return longest;
 }
 
+// All of it can be read: what lies between two accesses of one memory need not be the program's.
+bool CanBeCopied(std::span<const DeviceMemory> memories) {
+  std::array<jit::ByteRange, jit::kMaxMemories> ranges;
+  size_t count = 0;
+  for (const DeviceMemory& memory : memories) {
+    if (!memory.Empty()) ranges[count++] = {memory.begin, memory.end, false};
+  }
+  return RangesUsable({ranges.data(), count});
+}
+
 // As many iterations as the longest loop of each dimension makes.
 void SetGrid(const jit::Artifact& artifact, const jit::Footprint& footprint, int64_t passes, LaunchRequest* request) {
   const bool ordered = artifact.kernel->ordered;
@@ -112,7 +123,8 @@ void SetGrid(const jit::Artifact& artifact, const jit::Footprint& footprint, int
 }
 
 /// Images of what is written, in the staging area once all commands are done; false also when they do not fit.
-bool CopyOut(DeviceLink& device, std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> copies, std::array<MemoryImage, jit::kMaxMemories>* images, size_t* count) {
+bool CopyOut(DeviceLink& device, std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> copies,
+             std::array<MemoryImage, jit::kMaxMemories>* images, size_t* count) {
   uint64_t at = kOutputAt;
   for (size_t i = 0; i < memories.size(); ++i) {
     const DeviceMemory& memory = memories[i];
@@ -148,6 +160,7 @@ bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, W
   DeviceLink& link = copies.link();
   const DeviceMemories memories = MemoriesOf(artifact, region_.footprint, &state_);
   if (!AreApart(memories.list()) || !IsAligned(*artifact.kernel, region_.footprint)) return Decline(RejectionReason::kValuesKeepChanging, all_passes);
+  if (!CanBeCopied(memories.list())) return Decline(RejectionReason::kUnmappedMemory, all_passes);
   const uint64_t bytes = BytesOf(memories.list(), /*written=*/false);
   if (bytes > link.memory_bytes() || BytesOf(memories.list(), /*written=*/true) > kStagingBytes - kOutputAt)
     return Decline(RejectionReason::kDeviceMemory, all_passes);
@@ -175,7 +188,6 @@ bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, W
   for (const MemoryImage& image : written) copies.Settle(image.begin, image.bytes);
   if (passes == all_passes) return true;
   outcome->flags = RunPassBehind(variant, passes, outcome);
-  if (outcome->flags != 0) region_.before.Restore(region_.writes, 0, 0, all_passes);
   return true;
 }
 
@@ -200,11 +212,13 @@ bool Entry::GiveUpLaunch(int64_t passes) {
   const bool failed = link.HasFailed() && link.status() != DeviceStatus::kOutOfMemory;
   if (failed) link.Quarantine("a command failed");
   if (link.is_lost()) return Decline(RejectionReason::kDeviceLost, passes);
+  link.BeginBatch();
   region_.device->Reset();
   return Decline(RejectionReason::kDeviceMemory, passes);
 }
 
-// The last pass, by the host, which leaves the state that no thread of a grid leaves. Returns kFlag*.
+// The last pass, behind so many others, by the host: it leaves the state that no thread of a grid leaves. Returns kFlag*; if there are
+// any, all that the slice overwrote is back.
 uint32_t Entry::RunPassBehind(const Variant& variant, int64_t passes, WorkerPool::Outcome* outcome) {
   const std::vector<jit::Reduction>& reductions = variant.artifact.reductions;
   jit::ChunkResult result{.partial = outcome->reduced};
@@ -212,6 +226,7 @@ uint32_t Entry::RunPassBehind(const Variant& variant, int64_t passes, WorkerPool
   variant.function(&state_, &region_.after, passes, 1, &result);
   sticky_ |= scope.raised();
   for (size_t i = 0; i < reductions.size(); ++i) outcome->reduced[i] = result.partial[i];
+  if (result.flags != 0) region_.before.Restore(region_.writes, 0, 0, passes + 1);
   return result.flags;
 }
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -149,6 +150,37 @@ class DevicesTest(TraceTest):
         traced, acted = self.disturb(self.command("heat3d", small=False), lambda pid: os.kill(pid, signal.SIGKILL), 0.02, env)
         self.assertTrue(acted)
         self.assertTrue(any(region["executions"] and region["place"].startswith("cpu") for region in traced.report["regions"]))
+
+    def run_on_fake_gpu(self, act, timeout=120):
+        """A driver in place of NVIDIA's that does `act`; the report, all bytes being the same."""
+        library = pathlib.Path(build("fake_cuda.c", ("-O2", "-shared", "-fPIC"), libraries=()))
+        folder = library.parent / "driver"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(library, folder / "libcuda.so.1")
+        env = {"TRACELIFT_DEVICES": "gpu", "LD_LIBRARY_PATH": str(folder), "FAKE_CUDA": act}
+        case = Case(self.command("matmul"), name=f"gpu-{act}", env=env, timeout=timeout)
+        native, traced = case.execute(NATIVE), case.execute(RUN)
+        self.assertIsNone(harness.difference(native, traced), f"kept: {case.base}")
+        case.discard()
+        return traced.report
+
+    def test_gpus_that_fail(self):
+        for act, told in (("no-device", "the device gpu cannot be used: no CUDA-capable device"), ("fail", "the device Fake GPU was lost: unspecified launch failure"),
+                          ("hang", "the device Fake GPU was lost: it did not answer in time")):
+            with self.subTest(act=act):
+                report = self.run_on_fake_gpu(act)
+                self.assertTrue(any(note.startswith(told) for note in report["notes"]), report["notes"])
+
+    def test_gpus_without_memory_or_for_other_kernels(self):
+        for act, reason in (("no-memory", "DeviceMemory"), ("bad-ptx", "NoKernel")):
+            with self.subTest(act=act):
+                report = self.run_on_fake_gpu(act)
+                seen = {name for r in report["regions"] for name, _ in r["decline_reasons"]} | {r["reason"] for r in report["regions"]}
+                self.assertIn(reason, seen, table_of(report))
+
+    def test_gpus_that_compute_nothing(self):
+        report = self.run_on_fake_gpu("idle")
+        self.assertIn("VerificationMismatch", {r["reason"] for r in report["regions"]}, table_of(report))
 
     def test_without_the_device(self):
         case = Case(self.command("matmul"), name="no-device", env={"TRACELIFT_DEVICES": "gpu"})

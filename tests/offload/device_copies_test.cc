@@ -101,8 +101,11 @@ TEST_F(DeviceCopiesTest, SendsOnce) {
 TEST_F(DeviceCopiesTest, HoldsWhatWasWantedInParts) {
   uint8_t* memory = NewMemory(kBytes);
   EXPECT_EQ(Bring(memory, 4 * kPageBytes), 4 * kPageBytes);
-  EXPECT_EQ(Bring(memory + 2 * kPageBytes, 4 * kPageBytes), 6 * kPageBytes) << "one copy of both";
+  EXPECT_EQ(Bring(memory + 2 * kPageBytes, 4 * kPageBytes), 4 * kPageBytes) << "what is needed, to one copy of both";
   ExpectSame();
+  EXPECT_GE(Bring(memory, 6 * kPageBytes), 2 * kPageBytes) << "the rest of it";
+  ExpectSame();
+  EXPECT_EQ(Bring(memory, 6 * kPageBytes), watches_ ? 0 : 6 * kPageBytes);
   // Two memories that share a page.
   Bring({WantedOf(memory + 20 * kPageBytes, 100), WantedOf(memory + 20 * kPageBytes + 200, kPageBytes)});
   EXPECT_EQ(wanted_[0].buffer, wanted_[1].buffer);
@@ -144,6 +147,27 @@ TEST_F(DeviceCopiesTest, WhatOthersWroteMeanwhileIsSent) {
   link_->Release();
   memory[8 * kPageBytes + 5] = 2;
   Bring(memory, kBytes);
+  ExpectSame();
+}
+
+// Arrays of which one copy holds several may be freed one by one.
+TEST_F(DeviceCopiesTest, LooksAtNothingThatIsNotNeeded) {
+  uint8_t* memory = NewMemory(kBytes);
+  Bring(memory, kBytes);
+  ASSERT_EQ(munmap(memory + 10 * kPageBytes, 4 * kPageBytes), 0);
+  memory[2 * kPageBytes] ^= 1;
+  memory[20 * kPageBytes] ^= 1;
+  Bring(memory, 5 * kPageBytes);
+  ExpectSame();
+  Bring(memory + 14 * kPageBytes, 20 * kPageBytes);
+  ExpectSame();
+  // A larger one, whose copy takes the place of the one with the gap.
+  uint8_t* room = NewMemory(kBytes);
+  Bring(room, 8 * kPageBytes);
+  ASSERT_EQ(munmap(room + 4 * kPageBytes, kPageBytes), 0);
+  Bring(room + 6 * kPageBytes, 6 * kPageBytes);
+  ExpectSame();
+  Bring(room, 2 * kPageBytes);
   ExpectSame();
 }
 
