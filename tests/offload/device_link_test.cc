@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <numeric>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -23,7 +25,14 @@ double NowNs() {
 
 double In(double seconds) { return NowNs() + seconds * 1e9; }
 
-bool Exists(int pid) { return kill(pid, 0) == 0; }
+/// Runs: what has ended may be there still, until somebody asks for its status.
+bool Exists(int pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  if (!std::getline(stat, line)) return false;
+  const size_t state = line.rfind(") ");
+  return state != std::string::npos && line[state + 2] != 'Z' && line[state + 2] != 'X';
+}
 
 bool EndsWithin(int pid, double seconds) {
   const double deadline = In(seconds);
