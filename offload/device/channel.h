@@ -63,7 +63,6 @@ struct LaunchRequest {
   int64_t first = 0, count = 1;  // jit::KernelLaunch
   int64_t extent[jit::kMaxGridDims] = {1, 1, 1};
   std::array<Memory, jit::kMaxMemories> memories{};
-  uint32_t partial_count = 0;
   uint32_t flags = 0;                                   // in: 0; out: kFlag*
   std::array<uint64_t, jit::kMaxReductions> partial{};  // in: neutral values; out: what threads came to
   jit::MachineState state;                              // at entry

@@ -109,8 +109,8 @@ DeviceCopies::Copy* DeviceCopies::CopyFor(PageRange range) {
 
 bool DeviceCopies::Send(const Copy& copy, PageRange range, double deadline_ns) {
   for (uint64_t at = range.begin; at < range.end; at += kPieceBytes, ++piece_) {
-    const uint64_t slot = piece_ % under_way_.size(), bytes = std::min(kPieceBytes, range.end - at), staged = kPiecesAt + slot * kPieceBytes;
-    if (under_way_[slot] != 0 && !link_.WaitFor(under_way_[slot], deadline_ns)) return false;
+    const uint64_t slot = piece_ % kPieces, bytes = std::min(kPieceBytes, range.end - at), staged = kPiecesAt + slot * kPieceBytes;
+    if (piece_ >= kPieces && !link_.WaitFor(under_way_[slot], deadline_ns)) return false;
     std::memcpy(link_.staging() + staged, reinterpret_cast<const void*>(at), bytes);
     const DeviceCommand command{.op = DeviceOp::kCopyIn, .buffer = NumberOf(copy), .offset = at - copy.begin, .staging = staged, .bytes = bytes};
     if (!link_.Post(command, &under_way_[slot])) return false;
@@ -164,7 +164,7 @@ bool DeviceCopies::Update(Copy& copy, PageRange needed, double deadline_ns) {
 
 bool DeviceCopies::Bring(std::span<Wanted> wanted, double deadline_ns) {
   ++launches_;
-  under_way_ = {};
+  piece_ = 0;
   Ranges extents, needed;
   const std::span<const PageRange> all_extents(extents.data(), JoinPages(wanted, With::kCopies, &extents));
   const std::span<const PageRange> all_needed(needed.data(), JoinPages(wanted, With::kNothing, &needed));

@@ -78,8 +78,8 @@ class DeviceCopies {
   WriteWatch watch_;
   std::array<Copy, kMostCopies> copies_{};
   uint64_t launches_ = 0;
-  uint64_t piece_ = 0;
-  std::array<uint32_t, 4> under_way_{};
+  uint64_t piece_ = 0;  // of this launch
+  std::array<uint32_t, kPieces> under_way_{};
   std::atomic<uint64_t> sent_{0}, stayed_{0};
 };
 

@@ -177,7 +177,7 @@ bool DeviceLink::Take() {
 
 bool DeviceLink::Post(DeviceCommand command, uint32_t* number) {
   constexpr double kLongestNs = 20e9;
-  if (posted_ >= kCommandsInFlight && !WaitFor(posted_ - kCommandsInFlight + 1, NowNs() + kLongestNs)) return false;
+  if (!WaitFor(posted_ - kCommandsInFlight + 1, NowNs() + kLongestNs)) return false;
   command.batch = batch_;
   channel_->commands[posted_ % kCommandsInFlight] = command;
   ++posted_;

@@ -1,9 +1,7 @@
 // An NVIDIA GPU. Only ever in a device process of its own: the driver's threads, memory and mistakes stay out of the program.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "offload/device/backend.h"

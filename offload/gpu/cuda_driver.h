@@ -20,7 +20,6 @@ struct CuStream;
 inline constexpr CuResult kCuOutOfMemory = 2;             // CUDA_ERROR_OUT_OF_MEMORY
 inline constexpr int kCuComputeCapabilityMajor = 75;      // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 inline constexpr int kCuComputeCapabilityMinor = 76;
-inline constexpr int kCuMultiprocessors = 16;
 inline constexpr unsigned kCuStreamNonBlocking = 1;
 
 struct CudaDriver {

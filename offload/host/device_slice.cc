@@ -200,7 +200,6 @@ bool Entry::PostLaunch(const Variant& variant, int64_t passes, std::span<const D
   SetGrid(artifact, region_.footprint, passes, &request);
   for (size_t i = 0; i < copies.size(); ++i) request.memories[i] = {copies[i].buffer, copies[i].copy_begin};
   request.flags = 0;
-  request.partial_count = static_cast<uint32_t>(artifact.reductions.size());
   for (size_t i = 0; i < artifact.reductions.size(); ++i) request.partial[i] = NeutralInWord(artifact.reductions[i]);
   CopyState(state_, &request.state);
   return link.Post({.op = DeviceOp::kLaunch, .staging = kRequestAt, .bytes = sizeof(LaunchRequest)});
