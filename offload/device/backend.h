@@ -30,6 +30,7 @@ class DeviceBackend {
   virtual DeviceResult Free(uint32_t buffer) = 0;
   virtual DeviceResult CopyIn(uint32_t buffer, uint64_t offset, std::span<const uint8_t> from) = 0;
   virtual DeviceResult CopyOut(uint32_t buffer, uint64_t offset, std::span<uint8_t> to) = 0;
+  virtual DeviceResult CopyWithin(uint32_t from, uint64_t from_offset, uint32_t to, uint64_t to_offset, uint64_t bytes) = 0;
   virtual DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) = 0;
   /// Results are in the request when it returns.
   virtual DeviceResult Launch(LaunchRequest& request) = 0;

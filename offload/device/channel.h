@@ -27,6 +27,7 @@ inline constexpr uint64_t kStagingBytes = uint64_t{4} << 30;  // of address spac
 inline constexpr uint64_t kRequestAt = 0, kPiecesAt = 1 << 20, kPieceBytes = 8 << 20, kPieces = 4, kOutputAt = kPiecesAt + kPieces * kPieceBytes;
 inline constexpr int kChannelFd = 3, kLifeFd = 4;             // of a device process: the memory; a socket that ends with the program
 inline constexpr size_t kCommandsInFlight = 64;
+inline constexpr uint32_t kMostBuffers = 128;  // of the program
 
 enum class DeviceOp : uint32_t {
   kReserve,  // buffer: at least `bytes`; what it held is lost where it must grow
@@ -56,6 +57,7 @@ struct LaunchRequest {
   struct Memory {
     uint32_t buffer = 0;
     uint64_t begin = 0;  // what the buffer's first byte is a copy of
+    uint64_t kept_offset = 0, kept_bytes = 0;  // of the buffer: what must be as before when the launch raises a flag
   };
   uint32_t kernel = 0;  // that was loaded as this
   uint32_t memory_count = 0;

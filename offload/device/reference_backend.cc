@@ -65,6 +65,12 @@ class ReferenceBackend : public DeviceBackend {
     return {};
   }
 
+  DeviceResult CopyWithin(uint32_t from, uint64_t from_offset, uint32_t to, uint64_t to_offset, uint64_t bytes) override {
+    if (!Has(from, from_offset, bytes) || !Has(to, to_offset, bytes)) return Invalid("a copy");
+    std::copy_n(buffers_[from].memory + from_offset, bytes, buffers_[to].memory + to_offset);
+    return {};
+  }
+
   DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) override {
     auto function = loader_->LoadKernel(code, symbol);
     if (!function) return std::unexpected(DeviceError{DeviceStatus::kFailed, function.error()});

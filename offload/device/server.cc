@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <string_view>
@@ -22,6 +23,8 @@ namespace tracelift::offload {
 namespace {
 
 constexpr int kUsage = 2;
+constexpr uint32_t kBackup = kMostBuffers;  // buffer for what launches may have to give back
+constexpr uint64_t kBackupAlignment = 256;
 
 void Wake(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
 
@@ -75,20 +78,66 @@ class Server {
 
   DeviceResult Do(const DeviceCommand& command) {
     const bool moves_nothing = command.op == DeviceOp::kReserve || command.op == DeviceOp::kFree;
+    if (command.op != DeviceOp::kLoad && command.op != DeviceOp::kLaunch && command.buffer >= kMostBuffers) {
+      return std::unexpected(DeviceError{DeviceStatus::kFailed, "a command for a buffer beyond the last"});
+    }
     const bool fits = moves_nothing || (command.staging <= kStagingBytes && command.bytes <= kStagingBytes - command.staging);
     if (!fits) return std::unexpected(DeviceError{DeviceStatus::kFailed, "a command outside the staging area"});
     const std::span<uint8_t> staged = moves_nothing ? std::span<uint8_t>() : std::span(staging() + command.staging, command.bytes);
     switch (command.op) {
-      case DeviceOp::kReserve: return backend_.Reserve(command.buffer, command.bytes);
+      case DeviceOp::kReserve: return Reserve(command.buffer, command.bytes);
       case DeviceOp::kFree: return backend_.Free(command.buffer);
       case DeviceOp::kCopyIn: return backend_.CopyIn(command.buffer, command.offset, staged);
       case DeviceOp::kCopyOut: return backend_.CopyOut(command.buffer, command.offset, staged);
       case DeviceOp::kLoad: return backend_.Load(command.buffer, staged, std::string(command.text, strnlen(command.text, sizeof(command.text))));
       case DeviceOp::kLaunch:
         if (command.bytes < sizeof(LaunchRequest) || command.staging % alignof(LaunchRequest) != 0) break;
-        return backend_.Launch(*reinterpret_cast<LaunchRequest*>(staged.data()));
+        return Launch(*reinterpret_cast<LaunchRequest*>(staged.data()));
     }
     return std::unexpected(DeviceError{DeviceStatus::kFailed, "an unknown command"});
+  }
+
+  // The program's memory goes before backups that no launch needs now.
+  DeviceResult Reserve(uint32_t buffer, uint64_t bytes) {
+    DeviceResult result = backend_.Reserve(buffer, bytes);
+    if (result || result.error().status != DeviceStatus::kOutOfMemory) return result;
+    (void)backend_.Free(kBackup);
+    return backend_.Reserve(buffer, bytes);
+  }
+
+  DeviceResult Launch(LaunchRequest& request) {
+    request.memory_count = std::min<uint32_t>(request.memory_count, jit::kMaxMemories);
+    if (DeviceResult kept = Keep(request); !kept) return kept;
+    if (DeviceResult ran = backend_.Launch(request); !ran || request.flags == 0) return ran;
+    return ForEachKept(request, [&](const LaunchRequest::Memory& memory, uint64_t at) {
+      return backend_.CopyWithin(kBackup, at, memory.buffer, memory.kept_offset, memory.kept_bytes);
+    });
+  }
+
+  DeviceResult Keep(const LaunchRequest& request) {
+    uint64_t bytes = 0;
+    for (const LaunchRequest::Memory& memory : std::span(request.memories.data(), request.memory_count)) bytes += BackupBytes(memory);
+    if (bytes == 0) return {};
+    if (DeviceResult reserved = backend_.Reserve(kBackup, bytes); !reserved) return reserved;
+    return ForEachKept(request, [&](const LaunchRequest::Memory& memory, uint64_t at) {
+      return backend_.CopyWithin(memory.buffer, memory.kept_offset, kBackup, at, memory.kept_bytes);
+    });
+  }
+
+  static uint64_t BackupBytes(const LaunchRequest::Memory& memory) {
+    return (memory.kept_bytes + kBackupAlignment - 1) / kBackupAlignment * kBackupAlignment;
+  }
+
+  /// `act` gets a memory with something to keep, and where in the backup that is.
+  template <typename Act>
+  static DeviceResult ForEachKept(const LaunchRequest& request, Act act) {
+    uint64_t at = 0;
+    for (const LaunchRequest::Memory& memory : std::span(request.memories.data(), request.memory_count)) {
+      if (memory.kept_bytes == 0) continue;
+      if (DeviceResult result = act(memory, at); !result) return result;
+      at += BackupBytes(memory);
+    }
+    return {};
   }
 
   void Fail(const DeviceCommand& command, const DeviceError& error) {

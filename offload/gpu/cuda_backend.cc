@@ -88,6 +88,11 @@ class CudaBackend : public DeviceBackend {
     return Do(cuda_.MemcpyDtoHAsync(to.data(), buffers_[buffer].address + offset, to.size(), stream_));
   }
 
+  DeviceResult CopyWithin(uint32_t from, uint64_t from_offset, uint32_t to, uint64_t to_offset, uint64_t bytes) override {
+    if (!Has(from, from_offset, bytes) || !Has(to, to_offset, bytes)) return Invalid("a copy");
+    return Do(cuda_.MemcpyDtoDAsync(buffers_[to].address + to_offset, buffers_[from].address + from_offset, bytes, stream_));
+  }
+
   DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) override {
     std::vector<uint8_t> text(code.begin(), code.end());
     text.push_back(0);

@@ -28,6 +28,7 @@ std::expected<CudaDriver, std::string> CudaDriver::Open() {
   find(&driver.MemHostRegister, "cuMemHostRegister_v2");
   find(&driver.MemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2");
   find(&driver.MemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2");
+  find(&driver.MemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
   find(&driver.StreamCreate, "cuStreamCreate");
   find(&driver.StreamSynchronize, "cuStreamSynchronize");
   find(&driver.ModuleLoadDataEx, "cuModuleLoadDataEx");

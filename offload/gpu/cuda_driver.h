@@ -37,6 +37,7 @@ struct CudaDriver {
   CuResult (*MemHostRegister)(void* memory, size_t bytes, unsigned flags);
   CuResult (*MemcpyHtoDAsync)(CuAddress to, const void* from, size_t bytes, CuStream* stream);
   CuResult (*MemcpyDtoHAsync)(void* to, CuAddress from, size_t bytes, CuStream* stream);
+  CuResult (*MemcpyDtoDAsync)(CuAddress to, CuAddress from, size_t bytes, CuStream* stream);
   CuResult (*StreamCreate)(CuStream** stream, unsigned flags);
   CuResult (*StreamSynchronize)(CuStream* stream);
   CuResult (*ModuleLoadDataEx)(CuModule** module, const void* image, unsigned options, int* names, void** values);

@@ -38,6 +38,9 @@ int cuMemcpyHtoDAsync_v2(unsigned long long to, const void *from, size_t bytes, 
 int cuMemcpyDtoHAsync_v2(void *to, unsigned long long from, size_t bytes, void *stream) {
   return memcpy(to, (const void *)(uintptr_t)from, bytes), stream == (void *)0x20 ? kGood : kInvalid;
 }
+int cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, size_t bytes, void *stream) {
+  return memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes), stream == (void *)0x20 ? kGood : kInvalid;
+}
 int cuStreamCreate(void **stream, unsigned flags) { return *stream = (void *)0x20, flags == 1 ? kGood : kInvalid; }
 int cuStreamSynchronize(void *stream) { return stream == (void *)0x20 ? kGood : kInvalid; }
 int cuModuleLoadDataEx(void **module, const void *image, unsigned options, int *names, void **values) {
