@@ -83,7 +83,6 @@ struct DeviceChannel {
   int32_t pid = 0;                 // of the device process
   uint64_t memory_bytes = 0;       // of the device
   char name[64] = {};
-  char architecture[32] = {};      // of its kernels, "" for an object file
 
   alignas(64) std::atomic<uint32_t> posted{0};
   alignas(64) std::atomic<uint32_t> done{0};

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <vector>
+#include <cstring>
 
 #include "jit/compiler.h"
 #include "offload/device/backend.h"
@@ -28,74 +28,51 @@ class ReferenceBackend : public DeviceBackend {
     return all / 4;
   }
 
-  DeviceResult Reserve(uint32_t buffer, uint64_t bytes) override {
-    if (buffer >= buffers_.size()) buffers_.resize(buffer + 1);
-    Buffer& place = buffers_[buffer];
-    if (bytes <= place.bytes) return {};
-    (void)Free(buffer);
+ private:
+  DeviceAnswer<uint64_t> Allocate(uint64_t bytes) override {
     const auto none = [&] {
       return std::unexpected(DeviceError{DeviceStatus::kOutOfMemory, fmt::format("no {} bytes of device memory", bytes)});
     };
     if (bytes > memory_bytes() - std::min(memory_bytes(), reserved_)) return none();
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return none();
-    place = {static_cast<uint8_t*>(memory), bytes};
     reserved_ += bytes;
+    return reinterpret_cast<uint64_t>(memory);
+  }
+
+  void Release(const Buffer& buffer) override {
+    reserved_ -= buffer.bytes;
+    munmap(At(buffer, 0), buffer.bytes);
+  }
+
+  DeviceResult Write(Buffer& buffer, uint64_t offset, std::span<const uint8_t> from) override {
+    std::ranges::copy(from, At(buffer, offset));
     return {};
   }
 
-  DeviceResult Free(uint32_t buffer) override {
-    if (buffer >= buffers_.size()) return {};
-    Buffer& place = buffers_[buffer];
-    reserved_ -= place.bytes;
-    if (place.memory) munmap(place.memory, place.bytes);
-    place = {};
+  DeviceResult Read(Buffer& buffer, uint64_t offset, std::span<uint8_t> to) override {
+    std::copy_n(At(buffer, offset), to.size(), to.begin());
     return {};
   }
 
-  DeviceResult CopyIn(uint32_t buffer, uint64_t offset, std::span<const uint8_t> from) override {
-    if (!Has(buffer, offset, from.size())) return Invalid("a copy");
-    std::ranges::copy(from, buffers_[buffer].memory + offset);
+  DeviceResult Copy(Buffer& from, uint64_t from_offset, Buffer& to, uint64_t to_offset, uint64_t bytes) override {
+    std::memmove(At(to, to_offset), At(from, from_offset), bytes);
     return {};
   }
 
-  DeviceResult CopyOut(uint32_t buffer, uint64_t offset, std::span<uint8_t> to) override {
-    if (!Has(buffer, offset, to.size())) return Invalid("a copy");
-    std::copy_n(buffers_[buffer].memory + offset, to.size(), to.begin());
-    return {};
-  }
-
-  DeviceResult CopyWithin(uint32_t from, uint64_t from_offset, uint32_t to, uint64_t to_offset, uint64_t bytes) override {
-    if (!Has(from, from_offset, bytes) || !Has(to, to_offset, bytes)) return Invalid("a copy");
-    std::copy_n(buffers_[from].memory + from_offset, bytes, buffers_[to].memory + to_offset);
-    return {};
-  }
-
-  DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) override {
+  DeviceAnswer<Function> LoadFunction(std::span<const uint8_t> code, const std::string& symbol) override {
     auto function = loader_->LoadKernel(code, symbol);
-    if (!function) return std::unexpected(DeviceError{DeviceStatus::kFailed, function.error()});
-    if (kernel >= kernels_.size()) kernels_.resize(kernel + 1);
-    kernels_[kernel] = *function;
-    return {};
+    if (!function) return Failure(function.error());
+    return reinterpret_cast<Function>(*function);
   }
 
-  DeviceResult Launch(LaunchRequest& request) override {
-    if (request.kernel >= kernels_.size() || !kernels_[request.kernel]) return Invalid("a launch");
+  DeviceResult Run(Function function, jit::KernelLaunch& launch, std::span<Buffer* const>, LaunchRequest& request) override {
     jit::MachineState state = request.state;
-    jit::KernelLaunch launch;
     launch.state = reinterpret_cast<uint64_t>(&state);
     launch.flags = reinterpret_cast<uint64_t>(&request.flags);
     launch.partial = reinterpret_cast<uint64_t>(request.partial.data());
-    launch.first = request.first;
-    launch.count = request.count;
-    std::ranges::copy(request.extent, launch.extent);
-    for (uint32_t i = 0; i < std::min<uint32_t>(request.memory_count, jit::kMaxMemories); ++i) {
-      const LaunchRequest::Memory& memory = request.memories[i];
-      if (!Has(memory.buffer, 0, 0)) return Invalid("a launch");
-      launch.distance[i] = reinterpret_cast<uint64_t>(buffers_[memory.buffer].memory) - memory.begin;
-    }
     const int64_t blocks = request.blocks, stride = blocks % kStride == 0 ? 1 : kStride;
-    const jit::ReferenceKernel kernel = kernels_[request.kernel];
+    const auto kernel = reinterpret_cast<jit::ReferenceKernel>(function);
     tbb::parallel_for(tbb::blocked_range<int64_t>(0, blocks), [&](const tbb::blocked_range<int64_t>& range) {
       for (int64_t i = range.begin(); i < range.end(); ++i) {
         const auto block = static_cast<int64_t>(static_cast<__int128>(i) * stride % blocks);
@@ -105,23 +82,10 @@ class ReferenceBackend : public DeviceBackend {
     return {};
   }
 
- private:
-  struct Buffer {
-    uint8_t* memory = nullptr;
-    uint64_t bytes = 0;
-  };
-
-  bool Has(uint32_t buffer, uint64_t offset, uint64_t bytes) const {
-    return buffer < buffers_.size() && offset <= buffers_[buffer].bytes && bytes <= buffers_[buffer].bytes - offset;
-  }
-  static DeviceResult Invalid(const char* what) {
-    return std::unexpected(DeviceError{DeviceStatus::kFailed, fmt::format("{} that names what is not there", what)});
-  }
+  static uint8_t* At(const Buffer& buffer, uint64_t offset) { return reinterpret_cast<uint8_t*>(buffer.address + offset); }
 
   std::unique_ptr<jit::CodeLoader> loader_;
-  std::vector<Buffer> buffers_;
   uint64_t reserved_ = 0;
-  std::vector<jit::ReferenceKernel> kernels_;
 };
 
 }  // namespace

@@ -23,7 +23,6 @@ namespace tracelift::offload {
 namespace {
 
 constexpr int kUsage = 2;
-constexpr uint32_t kBackup = kMostBuffers;  // buffer for what launches may have to give back
 constexpr uint64_t kBackupAlignment = 256;
 
 void Wake(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
@@ -101,7 +100,7 @@ class Server {
   DeviceResult Reserve(uint32_t buffer, uint64_t bytes) {
     DeviceResult result = backend_.Reserve(buffer, bytes);
     if (result || result.error().status != DeviceStatus::kOutOfMemory) return result;
-    (void)backend_.Free(kBackup);
+    (void)backend_.Free(DeviceBackend::kBackup);
     return backend_.Reserve(buffer, bytes);
   }
 
@@ -110,7 +109,7 @@ class Server {
     if (DeviceResult kept = Keep(request); !kept) return kept;
     if (DeviceResult ran = backend_.Launch(request); !ran || request.flags == 0) return ran;
     return ForEachKept(request, [&](const LaunchRequest::Memory& memory, uint64_t at) {
-      return backend_.CopyWithin(kBackup, at, memory.buffer, memory.kept_offset, memory.kept_bytes);
+      return backend_.CopyWithin(DeviceBackend::kBackup, at, memory.buffer, memory.kept_offset, memory.kept_bytes);
     });
   }
 
@@ -118,9 +117,9 @@ class Server {
     uint64_t bytes = 0;
     for (const LaunchRequest::Memory& memory : std::span(request.memories.data(), request.memory_count)) bytes += BackupBytes(memory);
     if (bytes == 0) return {};
-    if (DeviceResult reserved = backend_.Reserve(kBackup, bytes); !reserved) return reserved;
+    if (DeviceResult reserved = backend_.Reserve(DeviceBackend::kBackup, bytes); !reserved) return reserved;
     return ForEachKept(request, [&](const LaunchRequest::Memory& memory, uint64_t at) {
-      return backend_.CopyWithin(memory.buffer, memory.kept_offset, kBackup, at, memory.kept_bytes);
+      return backend_.CopyWithin(memory.buffer, memory.kept_offset, DeviceBackend::kBackup, at, memory.kept_bytes);
     });
   }
 
@@ -178,7 +177,6 @@ int Main(const char* device) {
   channel.pid = getpid();
   channel.memory_bytes = (*backend)->memory_bytes();
   SetText(channel.name, (*backend)->name());
-  SetText(channel.architecture, (*backend)->architecture());
   channel.ready.store(kChannelVersion, std::memory_order_release);
   Wake(channel.ready);
   Server(channel, **backend).Run();

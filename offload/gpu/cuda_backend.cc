@@ -12,8 +12,8 @@ namespace {
 
 constexpr auto kBlockThreads = static_cast<unsigned>(jit::kBlockThreads);
 constexpr int64_t kMostBlocks = INT32_MAX;
-constexpr uint64_t kPinnedBytes = 32 << 20;   // pinned at once; pinning takes longer than a copy, but staging is used again
-constexpr uint64_t kKeptFree = 256 << 20;     // for the driver and others
+constexpr uint64_t kPinnedBytes = 32 << 20;  // pinned at once; pinning takes longer than a copy, but staging is used again
+constexpr uint64_t kKeptFree = 256 << 20;    // for the driver and others
 
 /// What a launch hands over beside its arguments.
 struct Scratch {
@@ -44,88 +44,57 @@ class CudaBackend : public DeviceBackend {
     return name;
   }
 
-  std::string architecture() const override {
-    int major = 0, minor = 0;
-    (void)cuda_.DeviceGetAttribute(&major, kCuComputeCapabilityMajor, device_);
-    (void)cuda_.DeviceGetAttribute(&minor, kCuComputeCapabilityMinor, device_);
-    return fmt::format("sm_{}{}", major, minor);
-  }
-
   uint64_t memory_bytes() const override {
     size_t free = 0, all = 0;
     (void)cuda_.MemGetInfo(&free, &all);
     return free - std::min<uint64_t>(free, kKeptFree);
   }
 
-  DeviceResult Reserve(uint32_t buffer, uint64_t bytes) override {
-    if (buffer >= buffers_.size()) buffers_.resize(buffer + 1);
-    Buffer& place = buffers_[buffer];
-    if (bytes <= place.bytes) return {};
-    (void)Free(buffer);
+ private:
+  DeviceAnswer<uint64_t> Allocate(uint64_t bytes) override {
     CuAddress address = 0;
     if (const CuResult error = cuda_.MemAlloc(&address, bytes)) return Failed(error);
-    place = {address, bytes};
-    return {};
+    return address;
   }
 
-  DeviceResult Free(uint32_t buffer) override {
-    if (buffer >= buffers_.size()) return {};
-    Buffer& place = buffers_[buffer];
-    if (place.bytes > 0) (void)cuda_.MemFree(place.address);
-    place = {};
-    return {};
-  }
+  void Release(const Buffer& buffer) override { (void)cuda_.MemFree(buffer.address); }
 
-  DeviceResult CopyIn(uint32_t buffer, uint64_t offset, std::span<const uint8_t> from) override {
-    if (!Has(buffer, offset, from.size())) return Invalid("a copy");
+  DeviceResult Write(Buffer& buffer, uint64_t offset, std::span<const uint8_t> from) override {
     Pin(from);
-    return Do(cuda_.MemcpyHtoDAsync(buffers_[buffer].address + offset, from.data(), from.size(), stream_));
+    return Do(cuda_.MemcpyHtoDAsync(buffer.address + offset, from.data(), from.size(), stream_));
   }
 
-  DeviceResult CopyOut(uint32_t buffer, uint64_t offset, std::span<uint8_t> to) override {
-    if (!Has(buffer, offset, to.size())) return Invalid("a copy");
+  DeviceResult Read(Buffer& buffer, uint64_t offset, std::span<uint8_t> to) override {
     Pin(to);
-    return Do(cuda_.MemcpyDtoHAsync(to.data(), buffers_[buffer].address + offset, to.size(), stream_));
+    return Do(cuda_.MemcpyDtoHAsync(to.data(), buffer.address + offset, to.size(), stream_));
   }
 
-  DeviceResult CopyWithin(uint32_t from, uint64_t from_offset, uint32_t to, uint64_t to_offset, uint64_t bytes) override {
-    if (!Has(from, from_offset, bytes) || !Has(to, to_offset, bytes)) return Invalid("a copy");
-    return Do(cuda_.MemcpyDtoDAsync(buffers_[to].address + to_offset, buffers_[from].address + from_offset, bytes, stream_));
+  DeviceResult Copy(Buffer& from, uint64_t from_offset, Buffer& to, uint64_t to_offset, uint64_t bytes) override {
+    return Do(cuda_.MemcpyDtoDAsync(to.address + to_offset, from.address + from_offset, bytes, stream_));
   }
 
-  DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol) override {
+  DeviceAnswer<Function> LoadFunction(std::span<const uint8_t> code, const std::string& symbol) override {
     std::vector<uint8_t> text(code.begin(), code.end());
     text.push_back(0);
     CuModule* module = nullptr;
     CuFunction* function = nullptr;
     if (const CuResult error = cuda_.ModuleLoadDataEx(&module, text.data(), 0, nullptr, nullptr)) return Failed(error);
     if (const CuResult error = cuda_.ModuleGetFunction(&function, module, symbol.c_str())) return Failed(error);
-    if (kernel >= kernels_.size()) kernels_.resize(kernel + 1);
-    kernels_[kernel] = function;
-    return {};
+    return function;
   }
 
-  DeviceResult Launch(LaunchRequest& request) override {
-    const int64_t blocks = request.blocks;
-    if (request.kernel >= kernels_.size() || !kernels_[request.kernel] || blocks < 1 || blocks > kMostBlocks) return Invalid("a launch");
-    jit::KernelLaunch launch;
+  DeviceResult Run(Function function, jit::KernelLaunch& launch, std::span<Buffer* const>, LaunchRequest& request) override {
+    if (request.blocks > kMostBlocks) return Failure("a grid of too many blocks");
     launch.state = scratch_ + offsetof(Scratch, state);
     launch.flags = scratch_ + offsetof(Scratch, flags);
     launch.partial = scratch_ + offsetof(Scratch, partial);
-    launch.first = request.first;
-    launch.count = request.count;
-    std::ranges::copy(request.extent, launch.extent);
-    for (uint32_t i = 0; i < std::min<uint32_t>(request.memory_count, jit::kMaxMemories); ++i) {
-      const LaunchRequest::Memory& memory = request.memories[i];
-      if (memory.buffer < buffers_.size()) launch.distance[i] = buffers_[memory.buffer].address - memory.begin;
-    }
     shared_.state = request.state;
     shared_.flags = request.flags;
     std::ranges::copy(request.partial, shared_.partial);
     void* parameters[] = {&launch};
     for (const CuResult error :
          {cuda_.MemcpyHtoDAsync(scratch_, &shared_, sizeof(shared_), stream_),
-          cuda_.LaunchKernel(kernels_[request.kernel], static_cast<unsigned>(blocks), 1, 1, kBlockThreads, 1, 1, 0, stream_, parameters, nullptr),
+          cuda_.LaunchKernel(static_cast<CuFunction*>(function), static_cast<unsigned>(request.blocks), 1, 1, kBlockThreads, 1, 1, 0, stream_, parameters, nullptr),
           cuda_.MemcpyDtoHAsync(&shared_, scratch_, sizeof(shared_), stream_), cuda_.StreamSynchronize(stream_)}) {
       if (error) return Failed(error);
     }
@@ -134,19 +103,7 @@ class CudaBackend : public DeviceBackend {
     return {};
   }
 
- private:
-  struct Buffer {
-    CuAddress address = 0;
-    uint64_t bytes = 0;
-  };
-
-  bool Has(uint32_t buffer, uint64_t offset, uint64_t bytes) const {
-    return buffer < buffers_.size() && offset <= buffers_[buffer].bytes && bytes <= buffers_[buffer].bytes - offset;
-  }
-  static DeviceResult Invalid(const char* what) {
-    return std::unexpected(DeviceError{DeviceStatus::kFailed, fmt::format("{} that names what is not there", what)});
-  }
-  DeviceResult Failed(CuResult error) const {
+  std::unexpected<DeviceError> Failed(CuResult error) const {
     return std::unexpected(DeviceError{error == kCuOutOfMemory ? DeviceStatus::kOutOfMemory : DeviceStatus::kFailed, cuda_.Describe(error)});
   }
   DeviceResult Do(CuResult error) {
@@ -172,8 +129,6 @@ class CudaBackend : public DeviceBackend {
   CuStream* stream_ = nullptr;
   CuAddress scratch_ = 0;
   Scratch shared_{};
-  std::vector<Buffer> buffers_;
-  std::vector<CuFunction*> kernels_;
   std::vector<uint64_t> pinned_;  // blocks of kPinnedBytes, by number
 };
 
