@@ -1,5 +1,8 @@
 // A device as its process drives it: buffers and kernels by number, as the program names them. What is the same for all devices is here;
 // a backend knows one kind.
+//
+// Work may go on when the call that began it has returned. It does as if each call began when all before it were complete; staging memory
+// and requests are in use until it is complete.
 #pragma once
 
 #include <array>
@@ -38,12 +41,18 @@ class DeviceBackend {
   DeviceResult CopyOut(uint32_t buffer, uint64_t offset, std::span<uint8_t> to);
   DeviceResult CopyWithin(uint32_t from, uint64_t from_offset, uint32_t to, uint64_t to_offset, uint64_t bytes);
   DeviceResult Load(uint32_t kernel, std::span<const uint8_t> code, const std::string& symbol);
-  /// Results are in the request when it returns.
+  /// Results are in the request when its work is complete.
   DeviceResult Launch(LaunchRequest& request);
+
+  /// How many pieces of work were begun. A backend that completes each before it returns has none.
+  virtual uint64_t begun() const { return 0; }
+  /// Whether the first `count` of them are complete. The error is of one of them, or of the device.
+  virtual DeviceAnswer<bool> AreComplete([[maybe_unused]] uint64_t count) { return true; }
 
  protected:
   struct Buffer {
     uint64_t address = 0, bytes = 0;  // 0: there is none
+    uint64_t last_use = 0;            // piece of work, from 1
   };
   using Function = void*;  // of a kernel, as the backend knows it
 
@@ -51,6 +60,7 @@ class DeviceBackend {
 
  private:
   virtual DeviceAnswer<uint64_t> Allocate(uint64_t bytes) = 0;
+  /// Work that uses it may be under way.
   virtual void Release(const Buffer& buffer) = 0;
   virtual DeviceResult Write(Buffer& buffer, uint64_t offset, std::span<const uint8_t> from) = 0;
   virtual DeviceResult Read(Buffer& buffer, uint64_t offset, std::span<uint8_t> to) = 0;

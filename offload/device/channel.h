@@ -20,7 +20,7 @@
 
 namespace tracelift::offload {
 
-inline constexpr uint32_t kChannelVersion = 1;
+inline constexpr uint32_t kChannelVersion = 2;
 inline constexpr uint64_t kStagingAt = 1 << 16;
 inline constexpr uint64_t kStagingBytes = uint64_t{4} << 30;  // of address space; pages come with use
 // The staging area: a launch's request, pieces of what is copied to the device, one while the one before is on its way, results.

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <climits>
 #include <cstring>
 #include <string_view>
@@ -54,25 +56,79 @@ class Server {
  public:
   Server(DeviceChannel& channel, DeviceBackend& backend) : channel_(channel), backend_(backend) {}
 
+  /// Commands are begun as they are posted, and done in their order, when their work is complete.
   [[noreturn]] void Run() {
-    for (uint32_t done = 0;; ++done) {
-      while (channel_.posted.load(std::memory_order_seq_cst) == done) Await(done);
-      const DeviceCommand command = channel_.commands[done % kCommandsInFlight];
-      if (command.batch != channel_.failed_batch.load(std::memory_order_relaxed)) {
-        if (DeviceResult result = Do(command); !result) Fail(command, result.error());
+    for (Pause pause;;) {
+      bool is_new = BeginNext();
+      while (EndNext()) is_new = true;
+      if (is_new) {
+        pause = {};
+      } else if (ended_ == begun_) {
+        AwaitCommand();
+      } else {
+        pause.Wait(channel_.posted, begun_);
       }
-      channel_.done.store(done + 1, std::memory_order_release);
-      Wake(channel_.done);
     }
   }
 
  private:
+  struct UnderWay {
+    uint32_t batch = 0;
+    uint64_t work = 0;  // DeviceBackend::begun() when it and all before it were begun
+    DeviceResult result;
+  };
+
+  /// Between looks at what nobody tells the end of: ever longer ones.
+  class Pause {
+   public:
+    /// Shorter when the word has another value.
+    void Wait(const std::atomic<uint32_t>& word, uint32_t value) {
+      constexpr auto kSpin = std::chrono::microseconds(100);
+      constexpr std::chrono::nanoseconds kShortest = std::chrono::microseconds(20), kLongest = std::chrono::milliseconds(1);
+      constexpr int kShare = 16;  // of the time until now
+      const std::chrono::nanoseconds waited = Clock::now() - since_;
+      if (waited < kSpin) return __builtin_ia32_pause();
+      const timespec nap{0, std::clamp(waited / kShare, kShortest, kLongest).count()};
+      syscall(SYS_futex, &word, FUTEX_WAIT, value, &nap, nullptr, 0);
+    }
+
+   private:
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point since_ = Clock::now();
+  };
+
   uint8_t* staging() const { return reinterpret_cast<uint8_t*>(&channel_) + kStagingAt; }
 
-  void Await(uint32_t posted) const {
+  void AwaitCommand() const {
     constexpr int kSpins = 20'000;
-    for (int i = 0; i < kSpins && channel_.posted.load(std::memory_order_acquire) == posted; ++i) __builtin_ia32_pause();
-    syscall(SYS_futex, &channel_.posted, FUTEX_WAIT, posted, nullptr, nullptr, 0);
+    for (int i = 0; i < kSpins && channel_.posted.load(std::memory_order_acquire) == begun_; ++i) __builtin_ia32_pause();
+    syscall(SYS_futex, &channel_.posted, FUTEX_WAIT, begun_, nullptr, nullptr, 0);
+  }
+
+  bool BeginNext() {
+    if (channel_.posted.load(std::memory_order_seq_cst) == begun_) return false;
+    const DeviceCommand command = channel_.commands[begun_ % kCommandsInFlight];
+    DeviceResult result;
+    if (command.batch != failed_batch_) result = Do(command);
+    if (!result) failed_batch_ = command.batch;
+    under_way_[begun_ % kCommandsInFlight] = {command.batch, backend_.begun(), std::move(result)};
+    ++begun_;
+    return true;
+  }
+
+  bool EndNext() {
+    if (ended_ == begun_) return false;
+    const UnderWay& command = under_way_[ended_ % kCommandsInFlight];
+    const DeviceAnswer<bool> complete = backend_.AreComplete(command.work);
+    if (complete && !*complete) return false;
+    if (!command.result) {
+      Fail(command.batch, command.result.error());
+    } else if (!complete) {
+      Fail(command.batch, complete.error());
+    }
+    channel_.done.store(++ended_, std::memory_order_release);
+    Wake(channel_.done);
+    return true;
   }
 
   DeviceResult Do(const DeviceCommand& command) {
@@ -107,16 +163,22 @@ class Server {
   DeviceResult Launch(LaunchRequest& request) {
     request.memory_count = std::min<uint32_t>(request.memory_count, jit::kMaxMemories);
     if (DeviceResult kept = Keep(request); !kept) return kept;
-    if (DeviceResult ran = backend_.Launch(request); !ran || request.flags == 0) return ran;
+    if (DeviceResult begun = backend_.Launch(request); !begun || !KeepsAnything(request)) return begun;
+    if (DeviceResult ran = Complete(); !ran || request.flags == 0) return ran;
     return ForEachKept(request, [&](const LaunchRequest::Memory& memory, uint64_t at) {
       return backend_.CopyWithin(DeviceBackend::kBackup, at, memory.buffer, memory.kept_offset, memory.kept_bytes);
     });
   }
 
+  static std::span<const LaunchRequest::Memory> MemoriesOf(const LaunchRequest& request) { return {request.memories.data(), request.memory_count}; }
+  static bool KeepsAnything(const LaunchRequest& request) {
+    return std::ranges::any_of(MemoriesOf(request), [](const LaunchRequest::Memory& memory) { return memory.kept_bytes > 0; });
+  }
+
   DeviceResult Keep(const LaunchRequest& request) {
+    if (!KeepsAnything(request)) return {};
     uint64_t bytes = 0;
-    for (const LaunchRequest::Memory& memory : std::span(request.memories.data(), request.memory_count)) bytes += BackupBytes(memory);
-    if (bytes == 0) return {};
+    for (const LaunchRequest::Memory& memory : MemoriesOf(request)) bytes += BackupBytes(memory);
     if (DeviceResult reserved = backend_.Reserve(DeviceBackend::kBackup, bytes); !reserved) return reserved;
     return ForEachKept(request, [&](const LaunchRequest::Memory& memory, uint64_t at) {
       return backend_.CopyWithin(memory.buffer, memory.kept_offset, DeviceBackend::kBackup, at, memory.kept_bytes);
@@ -131,7 +193,7 @@ class Server {
   template <typename Act>
   static DeviceResult ForEachKept(const LaunchRequest& request, Act act) {
     uint64_t at = 0;
-    for (const LaunchRequest::Memory& memory : std::span(request.memories.data(), request.memory_count)) {
+    for (const LaunchRequest::Memory& memory : MemoriesOf(request)) {
       if (memory.kept_bytes == 0) continue;
       if (DeviceResult result = act(memory, at); !result) return result;
       at += BackupBytes(memory);
@@ -139,14 +201,28 @@ class Server {
     return {};
   }
 
-  void Fail(const DeviceCommand& command, const DeviceError& error) {
+  /// All that was begun.
+  DeviceResult Complete() {
+    for (Pause pause;;) {
+      const DeviceAnswer<bool> complete = backend_.AreComplete(backend_.begun());
+      if (!complete) return std::unexpected(complete.error());
+      if (*complete) return {};
+      pause.Wait(channel_.posted, channel_.posted.load(std::memory_order_relaxed));
+    }
+  }
+
+  void Fail(uint32_t batch, const DeviceError& error) {
+    failed_batch_ = batch;
     SetText(channel_.error, error.text);
     channel_.status = error.status;
-    channel_.failed_batch.store(command.batch, std::memory_order_release);
+    channel_.failed_batch.store(batch, std::memory_order_release);
   }
 
   DeviceChannel& channel_;
   DeviceBackend& backend_;
+  uint32_t begun_ = 0, ended_ = 0;  // commands
+  std::array<UnderWay, kCommandsInFlight> under_way_;
+  uint32_t failed_batch_ = 0;  // in which a command is known to have failed, told of or not yet
 };
 
 int Main(const char* device) {

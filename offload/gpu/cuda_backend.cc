@@ -1,4 +1,7 @@
 // An NVIDIA GPU. Only ever in a device process of its own: the driver's threads, memory and mistakes stay out of the program.
+//
+// Copies in, kernels, and copies out have a stream each, and go on side by side. Each piece of work has an event behind it; what uses a
+// buffer on another stream than what used it last waits for that, on the device.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,12 +18,10 @@ constexpr int64_t kMostBlocks = INT32_MAX;
 constexpr uint64_t kPinnedBytes = 32 << 20;  // pinned at once; pinning takes longer than a copy, but staging is used again
 constexpr uint64_t kKeptFree = 256 << 20;    // for the driver and others
 
-/// What a launch hands over beside its arguments.
-struct Scratch {
-  jit::MachineState state;
-  uint32_t flags;
-  uint64_t partial[jit::kMaxReductions];
-};
+// Of a LaunchRequest: what kernels read and write, from here to the end; what they write, from here to the state.
+constexpr size_t kSharedAt = offsetof(LaunchRequest, flags), kSharedBytes = sizeof(LaunchRequest) - kSharedAt;
+constexpr size_t kResultBytes = offsetof(LaunchRequest, state) - kSharedAt;
+static_assert(offsetof(LaunchRequest, partial) > kSharedAt && kResultBytes > offsetof(LaunchRequest, partial) - kSharedAt);
 
 class CudaBackend : public DeviceBackend {
  public:
@@ -32,8 +33,14 @@ class CudaBackend : public DeviceBackend {
     if (cuda_.DeviceGetCount(&devices) != 0 || devices == 0) return "there is no CUDA device";
     CuContext* context = nullptr;
     for (const CuResult error : {cuda_.DeviceGet(&device_, 0), cuda_.DevicePrimaryCtxRetain(&context, device_), cuda_.CtxSetCurrent(context),
-                                 cuda_.StreamCreate(&stream_, kCuStreamNonBlocking), cuda_.MemAlloc(&scratch_, sizeof(Scratch))}) {
+                                 cuda_.MemAlloc(&scratch_, sizeof(LaunchRequest))}) {
       if (error) return cuda_.Describe(error);
+    }
+    for (CuStream** stream : {&in_, &kernels_, &out_}) {
+      if (const CuResult error = cuda_.StreamCreate(stream, kCuStreamNonBlocking)) return cuda_.Describe(error);
+    }
+    for (Work& work : work_) {
+      if (const CuResult error = cuda_.EventCreate(&work.end, kCuEventDisableTiming)) return cuda_.Describe(error);
     }
     return "";
   }
@@ -50,6 +57,17 @@ class CudaBackend : public DeviceBackend {
     return free - std::min<uint64_t>(free, kKeptFree);
   }
 
+  uint64_t begun() const override { return begun_; }
+
+  DeviceAnswer<bool> AreComplete(uint64_t count) override {
+    for (; complete_ < count; ++complete_) {
+      const CuResult error = cuda_.EventQuery(WorkOf(complete_ + 1).end);
+      if (error == kCuNotReady) return false;
+      if (error) return Failed(error);
+    }
+    return true;
+  }
+
  private:
   DeviceAnswer<uint64_t> Allocate(uint64_t bytes) override {
     CuAddress address = 0;
@@ -57,20 +75,26 @@ class CudaBackend : public DeviceBackend {
     return address;
   }
 
-  void Release(const Buffer& buffer) override { (void)cuda_.MemFree(buffer.address); }
+  void Release(const Buffer& buffer) override {
+    if (buffer.last_use > complete_) (void)cuda_.EventSynchronize(WorkOf(buffer.last_use).end);
+    (void)cuda_.MemFree(buffer.address);
+  }
 
   DeviceResult Write(Buffer& buffer, uint64_t offset, std::span<const uint8_t> from) override {
     Pin(from);
-    return Do(cuda_.MemcpyHtoDAsync(buffer.address + offset, from.data(), from.size(), stream_));
+    Buffer* const used[] = {&buffer};
+    return Begin(in_, used, [&] { return cuda_.MemcpyHtoDAsync(buffer.address + offset, from.data(), from.size(), in_); });
   }
 
   DeviceResult Read(Buffer& buffer, uint64_t offset, std::span<uint8_t> to) override {
     Pin(to);
-    return Do(cuda_.MemcpyDtoHAsync(to.data(), buffer.address + offset, to.size(), stream_));
+    Buffer* const used[] = {&buffer};
+    return Begin(out_, used, [&] { return cuda_.MemcpyDtoHAsync(to.data(), buffer.address + offset, to.size(), out_); });
   }
 
   DeviceResult Copy(Buffer& from, uint64_t from_offset, Buffer& to, uint64_t to_offset, uint64_t bytes) override {
-    return Do(cuda_.MemcpyDtoDAsync(to.address + to_offset, from.address + from_offset, bytes, stream_));
+    Buffer* const used[] = {&from, &to};
+    return Begin(kernels_, used, [&] { return cuda_.MemcpyDtoDAsync(to.address + to_offset, from.address + from_offset, bytes, kernels_); });
   }
 
   DeviceAnswer<Function> LoadFunction(std::span<const uint8_t> code, const std::string& symbol) override {
@@ -83,33 +107,55 @@ class CudaBackend : public DeviceBackend {
     return function;
   }
 
-  DeviceResult Run(Function function, jit::KernelLaunch& launch, std::span<Buffer* const>, LaunchRequest& request) override {
+  DeviceResult Run(Function function, jit::KernelLaunch& launch, std::span<Buffer* const> buffers, LaunchRequest& request) override {
     if (request.blocks > kMostBlocks) return Failure("a grid of too many blocks");
-    launch.state = scratch_ + offsetof(Scratch, state);
-    launch.flags = scratch_ + offsetof(Scratch, flags);
-    launch.partial = scratch_ + offsetof(Scratch, partial);
-    shared_.state = request.state;
-    shared_.flags = request.flags;
-    std::ranges::copy(request.partial, shared_.partial);
+    Pin({reinterpret_cast<const uint8_t*>(&request), sizeof(request)});
+    launch.state = scratch_ + offsetof(LaunchRequest, state);
+    launch.flags = scratch_ + offsetof(LaunchRequest, flags);
+    launch.partial = scratch_ + offsetof(LaunchRequest, partial);
+    const auto blocks = static_cast<unsigned>(request.blocks);
     void* parameters[] = {&launch};
-    for (const CuResult error :
-         {cuda_.MemcpyHtoDAsync(scratch_, &shared_, sizeof(shared_), stream_),
-          cuda_.LaunchKernel(static_cast<CuFunction*>(function), static_cast<unsigned>(request.blocks), 1, 1, kBlockThreads, 1, 1, 0, stream_, parameters, nullptr),
-          cuda_.MemcpyDtoHAsync(&shared_, scratch_, sizeof(shared_), stream_), cuda_.StreamSynchronize(stream_)}) {
-      if (error) return Failed(error);
+    auto* shared = reinterpret_cast<uint8_t*>(&request) + kSharedAt;
+    return Begin(kernels_, buffers, [&] {
+      CuResult error = cuda_.MemcpyHtoDAsync(scratch_ + kSharedAt, shared, kSharedBytes, kernels_);
+      if (!error) error = cuda_.LaunchKernel(static_cast<CuFunction*>(function), blocks, 1, 1, kBlockThreads, 1, 1, 0, kernels_, parameters, nullptr);
+      if (!error) error = cuda_.MemcpyDtoHAsync(shared, scratch_ + kSharedAt, kResultBytes, kernels_);
+      return error;
+    });
+  }
+
+  struct Work {
+    CuEvent* end = nullptr;
+    CuStream* stream = nullptr;
+  };
+
+  Work& WorkOf(uint64_t number) { return work_[number % work_.size()]; }
+
+  /// `enqueue` puts a piece of work on the stream, behind all that used these buffers before.
+  template <typename Enqueue>
+  DeviceResult Begin(CuStream* stream, std::span<Buffer* const> buffers, Enqueue enqueue) {
+    const uint64_t number = begun_ + 1;
+    for (; complete_ + work_.size() < number; ++complete_) {
+      if (const CuResult error = cuda_.EventSynchronize(WorkOf(complete_ + 1).end)) return Failed(error);
     }
-    request.flags = shared_.flags;
-    std::ranges::copy(shared_.partial, request.partial.begin());
+    for (const Buffer* buffer : buffers) {
+      const Work& before = WorkOf(buffer->last_use);
+      if (buffer->last_use <= complete_ || before.stream == stream) continue;
+      if (const CuResult error = cuda_.StreamWaitEvent(stream, before.end, 0)) return Failed(error);
+    }
+    // Whatever of it is on the stream, should not all be, has the event behind it.
+    CuResult error = enqueue();
+    const CuResult record_error = cuda_.EventRecord(WorkOf(number).end, stream);
+    if (!error) error = record_error;
+    WorkOf(number).stream = stream;
+    begun_ = number;
+    for (Buffer* buffer : buffers) buffer->last_use = number;
+    if (error) return Failed(error);
     return {};
   }
 
   std::unexpected<DeviceError> Failed(CuResult error) const {
     return std::unexpected(DeviceError{error == kCuOutOfMemory ? DeviceStatus::kOutOfMemory : DeviceStatus::kFailed, cuda_.Describe(error)});
-  }
-  DeviceResult Do(CuResult error) {
-    if (error == 0) error = cuda_.StreamSynchronize(stream_);
-    if (error) return Failed(error);
-    return {};
   }
 
   // Copies from and to pinned memory need no other copy on the way. Where there is none to be had they only take longer.
@@ -126,9 +172,10 @@ class CudaBackend : public DeviceBackend {
   const CudaDriver cuda_;
   const std::span<uint8_t> staging_;
   CuDevice device_ = 0;
-  CuStream* stream_ = nullptr;
-  CuAddress scratch_ = 0;
-  Scratch shared_{};
+  CuStream *in_ = nullptr, *kernels_ = nullptr, *out_ = nullptr;
+  CuAddress scratch_ = 0;  // what kernels see of the request of the launch that runs
+  std::array<Work, kCommandsInFlight> work_{};  // the latest pieces, by number
+  uint64_t begun_ = 0, complete_ = 0;
   std::vector<uint64_t> pinned_;  // blocks of kPinnedBytes, by number
 };
 

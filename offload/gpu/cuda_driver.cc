@@ -30,7 +30,11 @@ std::expected<CudaDriver, std::string> CudaDriver::Open() {
   find(&driver.MemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2");
   find(&driver.MemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2");
   find(&driver.StreamCreate, "cuStreamCreate");
-  find(&driver.StreamSynchronize, "cuStreamSynchronize");
+  find(&driver.StreamWaitEvent, "cuStreamWaitEvent");
+  find(&driver.EventCreate, "cuEventCreate");
+  find(&driver.EventRecord, "cuEventRecord");
+  find(&driver.EventQuery, "cuEventQuery");
+  find(&driver.EventSynchronize, "cuEventSynchronize");
   find(&driver.ModuleLoadDataEx, "cuModuleLoadDataEx");
   find(&driver.ModuleGetFunction, "cuModuleGetFunction");
   find(&driver.LaunchKernel, "cuLaunchKernel");

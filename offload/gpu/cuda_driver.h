@@ -16,11 +16,14 @@ struct CuContext;
 struct CuModule;
 struct CuFunction;
 struct CuStream;
+struct CuEvent;
 
 inline constexpr CuResult kCuOutOfMemory = 2;             // CUDA_ERROR_OUT_OF_MEMORY
+inline constexpr CuResult kCuNotReady = 600;              // CUDA_ERROR_NOT_READY
 inline constexpr int kCuComputeCapabilityMajor = 75;      // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 inline constexpr int kCuComputeCapabilityMinor = 76;
 inline constexpr unsigned kCuStreamNonBlocking = 1;
+inline constexpr unsigned kCuEventDisableTiming = 2;
 
 struct CudaDriver {
   CuResult (*Init)(unsigned flags);
@@ -39,7 +42,11 @@ struct CudaDriver {
   CuResult (*MemcpyDtoHAsync)(void* to, CuAddress from, size_t bytes, CuStream* stream);
   CuResult (*MemcpyDtoDAsync)(CuAddress to, CuAddress from, size_t bytes, CuStream* stream);
   CuResult (*StreamCreate)(CuStream** stream, unsigned flags);
-  CuResult (*StreamSynchronize)(CuStream* stream);
+  CuResult (*StreamWaitEvent)(CuStream* stream, CuEvent* event, unsigned flags);
+  CuResult (*EventCreate)(CuEvent** event, unsigned flags);
+  CuResult (*EventRecord)(CuEvent* event, CuStream* stream);
+  CuResult (*EventQuery)(CuEvent* event);
+  CuResult (*EventSynchronize)(CuEvent* event);
   CuResult (*ModuleLoadDataEx)(CuModule** module, const void* image, unsigned options, int* names, void** values);
   CuResult (*ModuleGetFunction)(CuFunction** function, CuModule* module, const char* name);
   CuResult (*LaunchKernel)(CuFunction* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,

@@ -151,24 +151,26 @@ class DevicesTest(TraceTest):
         self.assertTrue(acted)
         self.assertTrue(any(region["executions"] and region["place"].startswith("cpu") for region in traced.report["regions"]))
 
-    def run_on_fake_gpu(self, act, timeout=120):
-        """A driver in place of NVIDIA's that does `act`; the report, all bytes being the same."""
+    def run_on_fake_gpu(self, act, size=1000, timeout=120):
+        """A matrix product with a driver in place of NVIDIA's that does `act`; the report, all bytes being the same."""
         library = pathlib.Path(build("fake_cuda.c", ("-O2", "-shared", "-fPIC"), libraries=()))
         folder = library.parent / "driver"
         folder.mkdir(exist_ok=True)
         shutil.copy(library, folder / "libcuda.so.1")
         env = {"TRACELIFT_DEVICES": "gpu", "LD_LIBRARY_PATH": str(folder), "FAKE_CUDA": act}
-        case = Case(self.command("matmul"), name=f"gpu-{act}", env=env, timeout=timeout)
+        case = Case([*self.command("matmul", small=False), size], name=f"gpu-{act}", env=env, timeout=timeout)
         native, traced = case.execute(NATIVE), case.execute(RUN)
         self.assertIsNone(harness.difference(native, traced), f"kept: {case.base}")
         case.discard()
         return traced.report
 
     def test_gpus_that_fail(self):
-        for act, told in (("no-device", "the device gpu cannot be used: no CUDA-capable device"), ("fail", "the device Fake GPU was lost: unspecified launch failure"),
-                          ("hang", "the device Fake GPU was lost: it did not answer in time")):
+        lost = "the device Fake GPU was lost: "
+        for act, told in (("no-device", "the device gpu cannot be used: no CUDA-capable device"), ("fail", lost + "unspecified launch failure"),
+                          ("fault", lost + "unspecified launch failure"), ("hang", lost + "it did not answer in time"),
+                          ("stuck", lost + "it did not answer in time")):
             with self.subTest(act=act):
-                report = self.run_on_fake_gpu(act)
+                report = self.run_on_fake_gpu(act, size=1200)  # time enough to be told that it was lost
                 self.assertTrue(any(note.startswith(told) for note in report["notes"]), report["notes"])
 
     def test_gpus_without_memory_or_for_other_kernels(self):
