@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "jit/artifact.h"
 #include "jit/kernel.h"
@@ -28,6 +29,12 @@ inline constexpr uint64_t kRequestAt = 0, kPiecesAt = 1 << 20, kPieceBytes = 8 <
 inline constexpr int kChannelFd = 3, kLifeFd = 4;             // of a device process: the memory; a socket that ends with the program
 inline constexpr size_t kCommandsInFlight = 64;
 inline constexpr uint32_t kMostBuffers = 128;  // of the program
+
+/// A folder of an EntryStore (offload/cache), for what a device's driver makes of kernels.
+struct KernelFolder {
+  std::string path;  // "": there is none
+  int most_mib = 0;  // of all that is kept there
+};
 
 enum class DeviceOp : uint32_t {
   kReserve,  // buffer: at least `bytes`; what it held is lost where it must grow

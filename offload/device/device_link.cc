@@ -86,11 +86,12 @@ std::vector<char*> ServerEnvironment() {
 
 /// The program must never meet it: no signal tells its end, and it is not waited for with other children. A child that ends at once
 /// starts it, so it is nobody's child; that child is waited for as only clones are.
-std::string Spawn(const std::string& server, const std::string& device, int channel, int life) {
+std::string Spawn(const std::string& server, const std::string& device, const KernelFolder& kernels, int channel, int life) {
   constexpr size_t kStackBytes = 64 << 10;
   std::vector<char> stacks(2 * kStackBytes);
   std::vector<char*> environment = ServerEnvironment();
-  char* const arguments[] = {const_cast<char*>(server.c_str()), const_cast<char*>(device.c_str()), nullptr};
+  std::string words[] = {server, device, kernels.path, std::to_string(kernels.most_mib)};
+  char* const arguments[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
   Launch launch{server.c_str(), arguments, environment.data(), channel, life, stacks.data() + kStackBytes};
   const int pid = clone(&StartServer, stacks.data() + 2 * kStackBytes, kSharingMemory, &launch);
   if (pid < 0) return fmt::format("{}: {}", server, strerror(errno));
@@ -102,7 +103,7 @@ std::string Spawn(const std::string& server, const std::string& device, int chan
 
 }  // namespace
 
-std::expected<DeviceLink*, std::string> DeviceLink::Start(const std::string& server, const std::string& device) {
+std::expected<DeviceLink*, std::string> DeviceLink::Start(const std::string& server, const std::string& device, const KernelFolder& kernels) {
   if (access(server.c_str(), X_OK) != 0) return std::unexpected(fmt::format("{}: {}", server, strerror(errno)));
   const int channel = MoveUp(memfd_create("tracelift-device", MFD_CLOEXEC));
   int life[2] = {-1, -1};
@@ -123,7 +124,7 @@ std::expected<DeviceLink*, std::string> DeviceLink::Start(const std::string& ser
   auto* link = new DeviceLink;
   link->channel_ = new (memory) DeviceChannel;
   link->process_ = getpid();
-  if (std::string problem = Spawn(server, device, channel, life[1]); !problem.empty()) {
+  if (std::string problem = Spawn(server, device, kernels, channel, life[1]); !problem.empty()) {
     munmap(memory, kStagingAt + kStagingBytes);
     return give_up(std::move(problem));
   }

@@ -15,9 +15,9 @@ namespace tracelift::offload {
 
 class DeviceLink {
  public:
-  /// Starts `server`, the program tracelift-device, for the device of that name ("reference"), and waits until it is ready. The error
-  /// says why there is none.
-  static std::expected<DeviceLink*, std::string> Start(const std::string& server, const std::string& device);
+  /// Starts `server`, the program tracelift-device, for the device of that name ("reference"), and waits until it is ready. What its
+  /// driver makes of kernels is kept in `kernels`. The error says why there is none.
+  static std::expected<DeviceLink*, std::string> Start(const std::string& server, const std::string& device, const KernelFolder& kernels = {});
   ~DeviceLink() = delete;  // lives as long as the process
 
   const char* name() const { return channel_->name; }

@@ -1,6 +1,7 @@
 // tracelift-device: drives a device for one traced program, until that ends or does not want it any more.
 //
-//   tracelift-device reference|gpu      with the descriptors of offload/device/channel.h; started by the program's tracelift
+//   tracelift-device reference|gpu FOLDER MIB    with the descriptors of offload/device/channel.h; started by the program's tracelift. What
+//                                                drivers make of kernels is kept in the folder, unless that is "".
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/futex.h>
@@ -15,6 +16,7 @@
 #include <array>
 #include <chrono>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 #include <thread>
@@ -46,9 +48,9 @@ void EndWithProgram() {
   }).detach();
 }
 
-std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeBackend(std::string_view device, std::span<uint8_t> staging) {
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeBackend(std::string_view device, std::span<uint8_t> staging, const KernelFolder& kernels) {
   if (device == "reference") return MakeReferenceBackend();
-  if (device == "gpu") return MakeCudaBackend(staging);
+  if (device == "gpu") return MakeCudaBackend(staging, kernels);
   return std::unexpected(fmt::format("no device is called {}", device));
 }
 
@@ -225,7 +227,7 @@ class Server {
   uint32_t failed_batch_ = 0;  // in which a command is known to have failed, told of or not yet
 };
 
-int Main(const char* device) {
+int Main(const char* device, const KernelFolder& kernels) {
   struct stat file;
   if (fstat(kChannelFd, &file) != 0 || static_cast<uint64_t>(file.st_size) != kStagingAt + kStagingBytes || fcntl(kLifeFd, F_GETFD) < 0) {
     fmt::print(stderr, "tracelift-device: started by hand; tracelift starts it (tracelift run --devices {})\n", device);
@@ -239,7 +241,7 @@ int Main(const char* device) {
   void* memory = mmap(nullptr, kStagingAt + kStagingBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, kChannelFd, 0);
   if (memory == MAP_FAILED) return 1;
   auto& channel = *static_cast<DeviceChannel*>(memory);
-  const auto backend = MakeBackend(device, {static_cast<uint8_t*>(memory) + kStagingAt, kStagingBytes});
+  const auto backend = MakeBackend(device, {static_cast<uint8_t*>(memory) + kStagingAt, kStagingBytes}, kernels);
   if (!backend) {
     SetText(channel.error, backend.error());
     return 1;
@@ -262,9 +264,9 @@ int Main(const char* device) {
 }  // namespace tracelift::offload
 
 int main(int count, char** arguments) {
-  if (count != 2) {
-    fmt::print(stderr, "usage: tracelift-device DEVICE, by tracelift alone\n");
+  if (count != 4) {
+    fmt::print(stderr, "usage: tracelift-device DEVICE FOLDER MIB, by tracelift alone\n");
     return tracelift::offload::kUsage;
   }
-  return tracelift::offload::Main(arguments[1]);
+  return tracelift::offload::Main(arguments[1], {arguments[2], atoi(arguments[3])});
 }

@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "offload/device/backend.h"
+#include "offload/gpu/cubin_cache.h"
 #include "offload/gpu/cuda_driver.h"
 
 namespace tracelift::offload {
@@ -27,7 +29,7 @@ class CudaBackend : public DeviceBackend {
  public:
   CudaBackend(const CudaDriver& driver, std::span<uint8_t> staging) : cuda_(driver), staging_(staging) {}
 
-  std::string Start() {
+  std::string Start(const KernelFolder& kernels) {
     int devices = 0;
     if (const CuResult error = cuda_.Init(0)) return cuda_.Describe(error);
     if (cuda_.DeviceGetCount(&devices) != 0 || devices == 0) return "there is no CUDA device";
@@ -42,6 +44,7 @@ class CudaBackend : public DeviceBackend {
     for (Work& work : work_) {
       if (const CuResult error = cuda_.EventCreate(&work.end, kCuEventDisableTiming)) return cuda_.Describe(error);
     }
+    cubins_.emplace(kernels, Maker());
     return "";
   }
 
@@ -100,11 +103,52 @@ class CudaBackend : public DeviceBackend {
   DeviceAnswer<Function> LoadFunction(std::span<const uint8_t> code, const std::string& symbol) override {
     std::vector<uint8_t> text(code.begin(), code.end());
     text.push_back(0);
+    if (const auto kept = cubins_->Find(text)) {
+      if (const auto function = LoadImage(*kept, symbol)) return function;
+    }
+    if (const auto made = cubins_->is_open() ? Link(text) : std::nullopt) {
+      if (const auto function = LoadImage(*made, symbol)) {
+        cubins_->Keep(text, *made);
+        return function;
+      }
+    }
+    return LoadImage(text, symbol);
+  }
+
+  /// Of a cubin, or a text that ends with 0.
+  DeviceAnswer<Function> LoadImage(std::span<const uint8_t> image, const std::string& symbol) const {
     CuModule* module = nullptr;
     CuFunction* function = nullptr;
-    if (const CuResult error = cuda_.ModuleLoadDataEx(&module, text.data(), 0, nullptr, nullptr)) return Failed(error);
-    if (const CuResult error = cuda_.ModuleGetFunction(&function, module, symbol.c_str())) return Failed(error);
+    if (const CuResult error = cuda_.ModuleLoadDataEx(&module, image.data(), 0, nullptr, nullptr)) return Failed(error);
+    if (const CuResult error = cuda_.ModuleGetFunction(&function, module, symbol.c_str())) {
+      (void)cuda_.ModuleUnload(module);
+      return Failed(error);
+    }
     return function;
+  }
+
+  /// The text as a cubin for this device.
+  std::optional<std::vector<uint8_t>> Link(std::vector<uint8_t>& text) const {
+    CuLinker* linker = nullptr;
+    if (cuda_.LinkCreate(0, nullptr, nullptr, &linker) != 0) return std::nullopt;
+    void* cubin = nullptr;
+    size_t bytes = 0;
+    std::optional<std::vector<uint8_t>> made;
+    if (cuda_.LinkAddData(linker, kCuInputPtx, text.data(), text.size(), "kernel", 0, nullptr, nullptr) == 0 &&
+        cuda_.LinkComplete(linker, &cubin, &bytes) == 0) {
+      made.emplace(static_cast<const uint8_t*>(cubin), static_cast<const uint8_t*>(cubin) + bytes);
+    }
+    (void)cuda_.LinkDestroy(linker);
+    return made;
+  }
+
+  /// All that decides what a kernel's text becomes.
+  std::string Maker() const {
+    int major = 0, minor = 0, version = 0;
+    (void)cuda_.DeviceGetAttribute(&major, kCuComputeCapabilityMajor, device_);
+    (void)cuda_.DeviceGetAttribute(&minor, kCuComputeCapabilityMinor, device_);
+    (void)cuda_.DriverGetVersion(&version);
+    return fmt::format("sm_{}{} driver {}", major, minor, version);
   }
 
   DeviceResult Run(Function function, jit::KernelLaunch& launch, std::span<Buffer* const> buffers, LaunchRequest& request) override {
@@ -176,16 +220,17 @@ class CudaBackend : public DeviceBackend {
   CuAddress scratch_ = 0;  // what kernels see of the request of the launch that runs
   std::array<Work, kCommandsInFlight> work_{};  // the latest pieces, by number
   uint64_t begun_ = 0, complete_ = 0;
+  std::optional<CubinCache> cubins_;
   std::vector<uint64_t> pinned_;  // blocks of kPinnedBytes, by number
 };
 
 }  // namespace
 
-std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend(std::span<uint8_t> staging) {
+std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend(std::span<uint8_t> staging, const KernelFolder& kernels) {
   const auto driver = CudaDriver::Open();
   if (!driver) return std::unexpected(driver.error());
   auto backend = std::make_unique<CudaBackend>(*driver, staging);
-  if (std::string problem = backend->Start(); !problem.empty()) return std::unexpected(std::move(problem));
+  if (std::string problem = backend->Start(kernels); !problem.empty()) return std::unexpected(std::move(problem));
   return backend;
 }
 

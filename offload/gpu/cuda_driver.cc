@@ -15,6 +15,7 @@ std::expected<CudaDriver, std::string> CudaDriver::Open() {
     if (!*function) missing = name;
   };
   find(&driver.Init, "cuInit");
+  find(&driver.DriverGetVersion, "cuDriverGetVersion");
   find(&driver.DeviceGetCount, "cuDeviceGetCount");
   find(&driver.DeviceGet, "cuDeviceGet");
   find(&driver.DeviceGetName, "cuDeviceGetName");
@@ -36,6 +37,11 @@ std::expected<CudaDriver, std::string> CudaDriver::Open() {
   find(&driver.EventQuery, "cuEventQuery");
   find(&driver.EventSynchronize, "cuEventSynchronize");
   find(&driver.ModuleLoadDataEx, "cuModuleLoadDataEx");
+  find(&driver.LinkCreate, "cuLinkCreate_v2");
+  find(&driver.LinkAddData, "cuLinkAddData_v2");
+  find(&driver.LinkComplete, "cuLinkComplete");
+  find(&driver.LinkDestroy, "cuLinkDestroy");
+  find(&driver.ModuleUnload, "cuModuleUnload");
   find(&driver.ModuleGetFunction, "cuModuleGetFunction");
   find(&driver.LaunchKernel, "cuLaunchKernel");
   find(&driver.GetErrorString, "cuGetErrorString");

@@ -17,6 +17,7 @@ struct CuModule;
 struct CuFunction;
 struct CuStream;
 struct CuEvent;
+struct CuLinker;
 
 inline constexpr CuResult kCuOutOfMemory = 2;             // CUDA_ERROR_OUT_OF_MEMORY
 inline constexpr CuResult kCuNotReady = 600;              // CUDA_ERROR_NOT_READY
@@ -24,9 +25,11 @@ inline constexpr int kCuComputeCapabilityMajor = 75;      // CU_DEVICE_ATTRIBUTE
 inline constexpr int kCuComputeCapabilityMinor = 76;
 inline constexpr unsigned kCuStreamNonBlocking = 1;
 inline constexpr unsigned kCuEventDisableTiming = 2;
+inline constexpr int kCuInputPtx = 1;  // CU_JIT_INPUT_PTX
 
 struct CudaDriver {
   CuResult (*Init)(unsigned flags);
+  CuResult (*DriverGetVersion)(int* version);  // of CUDA, 1000 * major + 10 * minor
   CuResult (*DeviceGetCount)(int* count);
   CuResult (*DeviceGet)(CuDevice* device, int ordinal);
   CuResult (*DeviceGetName)(char* name, int size, CuDevice device);
@@ -48,6 +51,11 @@ struct CudaDriver {
   CuResult (*EventQuery)(CuEvent* event);
   CuResult (*EventSynchronize)(CuEvent* event);
   CuResult (*ModuleLoadDataEx)(CuModule** module, const void* image, unsigned options, int* names, void** values);
+  CuResult (*LinkCreate)(unsigned options, int* names, void** values, CuLinker** linker);
+  CuResult (*LinkAddData)(CuLinker* linker, int type, void* data, size_t bytes, const char* name, unsigned options, int* names, void** values);
+  CuResult (*LinkComplete)(CuLinker* linker, void** cubin, size_t* bytes);  // the linker's, and gone with it
+  CuResult (*LinkDestroy)(CuLinker* linker);
+  CuResult (*ModuleUnload)(CuModule* module);
   CuResult (*ModuleGetFunction)(CuFunction** function, CuModule* module, const char* name);
   CuResult (*LaunchKernel)(CuFunction* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                            unsigned block_z, unsigned shared_bytes, CuStream* stream, void** parameters, void** extra);

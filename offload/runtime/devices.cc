@@ -49,7 +49,8 @@ void Session::ReadDevices() {
 bool Session::StartDevice() {
   if (device_) return !device_->is_lost();
   if (device_name_.empty() || !no_device_.empty()) return false;
-  auto device = DeviceLink::Start(DeviceServer(), device_name_);
+  const bool keeps = std::string_view(config_->cache) != "off";
+  auto device = DeviceLink::Start(DeviceServer(), device_name_, {keeps ? config_->cache : "", config_->cache_mib});
   if (!device) {
     no_device_ = fmt::format("the device {} cannot be used: {}", device_name_, device.error());
     Note(no_device_);

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -151,13 +152,13 @@ class DevicesTest(TraceTest):
         self.assertTrue(acted)
         self.assertTrue(any(region["executions"] and region["place"].startswith("cpu") for region in traced.report["regions"]))
 
-    def run_on_fake_gpu(self, act, size=1000, timeout=120):
+    def run_on_fake_gpu(self, act, size=1000, timeout=120, more_env=None):
         """A matrix product with a driver in place of NVIDIA's that does `act`; the report, all bytes being the same."""
         library = pathlib.Path(build("fake_cuda.c", ("-O2", "-shared", "-fPIC"), libraries=()))
         folder = library.parent / "driver"
         folder.mkdir(exist_ok=True)
         shutil.copy(library, folder / "libcuda.so.1")
-        env = {"TRACELIFT_DEVICES": "gpu", "LD_LIBRARY_PATH": str(folder), "FAKE_CUDA": act}
+        env = {"TRACELIFT_DEVICES": "gpu", "LD_LIBRARY_PATH": str(folder), "FAKE_CUDA": act, **(more_env or {})}
         case = Case([*self.command("matmul", small=False), size], name=f"gpu-{act}", env=env, timeout=timeout)
         native, traced = case.execute(NATIVE), case.execute(RUN)
         self.assertIsNone(harness.difference(native, traced), f"kept: {case.base}")
@@ -179,6 +180,21 @@ class DevicesTest(TraceTest):
                 report = self.run_on_fake_gpu(act)
                 seen = {name for r in report["regions"] for name, _ in r["decline_reasons"]} | {r["reason"] for r in report["regions"]}
                 self.assertIn(reason, seen, table_of(report))
+
+    def test_kernels_are_linked_once(self):
+        """The driver's work on kernels is kept where compiled regions are, or not at all."""
+        with tempfile.TemporaryDirectory() as folder:
+            log = pathlib.Path(folder) / "log"
+            log_of = {}
+            for name, cache in (("first", f"{folder}/cache"), ("second", f"{folder}/cache"), ("without", "off")):
+                self.run_on_fake_gpu("idle", more_env={"TRACELIFT_CACHE": cache, "FAKE_CUDA_LOG": str(log)})
+                log_of[name] = log.read_text().splitlines() if log.exists() else []
+                log.unlink(missing_ok=True)
+        self.assertIn("link", log_of["first"])
+        self.assertIn("load cubin", log_of["second"])
+        self.assertNotIn("link", log_of["second"])
+        self.assertIn("load ptx", log_of["without"])
+        self.assertNotIn("link", log_of["without"])
 
     def test_gpus_that_compute_nothing(self):
         report = self.run_on_fake_gpu("idle")

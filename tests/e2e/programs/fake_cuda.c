@@ -8,8 +8,8 @@
  *
  * FAKE_CUDA says what goes wrong: no-device, no-memory, no-pinning, no-link, bad-ptx, fail (launches fail), fault (kernels fail, later),
  * hang (in a launch), stuck (work never ends); "idle" is nothing of these. FAKE_CUDA_DEVICES is how many there are, FAKE_CUDA_DRIVER the
- * version, FAKE_CUDA_LOG a file that gets a line for each device taken, and for each kernel linked or loaded. CUDA_VISIBLE_DEVICES is a
- * list of ordinals. */
+ * version, FAKE_CUDA_GPU their kind, which loads nothing that was linked for others, FAKE_CUDA_LOG a file that gets a line for each device
+ * taken, and for each kernel linked or loaded. CUDA_VISIBLE_DEVICES is a list of ordinals. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,6 @@ enum {
 enum { kDeviceHandle = 7, kMostDevices = 8, kContext = 0x100, kNonBlocking = 1, kNoTiming = 2, kPtx = 1, kMostMemories = 48, kBlockThreads = 256 };
 #define QUIET_NS 200000
 #define MEMORY_BYTES ((size_t)8 << 30)
-#define CUBIN "\177ELF stand-in for sm_90\n"
 #define ADD_ONE "// stand-in: add one\n"
 
 typedef unsigned long long address;
@@ -305,6 +304,12 @@ int cuCtxSetCurrent(void *context) {
 struct module { int adds_one; };
 struct linker { char *cubin; };
 
+static const char *cubin_begin(void) {
+  static char begin[64];
+  snprintf(begin, sizeof(begin), "\177ELF stand-in for %s\n", getenv("FAKE_CUDA_GPU") ? getenv("FAKE_CUDA_GPU") : "sm_90");
+  return begin;
+}
+
 static int is_ptx(const char *text) { return strstr(text, ".visible .entry tl_kernel(") != NULL && !acts("bad-ptx"); }
 
 int cuLinkCreate_v2(unsigned options, int *names, void **values, struct linker **linker) {
@@ -316,8 +321,8 @@ int cuLinkAddData_v2(struct linker *linker, int type, void *data, size_t size, c
   (void)names, (void)values;
   if (type != kPtx || size == 0 || ((char *)data)[size - 1] != 0 || !name || options != 0) return kInvalid;
   if (!is_ptx(data)) return kInvalidPtx;
-  linker->cubin = malloc(sizeof(CUBIN) + size);
-  return strcpy(linker->cubin, CUBIN), strcat(linker->cubin, data), kGood;
+  linker->cubin = malloc(strlen(cubin_begin()) + size);
+  return strcpy(linker->cubin, cubin_begin()), strcat(linker->cubin, data), kGood;
 }
 int cuLinkComplete(struct linker *linker, void **cubin, size_t *size) {
   if (!linker->cubin) return kInvalid;
@@ -330,7 +335,7 @@ int cuModuleLoadDataEx(struct module **module, const void *image, unsigned optio
   (void)names, (void)values;
   const int is_cubin = strncmp(image, "\177ELF", 4) == 0;
   if (options != 0) return kInvalid;
-  if (is_cubin && strncmp(image, CUBIN, strlen(CUBIN)) != 0) return kNoBinary;
+  if (is_cubin && strncmp(image, cubin_begin(), strlen(cubin_begin())) != 0) return kNoBinary;
   if (!is_ptx(image)) return kInvalidPtx;
   tell(is_cubin ? "load cubin" : "load ptx");
   *module = malloc(sizeof(**module));
