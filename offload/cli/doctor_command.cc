@@ -18,12 +18,17 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "offload/cli/commands.h"
 #include "offload/cli/installation.h"
+#include "offload/gpu/cuda_driver.h"
+#include "offload/gpu/nvml.h"
 
 namespace tracelift::offload {
 namespace {
+
+constexpr double kGib = 1 << 30;
 
 int degraded = 0;
 
@@ -143,33 +148,32 @@ void CheckMapQuery() {
   }
 }
 
+std::string LoadText(const GpuLoad& load) {
+  std::string text;
+  const auto add = [&](const std::string& part) { text += ", " + part; };
+  if (load.busy_percent) add(fmt::format("{}% busy", *load.busy_percent));
+  if (load.used_bytes) add(fmt::format("{:.1f} GiB in use", static_cast<double>(*load.used_bytes) / kGib));
+  if (load.pcie_generation && load.pcie_lanes) add(fmt::format("PCIe {} x{}", *load.pcie_generation, *load.pcie_lanes));
+  if (load.power_w) add(fmt::format("{:.0f} W", *load.power_w));
+  return text;
+}
+
 void CheckGpu() {
-  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!driver) return Worse("GPU", "no CUDA driver (libcuda.so.1)", "regions run on the CPU only");
-  const auto function = [&]<typename F>(const char* name, F*) { return reinterpret_cast<F*>(dlsym(driver, name)); };
-  auto* init = function("cuInit", static_cast<int (*)(unsigned)>(nullptr));
-  auto* count_devices = function("cuDeviceGetCount", static_cast<int (*)(int*)>(nullptr));
-  auto* device_name = function("cuDeviceGetName", static_cast<int (*)(char*, int, int)>(nullptr));
-  auto* device_memory = function("cuDeviceTotalMem_v2", static_cast<int (*)(size_t*, int)>(nullptr));
-  auto* attribute = function("cuDeviceGetAttribute", static_cast<int (*)(int*, int, int)>(nullptr));
-  int devices = 0;
-  if (!init || !count_devices || !device_name || !device_memory || !attribute || init(0) != 0 ||
-      count_devices(&devices) != 0 || devices == 0) {
-    return Worse("GPU", "a CUDA driver, but no device that it can use", "regions run on the CPU only");
+  constexpr char kConsequence[] = "regions run on the CPU only";
+  const auto driver = CudaDriver::Open();
+  if (!driver) return Worse("GPU", driver.error(), kConsequence);
+  const auto nvml = Nvml::Open();
+  const auto gpus = driver->Gpus();
+  if (!gpus) {
+    const auto names = nvml ? nvml->Names() : std::vector<std::string>();
+    const std::string seen = names.empty() ? "" : fmt::format("; NVML knows {}", fmt::join(names, ", "));
+    return Worse("GPU", fmt::format("a CUDA driver, but no device that it can use: {}{}", gpus.error(), seen), kConsequence);
   }
-  for (int device = 0; device < devices; ++device) {
-    char name[128] = "";
-    size_t bytes = 0;
-    int major = 0;
-    int minor = 0;
-    constexpr int kMajor = 75;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
-    constexpr int kMinor = 76;
-    device_name(name, sizeof(name), device);
-    device_memory(&bytes, device);
-    attribute(&major, kMajor, device);
-    attribute(&minor, kMinor, device);
-    Good("GPU", fmt::format("{}, {} GiB, compute capability {}.{}", name, bytes >> 30, major, minor));
+  for (const Gpu& gpu : *gpus) {
+    Good("GPU", fmt::format("{}, {} GiB, compute capability {}.{}{}", gpu.name, gpu.memory_bytes >> 30, gpu.major, gpu.minor,
+                            nvml ? LoadText(nvml->LoadOf(gpu)) : ""));
   }
+  if (!nvml) Worse("NVML", nvml.error(), "which GPU is busy is not known: the first is used");
 }
 
 // Drivers compile kernels themselves; the toolkit's assembler only checks them, in tests.

@@ -78,7 +78,7 @@ class DeviceBackend {
 /// The CPU as a device: kernels run on copies in this process's memory, blocks of threads in any order.
 std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeReferenceBackend();
 
-/// The first NVIDIA GPU (offload/gpu). All copies are from and to `staging`; what the driver makes of kernels is kept in `kernels`.
+/// The least busy NVIDIA GPU (offload/gpu). All copies are from and to `staging`; what the driver makes of kernels is kept in `kernels`.
 std::expected<std::unique_ptr<DeviceBackend>, std::string> MakeCudaBackend(std::span<uint8_t> staging, const KernelFolder& kernels);
 
 }  // namespace tracelift::offload

@@ -11,6 +11,7 @@
 #include "offload/device/backend.h"
 #include "offload/gpu/cubin_cache.h"
 #include "offload/gpu/cuda_driver.h"
+#include "offload/gpu/nvml.h"
 
 namespace tracelift::offload {
 namespace {
@@ -30,14 +31,13 @@ class CudaBackend : public DeviceBackend {
   CudaBackend(const CudaDriver& driver, std::span<uint8_t> staging) : cuda_(driver), staging_(staging) {}
 
   std::string Start(const KernelFolder& kernels) {
-    int devices = 0;
-    if (const CuResult error = cuda_.Init(0)) return cuda_.Describe(error);
-    if (cuda_.DeviceGetCount(&devices) != 0 || devices == 0) return "there is no CUDA device";
+    auto gpus = cuda_.Gpus();
+    if (!gpus) return gpus.error();
+    gpu_ = Choose(*gpus);
     CuContext* context = nullptr;
-    for (const CuResult error : {cuda_.DeviceGet(&device_, 0), cuda_.DevicePrimaryCtxRetain(&context, device_), cuda_.CtxSetCurrent(context),
-                                 cuda_.MemAlloc(&scratch_, sizeof(LaunchRequest))}) {
-      if (error) return cuda_.Describe(error);
-    }
+    if (const CuResult error = cuda_.DevicePrimaryCtxRetain(&context, gpu_.device)) return cuda_.Describe(error);
+    if (const CuResult error = cuda_.CtxSetCurrent(context)) return cuda_.Describe(error);
+    if (const CuResult error = cuda_.MemAlloc(&scratch_, sizeof(LaunchRequest))) return cuda_.Describe(error);
     for (CuStream** stream : {&in_, &kernels_, &out_}) {
       if (const CuResult error = cuda_.StreamCreate(stream, kCuStreamNonBlocking)) return cuda_.Describe(error);
     }
@@ -48,11 +48,7 @@ class CudaBackend : public DeviceBackend {
     return "";
   }
 
-  std::string name() const override {
-    char name[64] = "";
-    (void)cuda_.DeviceGetName(name, sizeof(name), device_);
-    return name;
-  }
+  std::string name() const override { return gpu_.name; }
 
   uint64_t memory_bytes() const override {
     size_t free = 0, all = 0;
@@ -72,6 +68,13 @@ class CudaBackend : public DeviceBackend {
   }
 
  private:
+  static const Gpu& Choose(std::span<const Gpu> gpus) {
+    if (gpus.size() > 1) {
+      if (const auto nvml = Nvml::Open()) return LeastBusy(gpus, *nvml);
+    }
+    return gpus.front();
+  }
+
   DeviceAnswer<uint64_t> Allocate(uint64_t bytes) override {
     CuAddress address = 0;
     if (const CuResult error = cuda_.MemAlloc(&address, bytes)) return Failed(error);
@@ -144,11 +147,9 @@ class CudaBackend : public DeviceBackend {
 
   /// All that decides what a kernel's text becomes.
   std::string Maker() const {
-    int major = 0, minor = 0, version = 0;
-    (void)cuda_.DeviceGetAttribute(&major, kCuComputeCapabilityMajor, device_);
-    (void)cuda_.DeviceGetAttribute(&minor, kCuComputeCapabilityMinor, device_);
+    int version = 0;
     (void)cuda_.DriverGetVersion(&version);
-    return fmt::format("sm_{}{} driver {}", major, minor, version);
+    return fmt::format("sm_{}{} driver {}", gpu_.major, gpu_.minor, version);
   }
 
   DeviceResult Run(Function function, jit::KernelLaunch& launch, std::span<Buffer* const> buffers, LaunchRequest& request) override {
@@ -215,7 +216,7 @@ class CudaBackend : public DeviceBackend {
 
   const CudaDriver cuda_;
   const std::span<uint8_t> staging_;
-  CuDevice device_ = 0;
+  Gpu gpu_;
   CuStream *in_ = nullptr, *kernels_ = nullptr, *out_ = nullptr;
   CuAddress scratch_ = 0;  // what kernels see of the request of the launch that runs
   std::array<Work, kCommandsInFlight> work_{};  // the latest pieces, by number

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <expected>
 #include <string>
+#include <vector>
 
 namespace tracelift::offload {
 
@@ -27,6 +28,15 @@ inline constexpr unsigned kCuStreamNonBlocking = 1;
 inline constexpr unsigned kCuEventDisableTiming = 2;
 inline constexpr int kCuInputPtx = 1;  // CU_JIT_INPUT_PTX
 
+/// A GPU that CUDA may use (CUDA_VISIBLE_DEVICES).
+struct Gpu {
+  CuDevice device = 0;
+  std::string name;
+  std::string uuid, pci_bus_id;  // as NVML writes them
+  uint64_t memory_bytes = 0;
+  int major = 0, minor = 0;  // compute capability
+};
+
 struct CudaDriver {
   CuResult (*Init)(unsigned flags);
   CuResult (*DriverGetVersion)(int* version);  // of CUDA, 1000 * major + 10 * minor
@@ -35,6 +45,8 @@ struct CudaDriver {
   CuResult (*DeviceGetName)(char* name, int size, CuDevice device);
   CuResult (*DeviceTotalMem)(size_t* bytes, CuDevice device);
   CuResult (*DeviceGetAttribute)(int* value, int attribute, CuDevice device);
+  CuResult (*DeviceGetUuid)(uint8_t* uuid, CuDevice device);  // 16 bytes
+  CuResult (*DeviceGetPciBusId)(char* id, int size, CuDevice device);
   CuResult (*DevicePrimaryCtxRetain)(CuContext** context, CuDevice device);
   CuResult (*CtxSetCurrent)(CuContext* context);
   CuResult (*MemGetInfo)(size_t* free, size_t* total);
@@ -63,6 +75,8 @@ struct CudaDriver {
 
   /// Opens libcuda.so.1; the error says what is missing.
   static std::expected<CudaDriver, std::string> Open();
+  /// In CUDA's order, at least one; the error says why there is none.
+  std::expected<std::vector<Gpu>, std::string> Gpus() const;
   /// In words.
   std::string Describe(CuResult error) const;
 };

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -152,13 +153,20 @@ class DevicesTest(TraceTest):
         self.assertTrue(acted)
         self.assertTrue(any(region["executions"] and region["place"].startswith("cpu") for region in traced.report["regions"]))
 
+    def fake_libraries(self, **sources):
+        """A folder with stand-ins for NVIDIA's libraries, by name."""
+        folder = harness.cache_dir() / "-".join(["fake", *sources])
+        folder.mkdir(exist_ok=True)
+        for name, source in sources.items():
+            unfinished = folder / f"{name}.{os.getpid()}"
+            shutil.copy(build(source, ("-O2", "-shared", "-fPIC"), libraries=()), unfinished)
+            unfinished.rename(folder / f"lib{name.replace('_', '-')}.so.1")
+        return str(folder)
+
     def run_on_fake_gpu(self, act, size=1000, timeout=120, more_env=None):
         """A matrix product with a driver in place of NVIDIA's that does `act`; the report, all bytes being the same."""
-        library = pathlib.Path(build("fake_cuda.c", ("-O2", "-shared", "-fPIC"), libraries=()))
-        folder = library.parent / "driver"
-        folder.mkdir(exist_ok=True)
-        shutil.copy(library, folder / "libcuda.so.1")
-        env = {"TRACELIFT_DEVICES": "gpu", "LD_LIBRARY_PATH": str(folder), "FAKE_CUDA": act, **(more_env or {})}
+        folder = self.fake_libraries(cuda="fake_cuda.c")
+        env = {"TRACELIFT_DEVICES": "gpu", "LD_LIBRARY_PATH": folder, "FAKE_CUDA": act, **(more_env or {})}
         case = Case([*self.command("matmul", small=False), size], name=f"gpu-{act}", env=env, timeout=timeout)
         native, traced = case.execute(NATIVE), case.execute(RUN)
         self.assertIsNone(harness.difference(native, traced), f"kept: {case.base}")
@@ -199,6 +207,28 @@ class DevicesTest(TraceTest):
     def test_gpus_that_compute_nothing(self):
         report = self.run_on_fake_gpu("idle")
         self.assertIn("VerificationMismatch", {r["reason"] for r in report["regions"]}, table_of(report))
+
+    def doctor(self, folder, **env):
+        """What it says."""
+        outcome = subprocess.run([harness.tracelift_binary(), "doctor"], env={**os.environ, "LD_LIBRARY_PATH": folder, **env}, capture_output=True, text=True)
+        self.assertEqual((outcome.returncode, outcome.stderr), (0, ""))
+        return outcome.stdout
+
+    def test_doctor_names_gpus(self):
+        with_nvml = self.fake_libraries(cuda="fake_cuda.c", nvidia_ml="fake_nvml.c")
+        two = {"FAKE_CUDA_DEVICES": "2", "FAKE_NVML": "5:1536,-", "FAKE_NVML_BY": "uuid"}
+        said = self.doctor(with_nvml, **two)
+        self.assertRegex(said, r"(?m)^  ok    GPU +Fake GPU, 8 GiB, compute capability 9\.0, 5% busy, 1\.5 GiB in use, PCIe 5 x16, 123 W$")
+        self.assertRegex(said, r"(?m)^  ok    GPU +Fake GPU 1, 8 GiB, compute capability 9\.0$")
+        self.assertNotIn("NVML", said)
+        said = self.doctor(with_nvml, CUDA_VISIBLE_DEVICES="1", **two)
+        self.assertRegex(said, r"(?m)^  ok    GPU +Fake GPU 1, ")
+        self.assertNotIn("Fake GPU,", said)
+        said = self.doctor(with_nvml, FAKE_CUDA="no-device", **two)
+        self.assertRegex(said, r"(?m)^  --    GPU +a CUDA driver, but .*no CUDA-capable device.*; NVML knows Fake GPU 1, Fake GPU 0$")
+        said = self.doctor(self.fake_libraries(cuda="fake_cuda.c"))
+        self.assertRegex(said, r"(?m)^  ok    GPU +Fake GPU, 8 GiB, compute capability 9\.0$")
+        self.assertRegex(said, r"(?m)^  --    NVML +there is no libnvidia-ml\.so\.1\n +which GPU is busy is not known: the first is used$")
 
     def test_without_the_device(self):
         case = Case(self.command("matmul"), name="no-device", env={"TRACELIFT_DEVICES": "gpu"})
