@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -203,9 +204,10 @@ class Server {
     return {};
   }
 
-  /// All that was begun.
+  /// Waits for all work that was begun. Commands before this one end meanwhile.
   DeviceResult Complete() {
     for (Pause pause;;) {
+      while (EndNext()) continue;
       const DeviceAnswer<bool> complete = backend_.AreComplete(backend_.begun());
       if (!complete) return std::unexpected(complete.error());
       if (*complete) return {};
@@ -234,6 +236,7 @@ int Main(const char* device, const KernelFolder& kernels) {
     return kUsage;
   }
   setsid();
+  (void)prctl(PR_SET_TIMERSLACK, 1);  // ns: pauses are as short as is asked for
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -177,7 +177,7 @@ class DevicesTest(TraceTest):
         lost = "the device Fake GPU was lost: "
         for act, told in (("no-device", "the device gpu cannot be used: no CUDA-capable device"), ("fail", lost + "unspecified launch failure"),
                           ("fault", lost + "unspecified launch failure"), ("hang", lost + "it did not answer in time"),
-                          ("stuck", lost + "it did not answer in time")):
+                          ("endless", lost + "it did not answer in time")):
             with self.subTest(act=act):
                 report = self.run_on_fake_gpu(act, size=1200)  # time enough to be told that it was lost
                 self.assertTrue(any(note.startswith(told) for note in report["notes"]), report["notes"])

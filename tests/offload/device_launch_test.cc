@@ -2,6 +2,7 @@
 // results of launches, what is as before when a flag was raised, and any commands in any order.
 #include <gtest/gtest.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -335,6 +336,29 @@ TEST_F(DeviceCommands, OfWhichAKernelFailsAreNotDone) {
   EXPECT_EQ(link_->status(), DeviceStatus::kFailed);
   EXPECT_NE(link_->Why().find("unspecified launch failure"), std::string::npos) << link_->Why();
   EXPECT_FALSE(link_->is_lost()) << "its process lives";
+}
+
+TEST_F(DeviceCommands, OfOtherBuffersGoOnBesideAKernel) {
+  ASSERT_NO_FATAL_FAILURE(Start(kGpu, "endless"));
+  for (uint32_t buffer : {0, 1, 2}) Renew(buffer);
+  ASSERT_TRUE(link_->Finish(In(20)));
+  Launch(0, 1, /*keeps=*/false);
+  CopyOut(2);
+  const auto& copied = slots_[slot_].result;
+  const auto is_there = [&] { return std::ranges::equal(copied, std::span(At(slot_), copied.size())); };
+  for (const double deadline = In(20); !is_there() && In(0) < deadline;) usleep(1000);
+  EXPECT_TRUE(is_there());
+  EXPECT_FALSE(link_->Finish(In(0.1))) << "in order";
+}
+
+TEST_F(DeviceCommands, BeforeALaunchThatIsWaitedForAreDone) {
+  ASSERT_NO_FATAL_FAILURE(Start(kGpu, "endless"));
+  for (uint32_t buffer : {0, 1}) Renew(buffer);
+  CopyOut(0);
+  const uint32_t before = slots_[slot_].command;
+  Launch(0, 1, /*keeps=*/true);
+  EXPECT_TRUE(link_->WaitFor(before, In(20)));
+  EXPECT_FALSE(link_->Finish(In(0.1)));
 }
 
 TEST_F(DeviceCommands, AreNotDoneBeforeTheirWorkIs) {

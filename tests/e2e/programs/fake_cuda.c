@@ -7,7 +7,7 @@
  * A kernel does nothing, unless its text has the line "// stand-in: add one" (tests/offload/device_kernel.cc says what it does then).
  *
  * FAKE_CUDA says what goes wrong: no-device, no-memory, no-pinning, no-link, bad-ptx, fail (launches fail), fault (kernels fail, later),
- * hang (in a launch), stuck (work never ends); "idle" is nothing of these. FAKE_CUDA_DEVICES is how many there are, FAKE_CUDA_DRIVER the
+ * hang (in a launch), endless (kernels are), stuck (no work ever ends); "idle" is nothing of these. FAKE_CUDA_DEVICES is how many there are, FAKE_CUDA_DRIVER the
  * version, FAKE_CUDA_GPU their kind, which loads nothing that was linked for others, FAKE_CUDA_LOG a file that gets a line for each device
  * taken, and for each kernel linked or loaded. CUDA_VISIBLE_DEVICES is a list of ordinals. */
 #include <stdint.h>
@@ -117,6 +117,7 @@ static int run_kernel(const struct work *work) {
 
 static int may_run(long number) {
   const struct work *work = &works[number];
+  if (work->kind == kKernel && acts("endless")) return 0;
   if (work->kind == kWait && work->awaited >= 0 && !works[work->awaited].done) return 0;
   for (long i = first_undone; i < number; i++)
     if (!works[i].done && works[i].stream == work->stream) return 0;
