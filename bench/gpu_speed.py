@@ -252,7 +252,7 @@ class Comparison:
         if native.binary:
             native.seconds.append(run.seconds)
             native.peak_mib = run.peak_mib
-        self.limit_s = 20 + 3 * (native.at_least_s or run.seconds)
+        self.limit_s = 20 + (20 if self.lab.is_reference else 3) * (native.at_least_s or run.seconds)
 
     def run(self):
         self.run_natively()
