@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 
-#define TL_PRELOAD_API_VERSION 4
+#define TL_PRELOAD_API_VERSION 5
+/* Name (PR_SET_NAME) of our own threads; what they start inherits it. That is how they are told from the program's. */
+#define TL_OWN_THREAD_NAME "tracelift:watch"
 
 #ifdef __cplusplus
 extern "C" {
@@ -81,6 +83,8 @@ struct TlRuntime {
   uint64_t (*place_of)(uint64_t rip);              /* of an instruction that is executed elsewhere, its own address, or 0: as
                                                       it says. For handlers of faults. Async-signal-safe */
   int (*owns_thread)(void);                        /* is the calling thread ours? Async-signal-safe */
+  void (*release_pages)(uint64_t begin, uint64_t bytes); /* on a thread of the program: lets go of what we keep account of
+                                                      there, so that it is as the program mapped it */
   void (*on_own_fault)(int signo, uint64_t rip);   /* a fault on our thread: turn off and park; does not return */
 };
 

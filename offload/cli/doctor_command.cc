@@ -22,6 +22,7 @@
 
 #include "offload/cli/commands.h"
 #include "offload/cli/installation.h"
+#include "offload/device/page_server.h"
 #include "offload/gpu/cuda_driver.h"
 #include "offload/gpu/nvml.h"
 
@@ -189,6 +190,14 @@ void CheckToolkit() {
   Good("CUDA Toolkit", "none (no ptxas); only tests use it");
 }
 
+void CheckPages() {
+  if (PageServer::IsPossible()) {
+    Good("results", "stay on a device until they are touched (userfaultfd)");
+  } else {
+    Worse("results", "no userfaultfd for faults in system calls, with events (CAP_SYS_PTRACE, Linux 6.9)", "what a device computes comes back at once");
+  }
+}
+
 void CheckInstallation() {
   const auto installation = FindInstallation();
   if (!installation) return Worse("installation", installation.error(), "nothing can be run");
@@ -215,6 +224,7 @@ int DoctorCommand() {
   CheckPerf();
   CheckMembarrier();
   CheckMapQuery();
+  CheckPages();
   CheckGpu();
   CheckToolkit();
   CheckInstallation();

@@ -24,8 +24,10 @@ namespace tracelift::offload {
 inline constexpr uint32_t kChannelVersion = 2;
 inline constexpr uint64_t kStagingAt = 1 << 16;
 inline constexpr uint64_t kStagingBytes = uint64_t{4} << 30;  // of address space; pages come with use
-// The staging area: a launch's request, pieces of what is copied to the device, one while the one before is on its way, results.
+// The staging area: a launch's request, pieces of what is copied to the device, one while the one before is on its way, results, and
+// at its end what is copied back later.
 inline constexpr uint64_t kRequestAt = 0, kPiecesAt = 1 << 20, kPieceBytes = 8 << 20, kPieces = 4, kOutputAt = kPiecesAt + kPieces * kPieceBytes;
+inline constexpr uint64_t kFetchBytes = 8 << 20, kFetchAt = kStagingBytes - kFetchBytes;
 inline constexpr int kChannelFd = 3, kLifeFd = 4;             // of a device process: the memory; a socket that ends with the program
 inline constexpr size_t kCommandsInFlight = 64;
 inline constexpr uint32_t kMostBuffers = 128;  // of the program

@@ -8,30 +8,14 @@ namespace {
 
 constexpr int kOftenWritten = 4;             // looks in a row, after which watching
 constexpr uint64_t kUnwatchedLaunches = 64;  // stops for so many
-constexpr uint64_t kPagesMask = ~(kPageBytes - 1);
 
 }  // namespace
 
-// Merged with its neighbours where there are too many.
-void DeviceCopies::Copy::AddStale(PageRange range) {
-  range = {std::max(range.begin & kPagesMask, begin), std::min((range.end + kPageBytes - 1) & kPagesMask, end)};
-  if (range.begin >= range.end) return;
-  for (size_t i = 0; i < stale_count; ++i) {
-    if (range.begin > stale[i].end || stale[i].begin > range.end) continue;
-    stale[i] = {std::min(stale[i].begin, range.begin), std::max(stale[i].end, range.end)};
-    return;
-  }
-  if (stale_count < kMostStale) {
-    stale[stale_count++] = range;
-    return;
-  }
-  PageRange& last = stale[kMostStale - 1];
-  last = {std::min(last.begin, range.begin), std::max(last.end, range.end)};
-}
-
 void DeviceCopies::Free(Copy& copy) {
   if (copy.IsFree()) return;
-  if (copy.watched) watch_.Forget(copy.begin, copy.end);
+  Recall(copy);
+  copy.away.Drop();
+  watch_.Forget(copy.begin, copy.end);
   (void)link_.Post({.op = DeviceOp::kFree, .buffer = NumberOf(copy)});
   copy = {};
 }
@@ -80,7 +64,7 @@ size_t DeviceCopies::JoinPages(std::span<const Wanted> wanted, With with, Ranges
     (*ranges)[count++] = range;
   };
   for (const Wanted& memory : wanted) {
-    if (memory.begin < memory.end) add({memory.begin & kPagesMask, (memory.end + kPageBytes - 1) & kPagesMask});
+    if (memory.begin < memory.end) add({PageDown(memory.begin), PageUp(memory.end)});
   }
   return count;
 }
@@ -107,7 +91,7 @@ DeviceCopies::Copy* DeviceCopies::CopyFor(PageRange range) {
   return nullptr;
 }
 
-bool DeviceCopies::Send(const Copy& copy, PageRange range, double deadline_ns) {
+bool DeviceCopies::Send(Copy& copy, PageRange range, double deadline_ns) {
   for (uint64_t at = range.begin; at < range.end; at += kPieceBytes, ++piece_) {
     const uint64_t slot = piece_ % kPieces, bytes = std::min(kPieceBytes, range.end - at), staged = kPiecesAt + slot * kPieceBytes;
     if (piece_ >= kPieces && !link_.WaitFor(under_way_[slot], deadline_ns)) return false;
@@ -115,50 +99,57 @@ bool DeviceCopies::Send(const Copy& copy, PageRange range, double deadline_ns) {
     const DeviceCommand command{.op = DeviceOp::kCopyIn, .buffer = NumberOf(copy), .offset = at - copy.begin, .staging = staged, .bytes = bytes};
     if (!link_.Post(command, &under_way_[slot])) return false;
   }
-  sent_.fetch_add(range.end - range.begin, std::memory_order_relaxed);
+  KeepInLog(copy, range);
+  sent_.fetch_add(range.bytes(), std::memory_order_relaxed);
   return true;
 }
 
-// Nothing but what is needed is looked at: the rest of a copy's memory may be gone by now, and what was written of it the kernel
-// remembers until somebody asks.
-bool DeviceCopies::Update(Copy& copy, PageRange needed, double deadline_ns) {
-  const uint64_t bytes = needed.end - needed.begin;
-  uint64_t written = 0;
-  copy.watched = false;
-  if (launches_ >= copy.unwatched_until) {
-    const auto answer = watch_.LookAt(needed.begin, needed.end, [&](PageRange range) {
-      written += range.end - range.begin;
+// What was written of the needed pages is stale, of those that are here. Nothing else is looked at: the rest of a copy's memory may be
+// gone by now, and what was written of it the kernel remembers until somebody asks.
+void DeviceCopies::Look(Copy& copy, PageRange needed) {
+  const bool may_watch = launches_ >= copy.unwatched_until;
+  bool all_known = true;
+  uint64_t here = 0, written = 0;
+  copy.watched = may_watch;
+  copy.away.ForEachRun(needed, /*away=*/false, [&](PageRange run) {
+    here += run.bytes();
+    const auto answer = may_watch ? watch_.LookAt(run.begin, run.end, [&](PageRange range) {
+      written += range.bytes();
       copy.AddStale(range);
-    });
-    copy.watched = answer != WriteWatch::Answer::kCannot;
-    if (answer != WriteWatch::Answer::kKnown) copy.AddStale(needed);
-    copy.written_often = answer == WriteWatch::Answer::kKnown && written > bytes / 2 ? copy.written_often + 1 : 0;
-    if (answer == WriteWatch::Answer::kCannot) copy.unwatched_until = launches_ + kUnwatchedLaunches;
-    if (copy.written_often >= kOftenWritten) {  // the program pays for each page that it writes first
-      watch_.Forget(needed.begin, needed.end);
-      copy.watched = false;
-      copy.written_often = 0;
-      copy.unwatched_until = launches_ + kUnwatchedLaunches;
-    }
-  }
-  if (!copy.watched) copy.AddStale(needed);
+    }) : WriteWatch::Answer::kCannot;
+    if (answer == WriteWatch::Answer::kKnown) return;
+    all_known = false;
+    copy.watched &= answer != WriteWatch::Answer::kCannot;
+    copy.AddStale(run);
+  });
+  if (!may_watch) return;
+  copy.written_often = all_known && written > here / 2 ? copy.written_often + 1 : 0;
+  if (!copy.watched) copy.unwatched_until = launches_ + kUnwatchedLaunches;
+  if (copy.written_often < kOftenWritten || copy.away.IsAnyAway()) return;
+  watch_.Forget(needed.begin, needed.end);  // the program pays for each page that it writes first
+  copy.watched = false;
+  copy.written_often = 0;
+  copy.unwatched_until = launches_ + kUnwatchedLaunches;
+  copy.AddStale(needed);
+}
+
+bool DeviceCopies::Update(Copy& copy, PageRange needed, double deadline_ns) {
+  Look(copy, needed);
   uint64_t sent = 0;
-  const std::array<PageRange, kMostStale> stale = copy.stale;
-  const size_t count = copy.stale_count;
-  copy.stale_count = 0;
   bool good = true;
-  for (size_t i = 0; i < count; ++i) {
-    const PageRange now{std::max(stale[i].begin, needed.begin), std::min(stale[i].end, needed.end)};
-    if (now.begin >= now.end || !good) {
-      copy.AddStale(stale[i]);
-      continue;
-    }
-    sent += now.end - now.begin;
-    good = Send(copy, now, deadline_ns);
-    copy.AddStale({stale[i].begin, now.begin});
-    copy.AddStale({now.end, stale[i].end});
+  copy.stale.ForEachIn(needed, [&](PageRange part) {
+    copy.away.ForEachRun(part, /*away=*/false, [&](PageRange run) {
+      good = good && Send(copy, run, deadline_ns);
+      sent += good ? run.bytes() : 0;
+    });
+    if (good) copy.stale.Remove(part);
+  });
+  if (logging_) {
+    Unlogged(copy).ForEachIn(needed, [&](PageRange part) {
+      copy.away.ForEachRun(part, /*away=*/false, [&](PageRange run) { KeepInLog(copy, run); });
+    });
   }
-  stayed_.fetch_add(bytes - std::min(sent, bytes), std::memory_order_relaxed);
+  stayed_.fetch_add(needed.bytes() - std::min(sent, needed.bytes()), std::memory_order_relaxed);
   return good;
 }
 
@@ -188,9 +179,14 @@ bool DeviceCopies::Bring(std::span<Wanted> wanted, double deadline_ns) {
   return true;
 }
 
+// What is away was not a part of it; what lies beside may have been sent, or not.
 void DeviceCopies::Reset() {
   for (Copy& copy : copies_) {
-    if (!copy.IsFree()) Free(copy);
+    if (copy.away.IsAnyAway()) {
+      copy.AddStale(copy.extent());
+    } else {
+      Free(copy);
+    }
   }
 }
 
@@ -202,7 +198,7 @@ void DeviceCopies::Spoil(uint64_t begin, uint64_t end) {
 
 void DeviceCopies::Loosen(uint64_t begin, uint64_t end) {
   for (const Copy& copy : copies_) {
-    if (!copy.IsFree() && copy.watched && copy.begin <= begin && end <= copy.end) watch_.Loosen(begin & kPagesMask, (end + kPageBytes - 1) & kPagesMask);
+    if (!copy.IsFree() && copy.watched && copy.begin <= begin && end <= copy.end) watch_.Loosen(PageDown(begin), PageUp(end));
   }
 }
 
@@ -211,15 +207,9 @@ void DeviceCopies::Settle(uint64_t begin, std::span<const uint8_t> image) {
   const uint64_t end = begin + image.size();
   for (Copy& copy : copies_) {
     if (copy.IsFree() || !copy.watched || copy.begin > begin || copy.end < end) continue;
-    std::array<PageRange, kMostStale> before = copy.stale;
-    const size_t count = copy.stale_count;
-    copy.stale_count = 0;
-    for (size_t i = 0; i < count; ++i) {  // all but what was spoiled by the launch
-      copy.AddStale({before[i].begin, std::min(before[i].end, begin)});
-      copy.AddStale({std::max(before[i].begin, end), before[i].end});
-    }
+    copy.stale.Remove({PageDown(begin), PageUp(end)});  // what was spoiled by the launch
     // The first and the last page hold bytes beside the image.
-    const uint64_t first = (begin + kPageBytes - 1) & kPagesMask, last = end & kPagesMask;
+    const uint64_t first = PageUp(begin), last = PageDown(end);
     if (first >= last) {
       copy.AddStale({begin, end});
       return;

@@ -25,6 +25,8 @@ constexpr double kLongestStartNs = 20e9;
 constexpr double kLongestLoadNs = 10e9;
 constexpr double kSpinNs = 50e3;      // before a wait for a device sleeps
 constexpr double kLookAgainNs = 20e6;  // whether it still lives
+constexpr double kLongestFetchNs = 10e9;
+constexpr double kLongestYieldNs = 0.2e9;
 constexpr uint32_t kMostKernels = 1024;
 constexpr int kLowestFd = 64;          // programs count on the lowest numbers
 
@@ -150,8 +152,6 @@ bool DeviceLink::HasEnded() const {
   return recv(life_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-bool DeviceLink::HasFailed() const { return channel_->failed_batch.load(std::memory_order_acquire) == batch_; }
-
 void DeviceLink::Quarantine(const char* why) {
   const char* none = nullptr;
   why_lost_.compare_exchange_strong(none, why, std::memory_order_acq_rel);
@@ -169,32 +169,64 @@ std::string DeviceLink::Why() const {
   return channel_->error[0] ? channel_->error : lost ? lost : "";
 }
 
-bool DeviceLink::Take() {
-  if (is_lost() || static_cast<int>(syscall(SYS_getpid)) != process_) return false;
-  if (taken_.exchange(true, std::memory_order_acquire)) return false;
+bool DeviceLink::IsOurs() const { return static_cast<int>(syscall(SYS_getpid)) == process_; }
+
+bool DeviceLink::Take(bool though_lost) {
+  if ((is_lost() && !though_lost) || !IsOurs()) return false;
+  const auto self = static_cast<uint32_t>(syscall(SYS_gettid));
+  const double deadline = NowNs() + kLongestYieldNs;
+  for (;;) {
+    while (announced_.load(std::memory_order_seq_cst) != 0) {
+      if (NowNs() > deadline) return false;
+      syscall(SYS_sched_yield);
+    }
+    uint32_t nobody = 0;
+    if (!holder_.compare_exchange_strong(nobody, self, std::memory_order_seq_cst)) return false;
+    if (announced_.load(std::memory_order_seq_cst) == 0) break;  // else it may have seen nobody here, or waits for this
+    Release();
+  }
   BeginBatch();
   return true;
 }
 
-bool DeviceLink::Post(DeviceCommand command, uint32_t* number) {
+void DeviceLink::Release() { holder_.store(0, std::memory_order_seq_cst); }
+
+bool DeviceLink::Seize() {
+  uint32_t nobody = 0;
+  if (!holder_.compare_exchange_strong(nobody, static_cast<uint32_t>(syscall(SYS_gettid)), std::memory_order_seq_cst)) return false;
+  BeginBatch();
+  return true;
+}
+
+bool DeviceLink::Fetch(uint32_t buffer, uint64_t offset, uint64_t staging, uint64_t bytes) {
+  constexpr uint32_t kFetches = uint32_t{1} << 31;  // whose batches are apart from the others
+  const uint32_t batch = kFetches | ++fetches_;
+  uint32_t number = 0;
+  const DeviceCommand command{.op = DeviceOp::kCopyOut, .buffer = buffer, .offset = offset, .staging = staging, .bytes = bytes};
+  if (PostAs(batch, command, &number) && WaitAs(batch, number, NowNs() + kLongestFetchNs)) return true;
+  Quarantine("results that were left on it cannot be copied back");
+  return false;
+}
+
+bool DeviceLink::PostAs(uint32_t batch, DeviceCommand command, uint32_t* number) {
   constexpr double kLongestNs = 20e9;
-  if (!WaitFor(posted_ - kCommandsInFlight + 1, NowNs() + kLongestNs)) return false;
-  command.batch = batch_;
+  if (!WaitAs(batch, posted_ - kCommandsInFlight + 1, NowNs() + kLongestNs)) return false;
+  command.batch = batch;
   channel_->commands[posted_ % kCommandsInFlight] = command;
   ++posted_;
   channel_->posted.store(posted_, std::memory_order_seq_cst);
   syscall(SYS_futex, &channel_->posted, FUTEX_WAKE, 1, nullptr, nullptr, 0);
   if (number) *number = posted_;
-  return !HasFailed();
+  return !HasFailed(batch);
 }
 
-bool DeviceLink::WaitFor(uint32_t number, double deadline_ns) {
+bool DeviceLink::WaitAs(uint32_t batch, uint32_t number, double deadline_ns) {
   const auto is_done = [&](uint32_t done) { return static_cast<int32_t>(done - number) >= 0; };
   const double spin_until = NowNs() + kSpinNs;
   double look_at = NowNs() + kLookAgainNs;
   for (;;) {
     const uint32_t done = channel_->done.load(std::memory_order_acquire);
-    if (is_done(done)) return !HasFailed() && !is_lost();
+    if (is_done(done)) return !HasFailed(batch) && !is_lost();
     if (is_lost()) return false;
     const double now = NowNs();
     if (now < spin_until) {

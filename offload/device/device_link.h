@@ -24,25 +24,38 @@ class DeviceLink {
   int server_pid() const { return channel_->pid; }
   uint64_t memory_bytes() const { return channel_->memory_bytes; }
 
-  /// False when another thread has it, when it is lost, and in a forked child.
-  bool Take();
+  /// False when another thread has it, when it is lost, and in a forked child. Waits, but not for long, for who has announced itself.
+  bool Take(bool though_lost = false);
+  /// False in a forked child.
+  bool IsOurs() const;
   /// Commands from here on do not depend on those before.
   void BeginBatch() { ++batch_; }
-  void Release() { taken_.store(false, std::memory_order_release); }
+  void Release();
+
+  // Of the one thread that looks after the program's pages (page_server.h), which comes first:
+  /// Nobody else takes the link until Withdraw(); who has it keeps it.
+  void Announce() { announced_.store(1, std::memory_order_seq_cst); }
+  void Withdraw() { announced_.store(0, std::memory_order_release); }
+  /// Announced: true once nobody had it: now we have it, lost or not.
+  bool Seize();
+  bool IsHeldBy(uint32_t thread) const { return holder_.load(std::memory_order_acquire) == thread; }
+  /// Copies from the device to the staging area, for the holder while that waits, or for itself. False when the device is lost, as it
+  /// is when this fails.
+  bool Fetch(uint32_t buffer, uint64_t offset, uint64_t staging, uint64_t bytes);
 
   uint8_t* staging() const { return reinterpret_cast<uint8_t*>(channel_) + kStagingAt; }
 
   /// Waits until fewer commands are under way than there is room for. False when the device is lost or the batch has failed. The
   /// number of the command goes to `number`, unless null.
-  bool Post(DeviceCommand command, uint32_t* number = nullptr);
+  bool Post(DeviceCommand command, uint32_t* number = nullptr) { return PostAs(batch_, command, number); }
   /// Waits until command `number` and all before it are done, at most until `deadline_ns` (CLOCK_MONOTONIC), when the device counts
   /// as lost. False when it is, or when the batch has failed.
-  bool WaitFor(uint32_t number, double deadline_ns);
+  bool WaitFor(uint32_t number, double deadline_ns) { return WaitAs(batch_, number, deadline_ns); }
   /// The same for all commands.
   bool Finish(double deadline_ns) { return WaitFor(posted_, deadline_ns); }
 
   /// A command of this batch has; what became of those behind it is not known.
-  bool HasFailed() const;
+  bool HasFailed() const { return HasFailed(batch_); }
   /// Of the failed batch, kGood when the device is lost.
   DeviceStatus status() const { return channel_->status; }
 
@@ -60,13 +73,18 @@ class DeviceLink {
  private:
   DeviceLink() = default;
   bool HasEnded() const;
+  bool HasFailed(uint32_t batch) const { return channel_->failed_batch.load(std::memory_order_acquire) == batch; }
+  bool PostAs(uint32_t batch, DeviceCommand command, uint32_t* number);
+  bool WaitAs(uint32_t batch, uint32_t number, double deadline_ns);
 
   DeviceChannel* channel_ = nullptr;
   int life_ = -1;
   int process_ = 0;
-  uint32_t posted_ = 0, batch_ = 0;
+  uint32_t posted_ = 0, batch_ = 0, fetches_ = 0;
   uint32_t kernels_ = 0;
-  std::atomic<bool> taken_{false}, lost_{false};
+  std::atomic<uint32_t> holder_{0};     // thread; 0: nobody
+  std::atomic<uint32_t> announced_{0};
+  std::atomic<bool> lost_{false};
   std::atomic<const char*> why_lost_{nullptr};
 };
 

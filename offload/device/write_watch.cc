@@ -14,6 +14,7 @@ namespace {
 
 // Of linux/userfaultfd.h and linux/fs.h as of Linux 6.7; Debian 12's headers are older.
 constexpr uint64_t kWriteProtectUnpopulated = 1 << 13, kWriteProtectAsync = 1 << 15;  // UFFD_FEATURE_WP_UNPOPULATED, _WP_ASYNC
+constexpr unsigned kPidfdOfThread = O_EXCL;                                             // PIDFD_THREAD, Linux 6.9
 constexpr int kUserModeOnly = 1;                                                       // UFFD_USER_MODE_ONLY
 constexpr uint64_t kProtectMatching = 1, kCheckWatched = 2;                            // PM_SCAN_WP_MATCHING, PM_SCAN_CHECK_WPASYNC
 constexpr uint64_t kIsWritten = 1 << 1, kIsFile = 1 << 2;                              // PAGE_IS_WRITTEN, PAGE_IS_FILE
@@ -43,15 +44,42 @@ int MoveUp(long fd) {
 
 }  // namespace
 
+// The shared one is in another thread's table of descriptors.
+int WriteWatch::OpenWatch() {
+  if (shared_.thread != 0) {
+    const long thread = syscall(SYS_pidfd_open, shared_.thread, kPidfdOfThread);
+    if (thread < 0) return -1;
+    const int watch = MoveUp(syscall(SYS_pidfd_getfd, thread, shared_.descriptor, 0));
+    syscall(SYS_close, thread);
+    return watch;
+  }
+  const int watch = MoveUp(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly));
+  uffdio_api api{.api = UFFD_API, .features = kWriteProtectAsync | kWriteProtectUnpopulated, .ioctls = 0};
+  if (watch < 0 || ioctl(watch, UFFDIO_API, &api) == 0) return watch;
+  syscall(SYS_close, watch);
+  return -1;
+}
+
 bool WriteWatch::Open() {
   if (unsupported_) return false;
   if (watch_ >= 0 && pages_ >= 0) return true;
-  watch_ = MoveUp(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly));
+  watch_ = OpenWatch();
   pages_ = MoveUp(syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/pagemap", O_RDONLY | O_CLOEXEC));
-  uffdio_api api{.api = UFFD_API, .features = kWriteProtectAsync | kWriteProtectUnpopulated, .ioctls = 0};
-  if (watch_ >= 0 && pages_ >= 0 && ioctl(watch_, UFFDIO_API, &api) == 0) return true;
+  if (watch_ >= 0 && pages_ >= 0) return true;
   unsupported_ = true;
   return false;
+}
+
+// Also when it is not the first time: what was written stays known.
+bool WriteWatch::Register(uint64_t begin, uint64_t end, uint64_t mode) {
+  uffdio_register range{.range = {begin, end - begin}, .mode = mode, .ioctls = 0};
+  if (ioctl(watch_, UFFDIO_REGISTER, &range) == 0) return true;
+  if (errno == EBADF) watch_ = pages_ = -1;
+  return false;
+}
+
+bool WriteWatch::Await(uint64_t begin, uint64_t end) {
+  return shared_.thread != 0 && Open() && Register(begin, end, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
 }
 
 WriteWatch::Answer WriteWatch::Scan(uint64_t* at, uint64_t end, size_t* count) {
@@ -82,11 +110,7 @@ WriteWatch::Answer WriteWatch::Scan(uint64_t* at, uint64_t end, size_t* count) {
 
 // All that is there counts as written until then.
 WriteWatch::Answer WriteWatch::Watch(uint64_t begin, uint64_t end) {
-  uffdio_register range{.range = {begin, end - begin}, .mode = UFFDIO_REGISTER_MODE_WP, .ioctls = 0};
-  if (ioctl(watch_, UFFDIO_REGISTER, &range) != 0) {
-    if (errno == EBADF) watch_ = pages_ = -1;
-    return Answer::kCannot;
-  }
+  if (!Register(begin, end, UFFDIO_REGISTER_MODE_WP)) return Answer::kCannot;
   for (uint64_t at = begin; at < end;) {
     size_t count = 0;
     if (Scan(&at, end, &count) == Answer::kKnown) continue;

@@ -9,12 +9,13 @@
 #include <cstdint>
 #include <span>
 
+#include "offload/device/page_set.h"
+
 namespace tracelift::offload {
 
-inline constexpr uint64_t kPageBytes = 4096;
-
-struct PageRange {
-  uint64_t begin = 0, end = 0;
+/// A userfaultfd that somebody reads, whose thread has it under this number.
+struct SharedWatch {
+  int thread = 0, descriptor = -1;
 };
 
 class WriteWatch {
@@ -38,6 +39,12 @@ class WriteWatch {
     return Answer::kKnown;
   }
 
+  /// Uses this one, not one of its own, from now on.
+  void Share(SharedWatch shared) { shared_ = shared; }
+  /// Who touches a missing page of [begin, end) waits for whoever reads the shared userfaultfd. False where nobody does, or where it
+  /// cannot be.
+  bool Await(uint64_t begin, uint64_t end);
+
   /// All of it is about to be written: the pages count as written, and no single write has to find that out.
   void Loosen(uint64_t begin, uint64_t end);
   /// Nobody asks any more.
@@ -49,10 +56,13 @@ class WriteWatch {
   };
 
   bool Open();
+  int OpenWatch();
+  bool Register(uint64_t begin, uint64_t end, uint64_t mode);
   Answer Scan(uint64_t* at, uint64_t end, size_t* count);
   Answer Watch(uint64_t begin, uint64_t end);
 
   int watch_ = -1, pages_ = -1;  // descriptors of the program's, userfaultfd and the map of its pages
+  SharedWatch shared_;
   bool unsupported_ = false;
   std::array<Region, 256> written_;
 };

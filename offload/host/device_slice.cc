@@ -1,5 +1,5 @@
 // A slice as a launch on a device: what its passes touch is copied there, a grid of threads does them, and what they write is copied
-// back when all went well; until then the program's memory is as it was.
+// back when all went well, or stays there until somebody touches it; until then the program's memory is as it was.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -7,6 +7,7 @@
 #include "offload/host/entry.h"
 #include "offload/host/float_scope.h"
 #include "offload/host/memory_map.h"
+#include "offload/host/program_threads.h"
 
 namespace tracelift::offload {
 namespace {
@@ -24,12 +25,8 @@ uint64_t NeutralInWord(jit::Reduction reduction) {
   return is_signed ? static_cast<uint64_t>(static_cast<int64_t>(value << shift) >> shift) : value;
 }
 
-struct DeviceMemory {
-  uint64_t begin = UINT64_MAX, end = 0;                  // what is copied to the device
-  uint64_t written_begin = UINT64_MAX, written_end = 0;  // and back
-  bool Empty() const { return begin >= end; }
-  bool IsWritten() const { return written_begin < written_end; }
-};
+constexpr uint64_t kWorthLeaving = 256 << 10;       // of one memory's results
+constexpr uint64_t kBelowStack = 1 << 20, kAboveStack = 16 << 20;  // of the stack pointer: frames, also our own
 
 struct DeviceMemories {
   std::array<DeviceMemory, jit::kMaxMemories> all;
@@ -98,6 +95,19 @@ int64_t LongestOf(const std::vector<bool>& loops, const jit::Footprint& footprin
   return longest;
 }
 
+// As launches on a device are, and again on the cores.
+bool CanBeRepeated(const jit::Artifact& artifact) { return artifact.footprint.windows.empty() && artifact.logged.empty(); }
+
+// What lies between two of its accesses is not asked for.
+bool AreWritesIn(std::span<const DeviceMemory> memories, const WritePlan& writes, int64_t passes) {
+  std::array<jit::ByteRange, jit::kMaxMemories> ranges;
+  size_t count = 0;
+  for (const DeviceMemory& memory : memories) {
+    if (memory.IsWritten()) ranges[count++] = {memory.written_begin, memory.written_end, true};
+  }
+  return LieIn(writes, {ranges.data(), count}, passes);
+}
+
 // All of it can be read: what lies between two accesses of one memory need not be the program's.
 bool CanBeCopied(std::span<const DeviceMemory> memories) {
   std::array<jit::ByteRange, jit::kMaxMemories> ranges;
@@ -122,24 +132,35 @@ void SetGrid(const jit::Artifact& artifact, const jit::Footprint& footprint, int
   request->blocks = jit::BlocksOf(*artifact.kernel, request->extent);
 }
 
-/// Images of what is written, in the staging area once all commands are done; false also when they do not fit.
-bool CopyOut(DeviceLink& device, std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> copies,
-             std::array<MemoryImage, jit::kMaxMemories>* images, size_t* count) {
-  uint64_t at = kOutputAt;
-  for (size_t i = 0; i < memories.size(); ++i) {
-    const DeviceMemory& memory = memories[i];
-    if (!memory.IsWritten()) continue;
-    const uint64_t bytes = memory.written_end - memory.written_begin;
-    (*images)[(*count)++] = {memory.written_begin, {device.staging() + at, bytes}};
-    for (uint64_t offset = 0; offset < bytes; offset += kPieceBytes) {
-      const uint64_t size = std::min(kPieceBytes, bytes - offset);
-      const DeviceCommand command{.op = DeviceOp::kCopyOut, .buffer = copies[i].buffer,
-                                  .offset = memory.written_begin - copies[i].copy_begin + offset, .staging = at + offset, .bytes = size};
-      if (!device.Post(command)) return false;
-    }
-    at += (bytes + 63) / 64 * 64;
+}  // namespace
+
+bool Images::CopyOut(DeviceLink& device, const DeviceCopies::Wanted& copy, uint64_t begin, uint64_t end) {
+  if (begin >= end) return true;
+  const uint64_t bytes = end - begin, staged = next_;
+  all_[count_++] = {begin, {device.staging() + staged, bytes}};
+  next_ += (bytes + 63) / 64 * 64;
+  for (uint64_t offset = 0; offset < bytes; offset += kPieceBytes) {
+    const DeviceCommand command{.op = DeviceOp::kCopyOut, .buffer = copy.buffer, .offset = begin - copy.copy_begin + offset,
+                                .staging = staged + offset, .bytes = std::min(kPieceBytes, bytes - offset)};
+    if (!device.Post(command)) return false;
   }
   return true;
+}
+
+namespace {
+
+/// Most bytes of the memory are written, not single ones here and there.
+bool IsMostlyWritten(const WritePlan& writes, const DeviceMemory& memory) {
+  uint64_t bytes = 0;
+  for (const WriteStream& stream : writes.streams()) {
+    const auto passes = static_cast<uint64_t>((writes.passes() + stream.phases - 1) / stream.phases);
+    if (memory.written_begin <= stream.base && stream.base < memory.written_end) bytes += stream.pass_bytes * passes;
+  }
+  return bytes >= (memory.written_end - memory.written_begin) / 4 * 3;
+}
+
+bool IsNearStack(const DeviceMemory& memory, uint64_t stack) {
+  return memory.begin < stack + kAboveStack && stack - kBelowStack < memory.end;
 }
 
 uint64_t BytesOf(std::span<const DeviceMemory> memories, bool written) {
@@ -153,6 +174,11 @@ uint64_t BytesOf(std::span<const DeviceMemory> memories, bool written) {
 
 }  // namespace
 
+// Results may stay where no other thread of the program can write between what a launch does, and nobody is about to look at them.
+bool Entry::MayLeaveResults(const Variant& variant) const {
+  return undo_ == Undo::kNothing && !HasRival() && CanBeRepeated(variant.artifact) && IsOnlyThread();
+}
+
 // The link is taken.
 bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, WorkerPool::Outcome* outcome) {
   const jit::Artifact& artifact = variant.artifact;
@@ -161,8 +187,9 @@ bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, W
   const DeviceMemories memories = MemoriesOf(artifact, region_.footprint, &state_);
   if (!AreApart(memories.list()) || !IsAligned(*artifact.kernel, region_.footprint)) return Decline(RejectionReason::kValuesKeepChanging, all_passes);
   if (!CanBeCopied(memories.list())) return Decline(RejectionReason::kUnmappedMemory, all_passes);
+  if (!AreWritesIn(memories.list(), region_.writes, passes)) return Decline(RejectionReason::kTooMuchToKeep, all_passes);
   const uint64_t bytes = BytesOf(memories.list(), /*written=*/false);
-  if (bytes > link.memory_bytes() || BytesOf(memories.list(), /*written=*/true) > kStagingBytes - kOutputAt)
+  if (bytes > link.memory_bytes() || BytesOf(memories.list(), /*written=*/true) > kFetchAt - kOutputAt)
     return Decline(RejectionReason::kDeviceMemory, all_passes);
 
   const double work_ns = region_.costs.native_ns * static_cast<double>(passes);
@@ -170,10 +197,10 @@ bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, W
   std::array<DeviceCopies::Wanted, jit::kMaxMemories> placed{};
   const std::span<DeviceCopies::Wanted> wanted(placed.data(), memories.count);
   for (size_t i = 0; i < memories.count; ++i) wanted[i] = {.begin = memories.all[i].begin, .end = memories.all[i].end};
-  std::array<MemoryImage, jit::kMaxMemories> images;
-  size_t image_count = 0;
-  const bool ran = copies.Bring(wanted, deadline) && PostLaunch(variant, passes, wanted) &&
-                   CopyOut(link, memories.list(), wanted, &images, &image_count) && link.Finish(deadline);
+  copies.BeginLaunch(MayLeaveResults(variant), CanBeRepeated(artifact));
+  bool ran = copies.Bring(wanted, deadline) && PostLaunch(variant, passes, memories.list(), wanted);
+  Results results;
+  ran = ran && PostCopies(memories.list(), wanted, &results) && link.Finish(deadline);
   for (const DeviceMemory& memory : memories.list()) {
     if (memory.IsWritten()) copies.Spoil(memory.written_begin, memory.written_end);
   }
@@ -182,23 +209,62 @@ bool Entry::Launch(const Variant& variant, int64_t passes, int64_t all_passes, W
   outcome->flags = request.flags;
   for (size_t i = 0; i < artifact.reductions.size(); ++i) outcome->reduced[i] = jit::LowBits(request.partial[i], artifact.reductions[i].bits);
   if (outcome->flags != 0) return true;
-  const std::span<const MemoryImage> written(images.data(), image_count);
-  for (const MemoryImage& image : written) copies.Loosen(image.begin, image.begin + image.bytes.size());
-  if (!WriteFrom(region_.writes, written, passes)) return Decline(RejectionReason::kTooMuchToKeep, all_passes);
-  for (const MemoryImage& image : written) copies.Settle(image.begin, image.bytes);
-  if (passes == all_passes) return true;
-  outcome->flags = RunPassBehind(variant, passes, outcome);
+  copies.Log(variant.function, request.state, passes);
+  TakeResults(results, passes);
   return true;
 }
 
-bool Entry::PostLaunch(const Variant& variant, int64_t passes, std::span<const DeviceCopies::Wanted> copies) {
+// What of the results stays on the device, if the launch raises no flag, and the rest on its way to the staging area. False when the
+// device has failed.
+bool Entry::PostCopies(std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> wanted, Results* results) {
+  DeviceCopies& copies = *region_.device;
+  DeviceLink& link = copies.link();
+  for (size_t i = 0; i < memories.size(); ++i) {
+    const DeviceMemory& memory = memories[i];
+    if (!memory.IsWritten()) continue;
+    const bool is_large = memory.written_end - memory.written_begin >= kWorthLeaving;
+    const bool may_stay = copies.IsLogging() && is_large && !IsNearStack(memory, state_.gpr[jit::kRsp]) && IsMostlyWritten(region_.writes, memory);
+    const PageRange stays = may_stay ? copies.PrepareToLeave(memory.written_begin, memory.written_end) : PageRange{};
+    if (stays.IsEmpty()) {
+      if (!results->all.CopyOut(link, wanted[i], memory.written_begin, memory.written_end)) return false;
+      continue;
+    }
+    results->stays[results->stays_count++] = stays;
+    if (!results->edges.CopyOut(link, wanted[i], memory.written_begin, stays.begin)) return false;
+    if (!results->edges.CopyOut(link, wanted[i], stays.end, memory.written_end)) return false;
+  }
+  return true;
+}
+
+// Into the program's memory, of what came back as a whole, the bytes that are written. Beside what stays nobody else writes: there the
+// device's pages are the program's.
+void Entry::TakeResults(const Results& results, int64_t passes) {
+  DeviceCopies& copies = *region_.device;
+  const auto loosen = [&](const MemoryImage& image) { copies.Loosen(image.begin, image.begin + image.bytes.size()); };
+  const auto settle = [&](const MemoryImage& image) { copies.Settle(image.begin, image.bytes); };
+  std::ranges::for_each(results.all.list(), loosen);
+  std::ranges::for_each(results.edges.list(), loosen);
+  CopyWritten(region_.writes, results.all.list(), passes);
+  for (const MemoryImage& image : results.edges.list()) std::ranges::copy(image.bytes, reinterpret_cast<uint8_t*>(image.begin));
+  for (size_t i = 0; i < results.stays_count; ++i) copies.Leave(results.stays[i]);
+  std::ranges::for_each(results.all.list(), settle);
+  std::ranges::for_each(results.edges.list(), settle);
+}
+
+bool Entry::PostLaunch(const Variant& variant, int64_t passes, std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> copies) {
   const jit::Artifact& artifact = variant.artifact;
   DeviceLink& link = region_.device->link();
   auto& request = *reinterpret_cast<LaunchRequest*>(link.staging() + kRequestAt);
   request.kernel = variant.kernel;
   request.memory_count = static_cast<uint32_t>(copies.size());
   SetGrid(artifact, region_.footprint, passes, &request);
-  for (size_t i = 0; i < copies.size(); ++i) request.memories[i] = {copies[i].buffer, copies[i].copy_begin};
+  for (size_t i = 0; i < copies.size(); ++i) {
+    request.memories[i] = {copies[i].buffer, copies[i].copy_begin};
+    if (artifact.may_flag == 0 || !memories[i].IsWritten()) continue;
+    const PageRange away = region_.device->AwayIn(memories[i].written_begin, memories[i].written_end);
+    request.memories[i].kept_offset = away.IsEmpty() ? 0 : away.begin - copies[i].copy_begin;
+    request.memories[i].kept_bytes = away.bytes();
+  }
   request.flags = 0;
   for (size_t i = 0; i < artifact.reductions.size(); ++i) request.partial[i] = NeutralInWord(artifact.reductions[i]);
   CopyState(state_, &request.state);
@@ -253,14 +319,11 @@ bool Entry::RunOnDevice(const Variant& variant, int64_t passes) {
   }
   const int64_t behind = variant.artifact.can_seek ? 0 : 1;
   WorkerPool::Outcome outcome;
-  const bool ran = passes > behind && Launch(variant, passes - behind, passes, &outcome);
+  for (size_t i = 0; i < variant.artifact.reductions.size(); ++i) outcome.reduced[i] = jit::NeutralValue(variant.artifact.reductions[i]);
+  const bool ran = passes == behind || Launch(variant, passes - behind, passes, &outcome);  // else nothing is left for a grid
   device.Release();
-  if (passes == behind) {  // nothing for a grid
-    for (size_t i = 0; i < variant.artifact.reductions.size(); ++i) outcome.reduced[i] = jit::NeutralValue(variant.artifact.reductions[i]);
-    outcome.flags = RunPassBehind(variant, 0, &outcome);
-  } else if (!ran) {
-    return false;
-  }
+  if (!ran) return false;
+  if (behind > 0 && outcome.flags == 0) outcome.flags = RunPassBehind(variant, passes - behind, &outcome);
   if (outcome.flags != 0) return Decline(ReasonOf(outcome.flags), passes);
   Settle(variant, passes, outcome);
   region_.passes.fetch_add(static_cast<uint64_t>(passes), std::memory_order_relaxed);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "offload/host/device_results.h"
 #include "offload/host/region.h"
 #include "offload/host/signals.h"
 
@@ -76,7 +77,10 @@ class Entry {
   bool PlanForDevice(const Variant& variant, int64_t passes, bool verify);
   bool RunOnDevice(const Variant& variant, int64_t passes);
   bool Launch(const Variant& variant, int64_t passes, int64_t all_passes, WorkerPool::Outcome* outcome);
-  bool PostLaunch(const Variant& variant, int64_t passes, std::span<const DeviceCopies::Wanted> copies);
+  bool MayLeaveResults(const Variant& variant) const;
+  bool PostLaunch(const Variant& variant, int64_t passes, std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> copies);
+  bool PostCopies(std::span<const DeviceMemory> memories, std::span<const DeviceCopies::Wanted> wanted, Results* results);
+  void TakeResults(const Results& results, int64_t passes);
   bool GiveUpLaunch(int64_t passes);
   uint32_t RunPassBehind(const Variant& variant, int64_t passes, WorkerPool::Outcome* outcome);
   uint32_t RunLastPass(const Variant& variant, int64_t done);

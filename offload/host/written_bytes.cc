@@ -215,27 +215,39 @@ bool WriteCopy::Equals(const WritePlan& plan, uint64_t* where) const {
   return equal;
 }
 
-bool WriteFrom(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count) {
-  const auto image_of = [&](const Runs& runs) -> const MemoryImage* {
-    const uint64_t end = runs.at + (runs.count - 1) * runs.stride + runs.size, low = std::min(runs.at, end - runs.size);
-    const uint64_t high = std::max(runs.at + runs.size, end);
-    const auto holds = [&](const MemoryImage& image) { return low >= image.begin && high - image.begin <= image.bytes.size(); };
-    const auto found = std::ranges::find_if(images, holds);
-    return found == images.end() ? nullptr : &*found;
-  };
+namespace {
+
+/// The bytes of all runs, and what lies between them.
+jit::ByteRange HullOf(const Runs& runs) {
+  const uint64_t last = runs.at + (runs.count - 1) * runs.stride;
+  return {std::min(runs.at, last), std::max(runs.at, last) + runs.size, true};
+}
+
+}  // namespace
+
+bool LieIn(const WritePlan& plan, std::span<const jit::ByteRange> ranges, int64_t count) {
   bool all = true;
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRuns(stream, 0, 0, count, [&](const Runs& runs) { all = all && image_of(runs); });
+    ForEachRuns(stream, 0, 0, count, [&](const Runs& runs) {
+      const jit::ByteRange hull = HullOf(runs);
+      all = all && std::ranges::any_of(ranges, [&](const jit::ByteRange& range) { return range.begin <= hull.begin && hull.end <= range.end; });
+    });
   }
-  if (!all) return false;
+  return all;
+}
+
+void CopyWritten(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count) {
+  if (images.empty()) return;
   for (const WriteStream& stream : plan.streams()) {
     ForEachRuns(stream, 0, 0, count, [&](const Runs& runs) {
-      const MemoryImage& image = *image_of(runs);
-      const uint8_t* from = image.bytes.data() + (runs.at - image.begin);
+      const jit::ByteRange hull = HullOf(runs);
+      const auto holds = [&](const MemoryImage& image) { return hull.begin >= image.begin && hull.end - image.begin <= image.bytes.size(); };
+      const auto image = std::ranges::find_if(images, holds);
+      if (image == images.end()) return;
+      const uint8_t* from = image->bytes.data() + (runs.at - image->begin);
       CopyRuns(reinterpret_cast<uint8_t*>(runs.at), runs.stride, from, runs.stride, runs.size, runs.count);
     });
   }
-  return true;
 }
 
 namespace {

@@ -70,9 +70,10 @@ struct MemoryImage {
   std::span<const uint8_t> bytes;
 };
 
-/// Copies what the first `count` passes write from images of the memory they write to. False, and nothing is changed, when one of
-/// their bytes is in none.
-bool WriteFrom(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count);
+/// Every byte that the first `count` passes write lies in one of these.
+bool LieIn(const WritePlan& plan, std::span<const jit::ByteRange> ranges, int64_t count);
+/// Copies what the first `count` passes write from images of the memory they write to, as far as there are any.
+void CopyWritten(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count);
 
 class WriteCopy {
  public:

@@ -9,12 +9,25 @@
 #include <ranges>
 #include <string_view>
 
+#include "offload/device/page_server.h"
+#include "offload/host/signals.h"
 #include "offload/runtime/session.h"
 
 namespace tracelift::offload {
 namespace {
 
 constexpr std::string_view kCpu = "cpu", kReference = "reference", kGpu = "gpu";
+
+constexpr uint64_t kShareOfLog = 3;  // of what memory the system has left
+
+uint64_t AvailableMemory() {
+  std::ifstream stream("/proc/meminfo");
+  uint64_t kib = 0;
+  for (std::string word; stream >> word;) {
+    if (word == "MemAvailable:") stream >> kib;
+  }
+  return kib << 10;
+}
 
 /// The program that drives devices, beside the library that this code is in, or in the folder `bin` beside its own.
 std::string DeviceServer() {
@@ -57,7 +70,9 @@ bool Session::StartDevice() {
     return false;
   }
   device_ = *device;
-  copies_ = new DeviceCopies(*device_);  // for the life of the process
+  DeviceCopies* copies = DeviceCopies::CreateForever(*device_, AvailableMemory() / kShareOfLog);
+  if (copies) (void)PageServer::Start(*copies);
+  copies_.store(copies);
   Note(fmt::format("device {}, {} MiB", device_->name(), device_->memory_bytes() >> 20));
   return true;
 }
@@ -93,6 +108,14 @@ void Session::KeepKernel(const Finding& finding) {
     stream << jit::Describe(artifact.error()) << '\n';
   }
   if (!stream.flush()) Note(fmt::format("{}: cannot be written", file));
+}
+
+void Session::ReleasePages(uint64_t begin, uint64_t bytes) const {
+  DeviceCopies* copies = copies_.load();
+  if (!copies) return;
+  const SignalMask mask = BlockAllSignals();
+  copies->Release({begin, begin + bytes});
+  RestoreSignals(mask);
 }
 
 // What ran there runs on the cores again, or is the original's.

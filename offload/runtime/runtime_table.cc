@@ -66,6 +66,10 @@ uint64_t PlaceOf(uint64_t rip) {
   return s ? s->PlaceOf(rip) : 0;
 }
 
+void ReleasePages(uint64_t begin, uint64_t bytes) {
+  if (const Session* s = session.load()) s->ReleasePages(begin, bytes);
+}
+
 int OwnsThread() { return ThreadId() == watcher.load(); }
 
 void OnOwnFault(int, uint64_t) {
@@ -83,6 +87,7 @@ extern "C" __attribute__((visibility("default"))) const TlRuntime tracelift_runt
     .handle_trap = &HandleTrap,
     .place_of = &PlaceOf,
     .owns_thread = &OwnsThread,
+    .release_pages = &ReleasePages,
     .on_own_fault = &OnOwnFault,
 };
 

@@ -2,7 +2,7 @@
 // something is hot until the process ends.
 //
 // Thread rule: all methods on the watcher thread, except AtExit (the exiting thread), InChild (the only thread of a
-// forked child), HandleTrap and PlaceOf (signal handlers).
+// forked child), HandleTrap and PlaceOf (signal handlers), ReleasePages (any thread of the program).
 #pragma once
 
 #include <array>
@@ -101,6 +101,8 @@ class Session {
   void InChild();
   uint64_t HandleTrap(uint64_t rip) const;
   uint64_t PlaceOf(uint64_t rip) const;
+  /// A device has no copies any more of pages in [begin, begin + bytes).
+  void ReleasePages(uint64_t begin, uint64_t bytes) const;
   /// Called when LLVM or our own thread failed beyond repair: no further work, original code everywhere.
   void TurnOff(const char* why);
 
@@ -204,7 +206,7 @@ class Session {
   std::string device_name_;                 // that regions may run on beside the cores; "": none
   bool only_device_ = false;                // they may not run on the cores
   DeviceLink* device_ = nullptr;            // once it was started,
-  DeviceCopies* copies_ = nullptr;          // and what it holds
+  std::atomic<DeviceCopies*> copies_{nullptr};  // and what it holds; set once
   std::string no_device_;                   // why that was in vain
   bool device_lost_ = false;                // and its regions were told
   jit::NearMemory near_memory_;

@@ -261,10 +261,14 @@ profiler::RunReport Session::BuildReport() {
   }
   std::stable_sort(report.regions.begin(), report.regions.end(),
                    [](const auto& a, const auto& b) { return a.samples > b.samples; });
-  if (copies_) {
+  if (const DeviceCopies* copies = copies_.load()) {
     constexpr double kMib = 1 << 20;
     report.notes.push_back(fmt::format("device {}: {:.1f} MiB were sent to it, {:.1f} MiB that launches needed were there already", device_->name(),
-                                       static_cast<double>(copies_->sent_bytes()) / kMib, static_cast<double>(copies_->stayed_bytes()) / kMib));
+                                       static_cast<double>(copies->sent_bytes()) / kMib, static_cast<double>(copies->stayed_bytes()) / kMib));
+    if (copies->left_bytes() > 0) {
+      report.notes.push_back(fmt::format("device {}: {:.1f} MiB of results stayed there, {:.1f} MiB came home when the program touched them", device_->name(),
+                                         static_cast<double>(copies->left_bytes()) / kMib, static_cast<double>(copies->home_bytes()) / kMib));
+    }
   }
   return report;
 }

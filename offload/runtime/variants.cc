@@ -54,7 +54,7 @@ const Variant* Session::AddVariant(Finding& finding, jit::Artifact artifact) {
       return nullptr;
     }
     variant->kernel = *number;
-    finding.region->device = copies_;
+    finding.region->device = copies_.load();
   }
   variant->artifact = std::move(artifact);
   variant->function = *function;

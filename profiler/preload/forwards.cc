@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <sys/mman.h>
 
 #include "profiler/preload/raw_syscalls.h"
 #include "profiler/preload/signals.h"
@@ -68,6 +70,15 @@ int EarlyPthreadSigmask(int how, const sigset_t* set, sigset_t* old) {
 }
 int EarlyUnshare(int flags) { return Result(Syscall(SYS_unshare, flags)); }
 int EarlySetns(int fd, int type) { return Result(Syscall(SYS_setns, fd, type)); }
+void* EarlyMremap(void* old_address, size_t old_bytes, size_t bytes, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const long moved = Syscall(SYS_mremap, AsLong(old_address), static_cast<long>(old_bytes), static_cast<long>(bytes), flags, AsLong(va_arg(arguments, void*)));
+  va_end(arguments);
+  if (moved >= 0 || moved < -4095) return reinterpret_cast<void*>(moved);
+  errno = static_cast<int>(-moved);
+  return MAP_FAILED;
+}
 void EarlyExit(int status) {
   for (;;) Syscall(SYS_exit_group, status);
 }
@@ -80,6 +91,7 @@ ForwardTable forwards = {
     .sigprocmask = &EarlySigprocmask,
     .unshare = &EarlyUnshare,
     .setns = &EarlySetns,
+    .mremap = &EarlyMremap,
     .exit_now = &EarlyExit,
 };
 
@@ -100,6 +112,7 @@ void ResolveForwards() {
   Resolve("sigprocmask", &forwards.sigprocmask);
   Resolve("unshare", &forwards.unshare);
   Resolve("setns", &forwards.setns);
+  Resolve("mremap", &forwards.mremap);
   Resolve("_exit", &forwards.exit_now);
 }
 

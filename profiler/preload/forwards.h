@@ -3,6 +3,7 @@
 #pragma once
 
 #include <signal.h>
+#include <stddef.h>
 
 namespace tracelift::preload {
 
@@ -14,6 +15,7 @@ struct ForwardTable {
   int (*sigprocmask)(int, const sigset_t*, sigset_t*);
   int (*unshare)(int);
   int (*setns)(int, int);
+  void* (*mremap)(void*, size_t, size_t, int, ...);
   void (*exit_now)(int);
 };
 

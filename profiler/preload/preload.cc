@@ -14,6 +14,7 @@
 //  8. Interposed functions do what the program would get without us, also before our constructor ran.
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -111,6 +112,19 @@ int setns(int fd, int type) {
   const int result = Forwards().setns(fd, type);
   if (paused) ResumeWatcher();
   return result;
+}
+
+// The kernel moves one mapping, and what we ask it about a part of one makes two of it.
+void* mremap(void* old_address, size_t old_bytes, size_t bytes, int flags, ...) noexcept {
+  using namespace tracelift::preload;
+  va_list arguments;
+  va_start(arguments, flags);
+  void* new_address = va_arg(arguments, void*);  // of no meaning without MREMAP_FIXED or MREMAP_DONTUNMAP
+  va_end(arguments);
+  if (const TlRuntime* runtime = IsTracedProcess() ? OpenedRuntime() : nullptr) {
+    runtime->release_pages(reinterpret_cast<uint64_t>(old_address), old_bytes);
+  }
+  return Forwards().mremap(old_address, old_bytes, bytes, flags, new_address);
 }
 
 }  // extern "C"

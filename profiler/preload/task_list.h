@@ -1,10 +1,11 @@
 // The threads of this process, listed by the kernel.
 #pragma once
 
+#include "profiler/preload_api.h"
+
 namespace tracelift::preload {
 
-/// Name (PR_SET_NAME) of our own threads; what they start inherits it. That is how they are told from the program's.
-inline constexpr char kOwnThreadName[] = "tracelift:watch";
+inline constexpr char kOwnThreadName[] = TL_OWN_THREAD_NAME;
 
 /// Calls visit(tid, context) for each thread; false when the list cannot be read. Opens and closes a descriptor.
 bool ForEachThread(void (*visit)(int tid, void* context), void* context);

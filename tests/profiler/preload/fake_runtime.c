@@ -57,6 +57,10 @@ static uint64_t HandleTrap(uint64_t rip) {
   return 0;
 }
 static int OwnsThread(void) { return (int)syscall(SYS_gettid) == atomic_load(&watcher_tid); }
+static void ReleasePages(uint64_t begin, uint64_t bytes) {
+  (void)begin;
+  (void)bytes;
+}
 static void OnOwnFault(int signo, uint64_t rip) {
   (void)signo;
   (void)rip;
@@ -64,4 +68,4 @@ static void OnOwnFault(int signo, uint64_t rip) {
 }
 
 __attribute__((visibility("default"))) const struct TlRuntime tracelift_runtime_table = {
-    TL_PRELOAD_API_VERSION, Run, AtExit, InChild, HandleTrap, PlaceOf, OwnsThread, OnOwnFault};
+    TL_PRELOAD_API_VERSION, Run, AtExit, InChild, HandleTrap, PlaceOf, OwnsThread, ReleasePages, OnOwnFault};

@@ -7,7 +7,7 @@ import unittest
 LIBRARY = sys.argv.pop(1)
 
 INTERPOSED = {"sigaction", "signal", "bsd_signal", "ssignal", "__sysv_signal", "sysv_signal", "pthread_sigmask",
-              "sigprocmask", "unshare", "setns", "_exit", "_Exit"}
+              "sigprocmask", "unshare", "setns", "mremap", "_exit", "_Exit"}
 # Allocation and C streams: never in a process that is not hot.
 FORBIDDEN = re.compile(r"^(malloc|calloc|realloc|free|printf|fprintf|fopen|_Zn|_Zd|__cxa_throw|__cxa_guard|__gxx|__asan|"
                        r"__tsan|__ubsan|abort|__assert)")
