@@ -151,21 +151,21 @@ class DevicesTest(TraceTest):
 
     def test_results_are_there_however_they_are_looked_at(self):
         program = build("resident.c")
-        for mode in ("none", "write", "read", "fork", "move", "drop", "thread", "unmap"):
+        for mode in ("none", "write", "read", "fork", "move", "drop", "thread", "unmap", "nan", "place"):
             with self.subTest(mode=mode):
-                stayed, _ = self.left_and_came_home(self.same([program, mode, 900, 1500], env=DEVICE, name=f"resident-{mode}")[RUN].report)
+                stayed, _ = self.left_and_came_home(self.same([program, mode, 900, 1000], env=DEVICE, name=f"resident-{mode}")[RUN].report)
                 self.assertGreater(stayed, 30)
 
     def test_results_that_a_lost_device_had(self):
         random.seed(11)
         program = build("resident.c")
         lost = 0
-        for mode in ("none", "write", "fork", "drop", "none", "move"):
+        for mode in ("write", "fork", "drop", "place", "nan"):
             with self.subTest(mode=mode):
-                traced, acted = self.disturb([program, mode, "900", "3000"], lambda pid: os.kill(pid, signal.SIGKILL), random.uniform(0.3, 1.0))
+                traced, acted = self.disturb([program, mode, "900", "2000"], lambda pid: os.kill(pid, signal.SIGKILL), random.uniform(0.3, 1.0))
                 told = any("was lost: its process ended" in note for note in traced.report["notes"])
                 lost += acted and told and self.left_and_came_home(traced.report)[0] > 0
-        self.assertGreaterEqual(lost, 3, "too few of the runs had results there")
+        self.assertGreaterEqual(lost, 2, "too few of the runs had results there")
 
     def test_chooses_by_measurement(self):
         """The reference device is slower than the cores: it is tried, and the region comes home."""

@@ -1,7 +1,7 @@
 // An iterated smoothing of two arrays whose results nobody needs here but as the mode says: which looks at them in all ways that a
 // program has, while they may be somewhere else.
 //
-//   resident MODE N STEPS      none, write, read, fork, move, drop, thread, unmap
+//   resident MODE N STEPS      none, write, read, fork, move, drop, thread, unmap, nan, place
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -25,6 +25,11 @@ __attribute__((noinline)) static void Smooth(double *to, const double *from, lon
       to[i * n + j] = 0.25 * (at[-1] + at[1]) + 0.25 * (at[-n] + at[n]) + 1e-3 * at[0];
     }
   }
+}
+
+// In its place.
+__attribute__((noinline)) static void Scale(double *memory, long n) {
+  for (long i = 0; i < n * n; ++i) memory[i] = memory[i] * 1.001 + 1e-6;
 }
 
 static uint64_t Hash(const void *memory, size_t bytes) {
@@ -57,9 +62,12 @@ int main(int count, char **arguments) {
   double *a = Map(bytes), *b = Map(bytes);
   for (long i = 0; i < n * n; ++i) a[i] = b[i] = (double)((uint64_t)i * 2654435761u % 1000) / 1000;
   FILE *file = tmpfile();
+  const double not_a_number = strtod("nan", NULL);
   for (long step = 0; step < steps; ++step) {
     Smooth(step % 2 ? a : b, step % 2 ? b : a, n);
     double *now = step % 2 ? a : b;
+    if (strcmp(mode, "nan") == 0 && step == steps / 2) now[n * n / 2 + n / 2] = not_a_number;
+    if (strcmp(mode, "place") == 0) Scale(now, n);
     if (step % 25 != 24) continue;
     if (strcmp(mode, "write") == 0) {
       if (pwrite(fileno(file), now, bytes, 0) != (ssize_t)bytes) return 1;
