@@ -82,11 +82,10 @@ void DeviceCopies::BeginLaunch(bool may_leave, bool can_be_repeated) {
 
 void DeviceCopies::KeepInLog(Copy& copy, PageRange range) {
   if (!logging_) return;
-  if (log_.Keep(range) && log_.HasRoom(0)) {
-    Unlogged(copy).Remove(range);
-  } else {
-    StopLogging();
-  }
+  uint8_t* kept = log_.Keep(range);
+  if (!kept || !log_.HasRoom(0)) return StopLogging();
+  CopyBytes(kept, range.begin, range.bytes());
+  Unlogged(copy).Remove(range);
 }
 
 void DeviceCopies::Log(jit::ChunkFunction function, const jit::MachineState& state, int64_t passes) {

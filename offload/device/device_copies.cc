@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "offload/device/page_server.h"
+
 namespace tracelift::offload {
 namespace {
 
@@ -91,11 +93,20 @@ DeviceCopies::Copy* DeviceCopies::CopyFor(PageRange range) {
   return nullptr;
 }
 
+// Whoever of us touches a missing page meanwhile does it for the holder, which changes nothing here.
+void DeviceCopies::CopyBytes(uint8_t* to, uint64_t from, uint64_t bytes) {
+  if (!copier_) return void(std::memcpy(to, reinterpret_cast<const void*>(from), bytes));
+  copying_.store(true, std::memory_order_seq_cst);
+  copier_(copier_context_, to, reinterpret_cast<const void*>(from), bytes);
+  copying_.store(false, std::memory_order_seq_cst);
+  if (server_) server_->AwaitReading();
+}
+
 bool DeviceCopies::Send(Copy& copy, PageRange range, double deadline_ns) {
   for (uint64_t at = range.begin; at < range.end; at += kPieceBytes, ++piece_) {
     const uint64_t slot = piece_ % kPieces, bytes = std::min(kPieceBytes, range.end - at), staged = kPiecesAt + slot * kPieceBytes;
     if (piece_ >= kPieces && !link_.WaitFor(under_way_[slot], deadline_ns)) return false;
-    std::memcpy(link_.staging() + staged, reinterpret_cast<const void*>(at), bytes);
+    CopyBytes(link_.staging() + staged, at, bytes);
     const DeviceCommand command{.op = DeviceOp::kCopyIn, .buffer = NumberOf(copy), .offset = at - copy.begin, .staging = staged, .bytes = bytes};
     if (!link_.Post(command, &under_way_[slot])) return false;
   }

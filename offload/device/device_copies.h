@@ -29,6 +29,9 @@ class DeviceCopies {
   explicit DeviceCopies(DeviceLink& link, uint64_t most_logged = 0) : link_(link), log_(most_logged) {}
   /// In memory of its own, for the life of the process: what it has is not to be found on a page of the program's.
   static DeviceCopies* CreateForever(DeviceLink& link, uint64_t most_logged);
+  /// Who copies much memory, in place of memcpy.
+  using Copier = void (*)(void* context, void* to, const void* from, uint64_t bytes);
+  void CopyBy(Copier copier, void* context) { copier_ = copier, copier_context_ = context; }
   /// From now on results may stay.
   void BeServed(PageServer& server);
 
@@ -57,6 +60,7 @@ class DeviceCopies {
 
   /// Whether results of the launch that is prepared may stay.
   bool IsLogging() const { return logging_; }
+  bool IsAnyAway() const;
   /// What of [begin, end) is on the device alone, and what lies between that.
   PageRange AwayIn(uint64_t begin, uint64_t end) const;
   /// The launch raised no flag. What else does the same, on the cores.
@@ -79,6 +83,7 @@ class DeviceCopies {
   void PagesGone(PageRange pages, uint64_t now_at = 0);
   void PagesUnmapped(PageRange pages, uint64_t now_at = 0);
   bool IsOwnDrop(PageRange pages) const;
+  bool IsCopying() const { return copying_.load(std::memory_order_seq_cst); }
   /// Nobody else holds the link: the log goes when there is no need for it.
   void EndLogIfAllIsHome();
 
@@ -122,8 +127,9 @@ class DeviceCopies {
   bool Send(Copy& copy, PageRange range, double deadline_ns);
   uint32_t NumberOf(const Copy& copy) const { return static_cast<uint32_t>(&copy - copies_.data()); }
 
+  void CopyBytes(uint8_t* to, uint64_t from, uint64_t bytes);
+
   // away_pages.cc
-  bool IsAnyAway() const;
   PageSet& Unlogged(Copy& copy) const;
   void KeepInLog(Copy& copy, PageRange range);
   void Recall(const Copy& copy);
@@ -143,6 +149,10 @@ class DeviceCopies {
   uint64_t launches_ = 0;
   uint64_t piece_ = 0;  // of this launch
   std::array<uint32_t, kPieces> under_way_{};
+
+  Copier copier_ = nullptr;
+  void* copier_context_ = nullptr;
+  std::atomic<bool> copying_{false};
 
   LaunchLog log_;
   uint64_t log_number_ = 1;

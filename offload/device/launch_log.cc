@@ -40,13 +40,7 @@ uint8_t* LaunchLog::Append(const Record& record, uint64_t bytes) {
   return memory_ + used_ - AlignedUp(bytes);
 }
 
-bool LaunchLog::Keep(PageRange pages) {
-  if (!HasRoom(pages.bytes())) return false;
-  uint8_t* kept = Append({.pages = pages}, pages.bytes());
-  if (!kept) return false;
-  std::memcpy(kept, reinterpret_cast<const void*>(pages.begin), pages.bytes());
-  return true;
-}
+uint8_t* LaunchLog::Keep(PageRange pages) { return HasRoom(pages.bytes()) ? Append({.pages = pages}, pages.bytes()) : nullptr; }
 
 void LaunchLog::Add(jit::ChunkFunction function, const jit::MachineState& state, int64_t passes) {
   if (uint8_t* kept = Append({.pages = {}, .function = function, .passes = passes}, sizeof(state))) std::memcpy(kept, &state, sizeof(state));

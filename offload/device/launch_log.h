@@ -22,8 +22,8 @@ class LaunchLog {
 
   /// There is room for a launch, and `bytes` of memory besides.
   bool HasRoom(uint64_t bytes) const;
-  /// The device was sent these pages, as the program's memory has them. False when there is no room.
-  bool Keep(PageRange pages);
+  /// The device was sent these pages. Where their bytes go; null when there is no room.
+  uint8_t* Keep(PageRange pages);
   /// The device did `passes` passes from the state on. There is room.
   void Add(jit::ChunkFunction function, const jit::MachineState& state, int64_t passes);
   void Clear();

@@ -101,7 +101,8 @@ void PageServer::Serve() {
 
 bool PageServer::AnswerHolder(const uffd_msg& message) {
   if (message.event == UFFD_EVENT_REMOVE) return copies_.IsOwnDrop({message.arg.remove.start, message.arg.remove.end});
-  if (message.event != UFFD_EVENT_PAGEFAULT || !copies_.link().IsHeldBy(message.arg.pagefault.feat.ptid)) return false;
+  const bool is_holders = copies_.IsCopying() || copies_.link().IsHeldBy(message.arg.pagefault.feat.ptid);
+  if (message.event != UFFD_EVENT_PAGEFAULT || !is_holders) return false;
   copies_.Serve(message.arg.pagefault.address);
   return true;
 }

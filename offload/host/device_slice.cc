@@ -7,6 +7,7 @@
 #include "offload/host/entry.h"
 #include "offload/host/float_scope.h"
 #include "offload/host/memory_map.h"
+#include "offload/host/parallel_copy.h"
 #include "offload/host/program_threads.h"
 
 namespace tracelift::offload {
@@ -244,7 +245,11 @@ void Entry::TakeResults(const Results& results, int64_t passes) {
   const auto settle = [&](const MemoryImage& image) { copies.Settle(image.begin, image.bytes); };
   std::ranges::for_each(results.all.list(), loosen);
   std::ranges::for_each(results.edges.list(), loosen);
-  CopyWritten(region_.writes, results.all.list(), passes);
+  if (copies.IsAnyAway()) {  // a touch of that is the holder's alone
+    CopyWritten(region_.writes, results.all.list(), 0, passes);
+  } else {
+    CopyWrittenTogether(*region_.pool, region_.writes, results.all.list(), passes);
+  }
   for (const MemoryImage& image : results.edges.list()) std::ranges::copy(image.bytes, reinterpret_cast<uint8_t*>(image.begin));
   for (size_t i = 0; i < results.stays_count; ++i) copies.Leave(results.stays[i]);
   std::ranges::for_each(results.all.list(), settle);

@@ -236,10 +236,10 @@ bool LieIn(const WritePlan& plan, std::span<const jit::ByteRange> ranges, int64_
   return all;
 }
 
-void CopyWritten(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count) {
+void CopyWritten(const WritePlan& plan, std::span<const MemoryImage> images, int64_t first, int64_t count) {
   if (images.empty()) return;
   for (const WriteStream& stream : plan.streams()) {
-    ForEachRuns(stream, 0, 0, count, [&](const Runs& runs) {
+    ForEachRuns(stream, 0, first, count, [&](const Runs& runs) {
       const jit::ByteRange hull = HullOf(runs);
       const auto holds = [&](const MemoryImage& image) { return hull.begin >= image.begin && hull.end - image.begin <= image.bytes.size(); };
       const auto image = std::ranges::find_if(images, holds);

@@ -72,8 +72,8 @@ struct MemoryImage {
 
 /// Every byte that the first `count` passes write lies in one of these.
 bool LieIn(const WritePlan& plan, std::span<const jit::ByteRange> ranges, int64_t count);
-/// Copies what the first `count` passes write from images of the memory they write to, as far as there are any.
-void CopyWritten(const WritePlan& plan, std::span<const MemoryImage> images, int64_t count);
+/// Copies what `count` passes from `first` on write from images of the memory they write to, as far as there are any.
+void CopyWritten(const WritePlan& plan, std::span<const MemoryImage> images, int64_t first, int64_t count);
 
 class WriteCopy {
  public:

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "offload/device/page_server.h"
+#include "offload/host/parallel_copy.h"
 #include "offload/host/signals.h"
 #include "offload/runtime/session.h"
 
@@ -72,6 +73,7 @@ bool Session::StartDevice() {
   device_ = *device;
   DeviceCopies* copies = DeviceCopies::CreateForever(*device_, AvailableMemory() / kShareOfLog);
   if (copies) (void)PageServer::Start(*copies);
+  if (copies) copies->CopyBy([](void* pool, void* to, const void* from, uint64_t bytes) { CopyTogether(*static_cast<WorkerPool*>(pool), to, from, bytes); }, pool_);
   copies_.store(copies);
   Note(fmt::format("device {}, {} MiB", device_->name(), device_->memory_bytes() >> 20));
   return true;
