@@ -238,10 +238,12 @@ void DeviceCopies::Serve(uint64_t address) {
   BringHome(*found, run);
 }
 
-// All that is away here is missing there.
-void DeviceCopies::FillChild(ChildPages& child) {
+// All that is away here is missing in the child, too, and who forks once may fork often.
+void DeviceCopies::ProgramForked() {
   for (Copy& copy : copies_) {
-    ForEachPiece(copy, copy.extent(), [&](PageRange piece, const uint8_t* bytes) { child.Fill(piece, bytes); });
+    if (!copy.away.IsAnyAway()) continue;
+    copy.home_until = launches_ + kLaunchesAtHome;
+    BringHome(copy, copy.extent());
   }
 }
 

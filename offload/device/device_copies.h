@@ -18,7 +18,6 @@
 
 namespace tracelift::offload {
 
-class ChildPages;
 class PageServer;
 
 class DeviceCopies {
@@ -78,7 +77,7 @@ class DeviceCopies {
 
   // For the page server, which holds the link or acts for the holder.
   void Serve(uint64_t address);
-  void FillChild(ChildPages& child);
+  void ProgramForked();
   /// The pages are as new, or, where `now_at` is not 0, there.
   void PagesGone(PageRange pages, uint64_t now_at = 0);
   void PagesUnmapped(PageRange pages, uint64_t now_at = 0);

@@ -154,7 +154,7 @@ void PageServer::Answer(const uffd_msg& message) {
     case UFFD_EVENT_FORK:
       {
         std::optional<ChildPages>& child = ChildWith(static_cast<int>(message.arg.fork.ufd));
-        copies_.FillChild(*child);
+        copies_.ProgramForked();
         child.reset();
       }
       break;

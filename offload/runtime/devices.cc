@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -21,13 +22,20 @@ constexpr std::string_view kCpu = "cpu", kReference = "reference", kGpu = "gpu";
 
 constexpr uint64_t kShareOfLog = 3;  // of what memory the system has left
 
-uint64_t AvailableMemory() {
+/// What may be taken beside the program's memory; none where address space is counted.
+uint64_t MemoryForLog() {
+  rlimit address_space{};
+  if (getrlimit(RLIMIT_AS, &address_space) != 0 || address_space.rlim_cur != RLIM_INFINITY) return 0;
+  int overcommit = 0;
+  std::ifstream("/proc/sys/vm/overcommit_memory") >> overcommit;
+  constexpr int kNever = 2;
+  if (overcommit == kNever) return 0;
   std::ifstream stream("/proc/meminfo");
   uint64_t kib = 0;
   for (std::string word; stream >> word;) {
     if (word == "MemAvailable:") stream >> kib;
   }
-  return kib << 10;
+  return (kib << 10) / kShareOfLog;
 }
 
 /// The program that drives devices, beside the library that this code is in, or in the folder `bin` beside its own.
@@ -71,7 +79,7 @@ bool Session::StartDevice() {
     return false;
   }
   device_ = *device;
-  DeviceCopies* copies = DeviceCopies::CreateForever(*device_, AvailableMemory() / kShareOfLog);
+  DeviceCopies* copies = DeviceCopies::CreateForever(*device_, MemoryForLog());
   if (copies) (void)PageServer::Start(*copies);
   if (copies) copies->CopyBy([](void* pool, void* to, const void* from, uint64_t bytes) { CopyTogether(*static_cast<WorkerPool*>(pool), to, from, bytes); }, pool_);
   copies_.store(copies);

@@ -156,6 +156,13 @@ class DevicesTest(TraceTest):
                 stayed, _ = self.left_and_came_home(self.same([program, mode, 900, 1000], env=DEVICE, name=f"resident-{mode}")[RUN].report)
                 self.assertGreater(stayed, 30)
 
+    def test_results_come_back_at_once_without_privileges(self):
+        program = build("resident.c")
+        for rights in (["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"], ["prlimit", f"--as={8 << 40}"]):
+            report = self.same([*rights, program, "write", 900, 1000], env=DEVICE, name="resident-alone")[RUN].report
+            self.assertTrue(on_device(report), table_of(report))
+            self.assertFalse(any("of results stayed there" in note for note in report["notes"]), report["notes"])
+
     def test_results_that_a_lost_device_had(self):
         random.seed(11)
         program = build("resident.c")

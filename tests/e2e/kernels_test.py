@@ -25,6 +25,7 @@ import samples
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 FEWEST_KERNELS = 60
+TRIES = 3  # of samples, which may end before they are compiled
 DEVICE = "reference"
 # Programs none of whose loops can be a grid: each pass of them needs the one before it, or they search.
 WITHOUT = {"cholesky", "gauss_seidel", "levenshtein", "smith_waterman", "knapsack", "string_search", "sieve", "merge_sort", "hash_table",
@@ -74,7 +75,7 @@ class KernelsTest(unittest.TestCase):
             command = [build("device_math.c", ("-O2",)), operation, "usual", str(devices_test.OPERANDS), str(rounds)]
             yield f"math.{operation}", [command, [*command[:-1], str(4 * rounds)]]
         for sample in samples.SAMPLES:
-            yield f"sample.{sample.name}", [[str(part) for part in sample.command(build(sample.source, ("-O2",)))]]
+            yield f"sample.{sample.name}", TRIES * [[str(part) for part in sample.command(build(sample.source, ("-O2",)))]]
 
     def kernels_of(self, name, command, folder):
         """The PTX files of a program, having checked that the device made no difference."""
