@@ -88,13 +88,15 @@ constexpr std::array<uint8_t, kMaxGridDims> DimsFromInside(const Kernel& kernel)
 }
 
 /// Fewer would leave much of a device idle; then each does a single result.
-inline constexpr int64_t kFewestThreads = 1 << 14;
+inline constexpr uint64_t kFewestThreads = 1 << 14;
 constexpr bool ThreadsDoSeveral(const Kernel& kernel, const int64_t* extent) {
   const Tile tile = TileOf(kernel);
   const auto dims = DimsFromInside(kernel);
-  const int64_t several = int64_t{kernel.rows} * kernel.columns;
+  const uint64_t several = uint64_t{kernel.rows} * kernel.columns;
+  uint64_t results = 1;
+  for (int dim = 0; dim < kMaxGridDims; ++dim) results *= static_cast<uint64_t>(extent[dim]);
   const bool has_whole_tiles = extent[dims[0]] >= tile.x * kernel.columns && (kernel.inner_dims == 0 || extent[dims[1]] >= tile.y * kernel.rows);
-  return several > 1 && has_whole_tiles && extent[0] * extent[1] * extent[2] >= kFewestThreads * several;
+  return several > 1 && has_whole_tiles && results >= kFewestThreads * several;
 }
 
 /// How many blocks a grid has. Block b is tile b % n of the innermost dimension's n, the rest counts tiles of the next, and so on.

@@ -37,7 +37,7 @@ struct Jam {
   int rows = 1, columns = 1;    // results side by side
   int64_t column_distance = 1;  // from one column to the next
   llvm::Argument *row = nullptr, *column = nullptr;              // of the first result; row may be null
-  llvm::Value *first_row = nullptr, *first_column = nullptr;     // results ahead of these are computed, but not stored
+  llvm::Value *first_row = nullptr, *first_column = nullptr;     // results ahead of these are not stored; null: all are
   llvm::BranchInst* agreement = nullptr;                         // its condition must hold for all results; may be null
 };
 

@@ -158,7 +158,7 @@ class KernelBuilder {
       const int64_t side = ResultsAt(level) * (level == 0 ? threads_.x : threads_.y);
       several = builder_.CreateAnd(several, builder_.CreateICmpUGE(extent_[dims[level]], I64(side)));
     }
-    return builder_.CreateAnd(several, builder_.CreateICmpUGE(results, I64(kFewestThreads * kernel_.rows * kernel_.columns)));
+    return builder_.CreateAnd(several, builder_.CreateICmpUGE(results, builder_.getInt64(kFewestThreads * kernel_.rows * kernel_.columns)));
   }
 
   void RunThread(llvm::Value* block, llvm::Value* x, llvm::Value* y) {

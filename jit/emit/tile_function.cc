@@ -8,6 +8,9 @@
 //    rows side by side. Of the shapes that are possible the one is taken with the fewest accesses for each result; where these are
 //    not much fewer than a single result makes, as for all that only streams through memory, there is none.
 // 4. The results are put side by side (jit/emit/jam_results.h).
+//
+// Where the grid ends threads do results that others do as well (jit/emit/kernel_function.cc). What updates memory in place stores only
+// its own.
 #include "jit/emit/tile_function.h"
 
 #include <llvm/ADT/PostOrderIterator.h>
@@ -31,6 +34,7 @@
 
 #include "jit/emit/host_target.h"
 #include "jit/emit/jam_results.h"
+#include "jit/emit/kernel_plan.h"
 #include "jit/emit/loop_hints.h"
 #include "jit/emit/sink_nan_tests.h"
 
@@ -76,9 +80,10 @@ class TileMaker {
       function_->eraseFromParent();
       return {};
     }
+    const auto own_from = [this, twice = CanBeDoneTwice()](unsigned argument) { return twice ? nullptr : function_->getArg(argument); };
     JamResults(*function_, Evolution(), Dependence(),
                {.rows = tile.rows, .columns = tile.columns, .column_distance = TileOf(kernel_).x, .row = row_, .column = column_,
-                .first_row = function_->getArg(kFirstRow), .first_column = function_->getArg(kFirstColumn), .agreement = agreement_});
+                .first_row = own_from(kFirstRow), .first_column = own_from(kFirstColumn), .agreement = agreement_});
     tile.function = function_;
     Unroll();
     return tile;
@@ -216,6 +221,17 @@ class TileMaker {
     declared->eraseFromParent();
     analyses_.function.clear();
     return is_first;
+  }
+
+  // What it writes it does not read: where two threads do one result, both store the same.
+  bool CanBeDoneTwice() const {
+    std::set<int> read, written;
+    for (const llvm::Instruction& instruction : llvm::instructions(*function_)) {
+      if (llvm::isa<llvm::StoreInst>(instruction)) written.insert(MemoryOf(instruction).memory);
+      if (llvm::isa<llvm::LoadInst>(instruction) && !IsOfLaunch(instruction)) read.insert(MemoryOf(instruction).memory);
+    }
+    const auto is_known = [](const std::set<int>& memories) { return !memories.contains(-1); };
+    return is_known(read) && is_known(written) && llvm::none_of(written, [&](int memory) { return read.contains(memory); });
   }
 
   struct Access {

@@ -16,6 +16,42 @@ KERNEL(tile_product) {
     }
 }
 
+/* Neighbouring passes write side by side. */
+KERNEL(tile_by_columns) {
+  for (long j = 0; j < columns; j++)
+    for (long i = 0; i < rows; i++) {
+      double sum = 0;
+      for (long k = 0; k < terms; k++) sum += a[i * terms + k] * b[k * columns + j];
+      out[i * columns + j] = sum;
+    }
+}
+
+/* A product for each 50 rows. */
+KERNEL(tile_batches) {
+  for (long n = 0; n < rows / 50; n++)
+    for (long i = 0; i < 50; i++)
+      for (long j = 0; j < columns; j++) {
+        double sum = 0;
+        for (long k = 0; k < terms; k++) sum += a[(n * 50 + i) * terms + k] * b[k * columns + j];
+        out[(n * 50 + i) * columns + j] = sum;
+      }
+}
+
+/* Small numbers, and the greatest of sums. */
+KERNEL(tile_bytes) {
+  const unsigned char *x = (const unsigned char *)a, *y = (const unsigned char *)b;
+  int *to = (int *)out;
+  for (long i = 0; i < rows; i++)
+    for (long j = 0; j < 2 * columns; j++) {
+      int most = -1;
+      for (long k = 0; k < terms; k++) {
+        int sum = x[i * terms + k] + y[k * columns + j];
+        most = sum > most ? sum : most;
+      }
+      to[i * 2 * columns + j] = most;
+    }
+}
+
 /* What was there is part of the result. */
 KERNEL(tile_add_product) {
   for (long i = 0; i < rows; i++)

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -16,7 +18,7 @@
 #define DECLARE(name, level) void name##_##level(double*, const double*, const double*, long, long, long);
 #define DECLARE_LEVEL(level)                                                                                        \
   DECLARE(tile_product, level)                                                                                      \
-  DECLARE(tile_add_product, level)                                                                                  \
+  DECLARE(tile_add_product, level) DECLARE(tile_by_columns, level) DECLARE(tile_batches, level) DECLARE(tile_bytes, level) \
   DECLARE(tile_rows_of_sums, level) DECLARE(tile_triangle, level) DECLARE(tile_growing_sums, level) DECLARE(tile_window, level) \
       DECLARE(tile_filter, level) DECLARE(tile_branch, level) DECLARE(tile_stream, level)
 extern "C" {
@@ -53,45 +55,52 @@ class TiledLoop {
     state_ = taken.region->captured;
     static const std::unique_ptr<jit::CodeLoader> loader = std::move(*jit::CodeLoader::Create());
     function_ = *loader->LoadKernel(kernel.code, kernel.symbol);
-    Run(0, 1, 1);
-    const auto done = std::ranges::mismatch(out_, before_).in1 - out_.begin();
-    captured_in_ = kernel.inner_dims > 0 ? done / size.columns : done;
+    Run(0, {1, 1, 1});
+    const auto same = [](double x, double y) { return std::memcmp(&x, &y, sizeof x) == 0; };
+    const auto done = std::ranges::mismatch(out_, before_, same).in1 - out_.begin();
+    captured_in_ = kernel.inner_dims == 0 ? done : kernel.passes_last ? done % size.columns : done / size.columns;
   }
 
-  // The first `passes` behind `first`, of each the first `iterations`. Returns kFlag*.
-  uint32_t Run(int64_t first, int64_t passes, int64_t iterations) {
+  using Extent = std::array<int64_t, jit::kMaxGridDims>;
+  // A part of the grid, whose passes begin behind `first`. Returns kFlag*.
+  uint32_t Run(int64_t first, const Extent& extent) {
     out_ = before_;
     uint32_t flags = 0;
     jit::KernelLaunch launch{.state = reinterpret_cast<uint64_t>(&state_), .flags = reinterpret_cast<uint64_t>(&flags), .first = first};
-    launch.extent[0] = passes;
-    if (kernel.inner_dims > 0) launch.extent[1] = iterations;
+    for (int dim = 0; dim <= kernel.inner_dims; ++dim) launch.extent[dim] = extent[static_cast<size_t>(dim)];
     function_(&launch, 0, jit::BlocksOf(kernel, launch.extent));
     together_ = jit::ThreadsDoSeveral(kernel, launch.extent);
     return flags;
   }
 
-  // `length` of a row: how many elements of it there are at most.
-  template <typename Length>
-  void Check(int64_t first, int64_t passes, int64_t iterations, bool together, Length length) {
-    if (!function_) return;
-    EXPECT_EQ(Run(first, passes, iterations), 0u);
-    first += captured_in_;
-    EXPECT_EQ(together_, together) << passes << " x " << iterations;
+  // `has`: whether a row and a column are of the part.
+  void Check(int64_t first, const Extent& extent, bool together, const std::function<bool(long, long)>& has) {
+    EXPECT_EQ(Run(first, extent), 0u);
+    EXPECT_EQ(together_, together) << extent[0] << " x " << extent[1] << " x " << extent[2];
     for (long i = 0; i < size_.rows; ++i) {
       for (long j = 0; j < size_.columns; ++j) {
-        const bool in_part = kernel.inner_dims > 0 ? i >= first && i < first + passes && j < std::min<int64_t>(iterations, length(i))
-                                                   : i * size_.columns + j >= first && i * size_.columns + j < first + passes;
         const auto at = static_cast<size_t>(i * size_.columns + j);
-        const double expected = (in_part ? native_ : before_)[at];
-        ASSERT_EQ(std::memcmp(&out_[at], &expected, sizeof expected), 0)
-            << "row " << i << ", column " << j << " of " << first << "+" << passes << " x " << iterations << " is " << out_[at] << ", not " << expected;
+        const double expected = (has(i, j) ? native_ : before_)[at];
+        ASSERT_EQ(std::memcmp(&out_[at], &expected, sizeof expected), 0) << "row " << i << ", column " << j << " of " << first << "+"
+            << extent[0] << " x " << extent[1] << " x " << extent[2] << " is " << out_[at] << ", not " << expected;
       }
     }
+  }
+
+  // A pass is a row, `length` the most of its elements that there are.
+  void Check(int64_t first, int64_t passes, int64_t iterations, bool together, const std::function<long(long)>& length) {
+    if (!function_) return;
+    const long begin = first + captured_in_, end = begin + passes;
+    Check(first, {passes, iterations, 1}, together, [&](long i, long j) {
+      if (kernel.inner_dims == 0) return i * size_.columns + j >= begin && i * size_.columns + j < end;
+      return i >= begin && i < end && j < std::min<int64_t>(iterations, length(i));
+    });
   }
   void Check(int64_t first, int64_t passes, int64_t iterations, bool together) {
     Check(first, passes, iterations, together, [&](long) { return size_.columns; });
   }
 
+  bool Is() const { return function_ != nullptr; }
   long captured_in() const { return captured_in_; }
   double* a() { return a_.data(); }
   double* b() { return b_.data(); }
@@ -155,6 +164,55 @@ void CheckTriangle(Loop loop) {
 }
 AT_LEVELS(Triangle, CheckTriangle, tile_triangle)
 
+// A pass is a column.
+void CheckByColumns(Loop loop) {
+  TiledLoop tiled(loop, kSquare);
+  ASSERT_TRUE(tiled.Is());
+  EXPECT_EQ(tiled.results(), 16);
+  EXPECT_TRUE(tiled.kernel.passes_last);
+  const auto check = [&](int64_t first, int64_t passes, int64_t iterations, bool together) {
+    const long begin = first + tiled.captured_in();
+    tiled.Check(first, {passes, iterations, 1}, together, [&](long i, long j) { return j >= begin && j < begin + passes && i < iterations; });
+  };
+  check(0, 543, 563, true);
+  check(7, 513, 545, true);
+  check(7, 129, 545, false);
+  check(300, 31, 1, false);
+}
+AT_LEVELS(ByColumns, CheckByColumns, tile_by_columns)
+
+// Passes are the outermost dimension of three.
+void CheckBatches(Loop loop) {
+  constexpr Size size{600, 530, 6};
+  TiledLoop tiled(loop, size);
+  ASSERT_TRUE(tiled.Is());
+  EXPECT_EQ(tiled.kernel.inner_dims, 2);
+  EXPECT_EQ(tiled.results(), 16);
+  const auto check = [&](int64_t first, int64_t passes, int64_t rows, int64_t columns, bool together) {
+    const long begin = first + tiled.captured_in() / 50;
+    tiled.Check(first, {passes, rows, columns}, together, [&](long i, long j) {
+      return i / 50 >= begin && i / 50 < begin + passes && i % 50 < rows && j < columns;
+    });
+  };
+  check(0, 10, 50, 530, true);
+  check(1, 10, 50, 530, true);
+  check(0, 10, 33, 513, false);
+  check(0, 10, 49, 129 * 4, false);
+  check(2, 3, 1, 1, false);
+}
+TEST(Tiles, BatchesO1) { CheckBatches(tile_batches_O1); }  // at -O2 it is another nest
+
+// Two numbers of four bytes in each element that is compared.
+void CheckBytes(Loop loop) {
+  TiledLoop tiled(loop, {600, 330, 24});
+  ASSERT_TRUE(tiled.Is());
+  EXPECT_GT(tiled.results(), 1);
+  const long begin = tiled.captured_in();
+  tiled.Check(0, {598, 660, 1}, true, [&](long i, long) { return i >= begin && i < begin + 598; });
+  tiled.Check(3, {545, 514, 1}, true, [&](long i, long j) { return i >= begin + 3 && i < begin + 548 && j < 257; });
+}
+AT_LEVELS(Bytes, CheckBytes, tile_bytes)
+
 // Only columns go side by side.
 void CheckGrowingSums(Loop loop) {
   constexpr Size size{152, 1030, 160};
@@ -201,12 +259,13 @@ AT_LEVELS(StreamsKeepOneResultAThread, CheckSingle, tile_stream)
 // A NaN anywhere is told, and only where it is of the part asked for.
 void CheckFlags(Loop loop) {
   TiledLoop tiled(loop, kSquare);
+  ASSERT_TRUE(tiled.Is());
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const auto flags = [&](long row, int64_t passes, int64_t iterations) {
     double& element = tiled.a()[(row + tiled.captured_in()) * kSquare.terms + 3];
     const double old = element;
     element = nan;
-    const uint32_t found = tiled.Run(0, passes, iterations);
+    const uint32_t found = tiled.Run(0, {passes, iterations, 1});
     element = old;
     return found;
   };
@@ -214,7 +273,7 @@ void CheckFlags(Loop loop) {
   EXPECT_EQ(flags(513, 513, 514), 0u);
   for (const long column : {0, 31, 127, 128, 512, 513, 514}) {
     tiled.b()[column] = nan;
-    EXPECT_EQ(tiled.Run(0, 513, 514), column < 514 ? jit::kFlagNaN : 0u) << column;
+    EXPECT_EQ(tiled.Run(0, {513, 514, 1}), column < 514 ? jit::kFlagNaN : 0u) << column;
     tiled.b()[column] = 0.5;
   }
 }
