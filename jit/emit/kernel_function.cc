@@ -261,8 +261,8 @@ std::expected<std::unique_ptr<llvm::Module>, std::string> MakeKernel(llvm::Funct
   if (!result) return std::unexpected(result.error());
   Kernel& kernel = plan.kernel;
   const TileFunction tile = MakeTileFunction(*result->function, kernel);
-  kernel.rows = static_cast<uint8_t>(tile.rows);
-  kernel.columns = static_cast<uint8_t>(tile.columns);
+  kernel.rows = static_cast<uint8_t>(tile.shape.rows);
+  kernel.columns = static_cast<uint8_t>(tile.shape.columns);
   if (!KernelBuilder(*result->function, tile.function, kernel).Build()) return std::unexpected("its threads are not functions");
   return std::move(result->module);
 }

@@ -34,6 +34,9 @@ class LaunchReader {
   const KernelTarget target_;
 };
 
+/// Reads what a launch tells, or the state at entry, and not memory of the program's.
+inline bool IsOfLaunch(const llvm::Instruction& read) { return read.hasMetadata(llvm::LLVMContext::MD_invariant_load); }
+
 struct ResultFunction {
   std::unique_ptr<llvm::Module> module;  // that it is in, alone
   /// i32 (ptr launch, i64 x kMaxGridDims, by dimension): kFlag*. What passes reduce is combined with the launch's partial results.

@@ -4,6 +4,7 @@
 
 #include <llvm/IR/Function.h>
 
+#include "jit/emit/tile_shape.h"
 #include "jit/kernel.h"
 
 namespace tracelift::jit {
@@ -12,7 +13,7 @@ namespace tracelift::jit {
 inline constexpr uint32_t kNotTogether = ~0u;
 
 struct TileFunction {
-  int rows = 1, columns = 1;
+  TileShape shape;
   /// i32 (as ResultFunction::function, the place being the first result's, then i64 first row, i64 first column that are stored):
   /// kFlag* of all, or kNotTogether. Null where a thread had better do a single result.
   llvm::Function* function = nullptr;
