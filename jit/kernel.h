@@ -18,6 +18,7 @@ namespace tracelift::jit {
 
 inline constexpr int kMaxMemories = 48;
 inline constexpr int kMaxGridDims = 3;
+inline constexpr uint8_t kMostSide = 8;  // results of a thread along a dimension
 
 enum class KernelTarget : uint8_t {
   kNone,       // code for the host only
@@ -50,6 +51,9 @@ struct Kernel {
   // has one pass then, and that dimension.
   bool ordered = false;
   bool passes_last = false;          // neighbouring threads do neighbouring passes; else, iterations of the last dimension
+  // Threads may do several results each, side by side: so many neighbours of the grid's second dimension from inside, and of the
+  // innermost so many that lie a tile's width apart.
+  uint8_t rows = 1, columns = 1;
 
   int memories(size_t windows) const { return access_memories + static_cast<int>(windows + tables.size()); }
 };
@@ -71,7 +75,7 @@ static_assert(offsetof(KernelLaunch, distance) == 72);
 /// A grid of one dimension, or of ordered passes, has tiles that are rows.
 inline constexpr int64_t kBlockThreads = 256;
 struct Tile {
-  int64_t x = kBlockThreads, y = 1;  // threads; x is of the innermost dimension
+  int64_t x = kBlockThreads, y = 1;  // x is of the innermost dimension
 };
 constexpr Tile TileOf(const Kernel& kernel) { return kernel.inner_dims > 0 && !kernel.ordered ? Tile{32, 8} : Tile{}; }
 
@@ -83,9 +87,22 @@ constexpr std::array<uint8_t, kMaxGridDims> DimsFromInside(const Kernel& kernel)
   return {last, static_cast<uint8_t>(last - 1), 0};
 }
 
+/// Fewer would leave much of a device idle; then each does a single result.
+inline constexpr uint64_t kFewestThreads = 1 << 14;
+constexpr bool ThreadsDoSeveral(const Kernel& kernel, const int64_t* extent) {
+  const Tile tile = TileOf(kernel);
+  const auto dims = DimsFromInside(kernel);
+  const uint64_t several = uint64_t{kernel.rows} * kernel.columns;
+  uint64_t results = 1;
+  for (int dim = 0; dim < kMaxGridDims; ++dim) results *= static_cast<uint64_t>(extent[dim]);
+  const bool has_whole_tiles = extent[dims[0]] >= tile.x * kernel.columns && (kernel.inner_dims == 0 || extent[dims[1]] >= tile.y * kernel.rows);
+  return several > 1 && has_whole_tiles && results >= kFewestThreads * several;
+}
+
 /// How many blocks a grid has. Block b is tile b % n of the innermost dimension's n, the rest counts tiles of the next, and so on.
 constexpr int64_t BlocksOf(const Kernel& kernel, const int64_t* extent) {
-  const Tile tile = TileOf(kernel);
+  Tile tile = TileOf(kernel);
+  if (ThreadsDoSeveral(kernel, extent)) tile = {tile.x * kernel.columns, tile.y * kernel.rows};
   const auto dims = DimsFromInside(kernel);
   int64_t blocks = (extent[dims[0]] + tile.x - 1) / tile.x;
   if (kernel.inner_dims > 0) blocks *= (extent[dims[1]] + tile.y - 1) / tile.y;

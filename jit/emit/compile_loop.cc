@@ -378,7 +378,7 @@ void Restructure(llvm::Function& chunk, Analyses& analyses, const llvm::TargetMa
   if (log.undo) UndoWhenAsked(chunk, log);
 }
 
-std::expected<Kernel, std::string> CompileKernel(llvm::Function& chunk, const KernelPlan& plan, std::span<const Reduction> reductions,
+std::expected<Kernel, std::string> CompileKernel(llvm::Function& chunk, KernelPlan& plan, std::span<const Reduction> reductions,
                                                  Analyses& analyses, llvm::TargetMachine& machine) {
   auto module = MakeKernel(chunk, plan, reductions, analyses);
   if (!module) return std::unexpected(module.error());

@@ -1,111 +1,55 @@
 #include "jit/emit/kernel_function.h"
 
-#include <llvm/Analysis/ValueTracking.h>
 #include <llvm/IR/IRBuilder.h>
-#include <llvm/IR/InstIterator.h>
-#include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/IntrinsicsNVPTX.h>
 #include <llvm/Transforms/Utils/Cloning.h>
 
 #include <vector>
 
-#include "jit/artifact.h"
-#include "jit/emit/panel_function.h"
-#include "jit/emit/program_memory.h"
+#include "jit/emit/result_function.h"
+#include "jit/emit/tile_function.h"
 
 namespace tracelift::jit {
 namespace {
 
-constexpr unsigned kGlobalMemory = 1;  // address space of NVPTX
-
-// One pass of the chunk function, one iteration of the loops of each dimension: with an argument more for each of these.
-llvm::Function* MakeThreadFunction(llvm::Function& chunk, const KernelPlan& plan, Analyses& analyses) {
-  std::vector<std::vector<llvm::BasicBlock*>> dimensions = plan.headers;
-  if (dimensions.empty()) dimensions.emplace_back();  // the argument is not used then
-  llvm::Function* thread = &chunk;
-  for (size_t i = 0; i < dimensions.size(); ++i) {
-    PanelFunction part(*thread, dimensions[i], ".thread", analyses);
-    bool fits = part.CanRestrict();
-    for (size_t later = i + 1; later < dimensions.size(); ++later) {
-      for (llvm::BasicBlock*& header : dimensions[later]) {
-        header = part.CopyOf(header);
-        fits &= header != nullptr;
-      }
-    }
-    if (fits) part.RestrictToPart(1);
-    if (thread != &chunk) thread->eraseFromParent();
-    thread = &part.function();
-    if (fits) continue;
-    thread->eraseFromParent();
-    return nullptr;
-  }
-  return thread;
-}
-
-// The function and what it needs, moved to a module of its own.
-std::unique_ptr<llvm::Module> MoveOut(llvm::Function& function, llvm::Function** moved) {
-  llvm::ValueToValueMapTy map;
-  std::unique_ptr<llvm::Module> module = llvm::CloneModule(*function.getParent(), map, [&](const llvm::GlobalValue* value) {
-    return value == &function || llvm::isa<llvm::GlobalVariable>(value);
-  });
-  *moved = llvm::cast<llvm::Function>(map[&function]);
-  function.eraseFromParent();
-  for (llvm::Function& other : llvm::make_early_inc_range(*module)) {
-    if (&other != *moved && other.use_empty()) other.eraseFromParent();
-  }
-  return module;
-}
+// Blocks that a processor of a GPU is to have room for, where threads do several results: at most 128 registers for each. Assemblers
+// that are not told aim at twice as many threads, and keep what they then have no registers for in memory.
+constexpr uint32_t kBlocksTogether = 2;
 
 class KernelBuilder {
  public:
-  KernelBuilder(llvm::Function& thread, const Kernel& kernel, std::span<const Reduction> reductions)
-      : thread_(thread), kernel_(kernel), tile_(TileOf(kernel)), reductions_(reductions), module_(*thread.getParent()), builder_(module_.getContext()) {}
+  KernelBuilder(llvm::Function& result, llvm::Function* tile, const Kernel& kernel)
+      : result_(result), tile_(tile), kernel_(kernel), threads_(TileOf(kernel)), module_(*result.getParent()), builder_(module_.getContext()) {}
 
-  // Null when some access cannot be moved to the device.
-  llvm::Function* Build() {
+  bool Build() {
     kernel_.target == KernelTarget::kPtx ? BuildForGrid() : BuildForRange();
-    llvm::InlineFunctionInfo info;
-    const llvm::InlineResult inlined = llvm::InlineFunction(*call_, info);
-    if (!inlined.isSuccess() || !thread_.use_empty()) return nullptr;
-    thread_.eraseFromParent();
-    return MoveAccesses() ? function_ : nullptr;
+    return Inline(&result_) && Inline(tile_);
   }
 
  private:
   llvm::Type* I64() { return builder_.getInt64Ty(); }
+  llvm::Value* I64(int64_t value) { return builder_.getInt64(static_cast<uint64_t>(value)); }
 
-  llvm::Value* Field(size_t offset, llvm::Type* type) {
-    llvm::Value* at = builder_.CreateConstInBoundsGEP1_64(builder_.getInt8Ty(), launch_, offset);
-    return builder_.CreateAlignedLoad(type, at, llvm::Align(8));
-  }
-  // An address that the launch has, as a pointer.
-  llvm::Value* Pointer(size_t offset) {
-    if (kernel_.target != KernelTarget::kPtx) return Field(offset, builder_.getPtrTy());
-    llvm::Value* global = builder_.CreateIntToPtr(Field(offset, I64()), builder_.getPtrTy(kGlobalMemory));
-    return builder_.CreateAddrSpaceCast(global, builder_.getPtrTy());
+  bool Inline(llvm::Function* function) {
+    if (!function) return true;
+    llvm::InlineFunctionInfo info;
+    const bool inlined = llvm::InlineFunction(*llvm::cast<llvm::CallInst>(function->user_back()), info).isSuccess() && function->use_empty();
+    if (inlined) function->eraseFromParent();
+    return inlined;
   }
 
   void MakeFunction(llvm::ArrayRef<llvm::Type*> arguments) {
     auto* type = llvm::FunctionType::get(builder_.getVoidTy(), arguments, false);
     function_ = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, kernel_.symbol, module_);
-    function_->setAttributes(function_->getAttributes().addFnAttributes(module_.getContext(), llvm::AttrBuilder(module_.getContext(), thread_.getAttributes().getFnAttrs())));
-    launch_ = function_->getArg(0);
+    function_->setAttributes(function_->getAttributes().addFnAttributes(module_.getContext(), llvm::AttrBuilder(module_.getContext(), result_.getAttributes().getFnAttrs())));
     builder_.SetInsertPoint(llvm::BasicBlock::Create(module_.getContext(), "entry", function_));
   }
 
   // What all threads have in common.
   void LoadLaunch() {
-    in_ = Pointer(offsetof(KernelLaunch, state));
-    flags_ = Pointer(offsetof(KernelLaunch, flags));
-    partial_ = reductions_.empty() ? nullptr : Pointer(offsetof(KernelLaunch, partial));
-    memory_ = Pointer(offsetof(KernelLaunch, zero));
-    first_ = Field(offsetof(KernelLaunch, first), I64());
-    count_ = kernel_.ordered ? Field(offsetof(KernelLaunch, count), I64()) : builder_.getInt64(1);
-    for (size_t i = 0; i < kMaxGridDims; ++i) extent_[i] = Field(offsetof(KernelLaunch, extent) + i * sizeof(int64_t), I64());
-    distance_.assign(kMaxMemories, nullptr);
-    result_ = builder_.CreateAlloca(llvm::ArrayType::get(builder_.getInt8Ty(), sizeof(ChunkResult)));
-    result_->setAlignment(llvm::Align(8));
-    distances_at_ = result_;
+    const LaunchReader launch(builder_, function_->getArg(0), kernel_.target);
+    flags_ = launch.Pointer(offsetof(KernelLaunch, flags));
+    for (size_t i = 0; i < kMaxGridDims; ++i) extent_[i] = launch.Extent(i);
   }
 
   // for (i = first; i < behind; ++i) body(i)
@@ -130,8 +74,8 @@ class KernelBuilder {
     MakeFunction({builder_.getPtrTy(), I64(), I64()});
     LoadLaunch();
     For(function_->getArg(1), function_->getArg(2), [&](llvm::Value* block) {
-      For(builder_.getInt64(0), builder_.getInt64(static_cast<uint64_t>(tile_.y)), [&](llvm::Value* y) {
-        For(builder_.getInt64(0), builder_.getInt64(static_cast<uint64_t>(tile_.x)), [&](llvm::Value* x) { RunThread(block, x, y); });
+      For(builder_.getInt64(0), builder_.getInt64(static_cast<uint64_t>(threads_.y)), [&](llvm::Value* y) {
+        For(builder_.getInt64(0), builder_.getInt64(static_cast<uint64_t>(threads_.x)), [&](llvm::Value* x) { RunThread(block, x, y); });
       });
     });
     builder_.CreateRetVoid();
@@ -151,212 +95,176 @@ class KernelBuilder {
     };
     annotate("kernel", 1);
     annotate("reqntidx", static_cast<uint32_t>(kBlockThreads));
+    if (tile_) annotate("minctasm", kBlocksTogether);
     LoadLaunch();
     const auto number = [&](llvm::Intrinsic::ID id) { return builder_.CreateZExt(builder_.CreateIntrinsic(id, {}, {}), I64()); };
     llvm::Value* block = number(llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_x);
     llvm::Value* lane = number(llvm::Intrinsic::nvvm_read_ptx_sreg_tid_x);
-    llvm::Value* width = builder_.getInt64(static_cast<uint64_t>(tile_.x));
+    llvm::Value* width = builder_.getInt64(static_cast<uint64_t>(threads_.x));
     RunThread(block, builder_.CreateURem(lane, width), builder_.CreateUDiv(lane, width));
     builder_.CreateRetVoid();
   }
 
-  struct Place {
-    std::vector<llvm::Value*> index;  // by dimension
-    llvm::Value* exists = nullptr;    // tiles at the end are not whole
+  // What a thread has to do along one dimension of the grid.
+  struct Span {
+    llvm::Value* at = nullptr;     // its first result
+    llvm::Value* count = nullptr;  // how many it does, `distance` apart
+    llvm::Value* own_from = nullptr, *behind = nullptr;  // others do what lies outside of these
+    int64_t distance = 1;
   };
-  Place PlaceOf(llvm::Value* block, llvm::Value* x, llvm::Value* y) {
-    const auto dims = DimsFromInside(kernel_);
-    Place place{std::vector<llvm::Value*>(size_t{kernel_.inner_dims} + 1), builder_.getTrue()};
-    const auto set = [&](size_t level, int64_t tile, llvm::Value* in_tile) {
-      const size_t dim = dims[level];
-      llvm::Value* number = block;
-      llvm::Value* size = builder_.getInt64(static_cast<uint64_t>(tile));
-      if (level < kernel_.inner_dims) {  // further out there are more
-        llvm::Value* tiles = builder_.CreateUDiv(builder_.CreateAdd(extent_[dim], builder_.getInt64(static_cast<uint64_t>(tile - 1))), size);
-        number = builder_.CreateURem(block, tiles);
-        block = builder_.CreateUDiv(block, tiles);
-      }
-      llvm::Value* index = builder_.CreateAdd(builder_.CreateMul(number, size), in_tile);
-      place.index[dim] = index;
-      place.exists = builder_.CreateAnd(place.exists, builder_.CreateICmpULT(index, extent_[dim]));
-    };
-    set(0, tile_.x, x);
-    if (kernel_.inner_dims > 0) set(1, tile_.y, y);
-    if (kernel_.inner_dims > 1) set(2, 1, builder_.getInt64(0));
-    return place;
+
+  // Number of the tile along a dimension, of so many; what is left of the block's number counts along the dimensions further out.
+  llvm::Value* TakeNumber(llvm::Value** block, llvm::Value* tiles) {
+    llvm::Value* number = builder_.CreateURem(*block, tiles);
+    *block = builder_.CreateUDiv(*block, tiles);
+    return number;
+  }
+  llvm::Value* TilesIn(llvm::Value* extent, llvm::Value* side) {
+    return builder_.CreateUDiv(builder_.CreateAdd(extent, builder_.CreateSub(side, I64(1))), side);
   }
 
-  llvm::Value* InResult(size_t offset) { return builder_.CreateConstInBoundsGEP1_64(builder_.getInt8Ty(), result_, offset); }
+  // By level, from inside (DimsFromInside). Where threads do several results each, all tiles are whole: the last one begins earlier, and
+  // what it has in common with the one before is that one's.
+  std::vector<Span> SpansOf(llvm::Value* block, llvm::Value* x, llvm::Value* y, llvm::Value* several) {
+    const auto dims = DimsFromInside(kernel_);
+    std::vector<Span> spans;
+    for (size_t level = 0; level <= kernel_.inner_dims; ++level) {
+      llvm::Value* extent = extent_[dims[level]];
+      const int64_t threads = level == 0 ? threads_.x : level == 1 ? threads_.y : 1, results = ResultsAt(level);
+      llvm::Value *thread = level == 0 ? x : level == 1 ? y : I64(0), *side = I64(threads);
+      if (several && level < 2) side = builder_.CreateSelect(several, I64(threads * results), side);
+      llvm::Value* number = level < kernel_.inner_dims ? TakeNumber(&block, TilesIn(extent, side)) : block;
+      llvm::Value* own_from = builder_.CreateMul(number, side);
+      Span span{own_from, I64(1), own_from, extent, level == 0 ? threads : 1};
+      if (several && level < 2) {
+        llvm::Value* last = builder_.CreateSub(extent, side);
+        span.at = builder_.CreateSelect(several, builder_.CreateBinaryIntrinsic(llvm::Intrinsic::umin, own_from, last), own_from);
+        span.count = builder_.CreateSelect(several, I64(results), I64(1));
+        if (level == 1) thread = builder_.CreateMul(thread, span.count);
+      }
+      span.at = builder_.CreateAdd(span.at, thread);
+      spans.push_back(span);
+    }
+    return spans;
+  }
+  int64_t ResultsAt(size_t level) const { return level == 0 ? kernel_.columns : level == 1 ? kernel_.rows : 1; }
+
+  // As ThreadsDoSeveral.
+  llvm::Value* Several() {
+    const auto dims = DimsFromInside(kernel_);
+    llvm::Value *results = I64(1), *several = builder_.getTrue();
+    for (llvm::Value* extent : extent_) results = builder_.CreateMul(results, extent);
+    for (size_t level = 0; level < 2 && level <= kernel_.inner_dims; ++level) {
+      const int64_t side = ResultsAt(level) * (level == 0 ? threads_.x : threads_.y);
+      several = builder_.CreateAnd(several, builder_.CreateICmpUGE(extent_[dims[level]], I64(side)));
+    }
+    return builder_.CreateAnd(several, builder_.CreateICmpUGE(results, builder_.getInt64(kFewestThreads * kernel_.rows * kernel_.columns)));
+  }
 
   void RunThread(llvm::Value* block, llvm::Value* x, llvm::Value* y) {
-    const Place place = PlaceOf(block, x, y);
-    If(place.exists, [&] { RunThread(place.index); });
+    llvm::Value* several = tile_ ? Several() : nullptr;
+    const std::vector<Span> spans = SpansOf(block, x, y, several);
+    if (!tile_) return If(Exists(spans), [&] { OrFlags(CallResult(spans)); });
+
+    llvm::BasicBlock *one_by_one = NewBlock(), *end = NewBlock(), *together = NewBlock();
+    GoOnIf(several, one_by_one);
+    llvm::Value* has_own = builder_.getTrue();
+    for (const Span& span : spans) {
+      llvm::Value* last = builder_.CreateAdd(span.at, builder_.CreateMul(builder_.CreateSub(span.count, I64(1)), I64(span.distance)));
+      has_own = builder_.CreateAnd(has_own, builder_.CreateICmpUGE(last, span.own_from));
+    }
+    GoOnIf(has_own, end);
+    llvm::Value* flags = CallTile(spans);
+    builder_.CreateCondBr(builder_.CreateICmpNE(flags, builder_.getInt32(kNotTogether)), together, one_by_one);
+    builder_.SetInsertPoint(together);
+    OrFlags(flags);
+    builder_.CreateBr(end);
+    builder_.SetInsertPoint(one_by_one);
+    RunOneByOne(spans);
+    builder_.CreateBr(end);
+    builder_.SetInsertPoint(end);
   }
 
-  void RunThread(const std::vector<llvm::Value*>& indices) {
-    builder_.CreateStore(builder_.getInt32(0), InResult(offsetof(ChunkResult, flags)));
-    const auto partial_at = [](size_t i) { return offsetof(ChunkResult, partial) + i * sizeof(uint64_t); };
-    for (size_t i = 0; i < reductions_.size(); ++i) {
-      builder_.CreateStore(builder_.getInt64(NeutralValue(reductions_[i])), InResult(partial_at(i)));
-    }
-    std::vector<llvm::Value*> arguments = {in_, llvm::ConstantPointerNull::get(builder_.getPtrTy()),
-                                           builder_.CreateAdd(first_, indices[0]), count_, result_};
-    for (size_t i = 1; i < indices.size(); ++i) arguments.push_back(indices[i]);
-    if (indices.size() == 1) arguments.push_back(builder_.getInt64(0));
-    call_ = builder_.CreateCall(&thread_, arguments);
-    llvm::Value* flags = builder_.CreateLoad(builder_.getInt32Ty(), InResult(offsetof(ChunkResult, flags)));
-    If(builder_.CreateIsNotNull(flags), [&] { Combine(llvm::AtomicRMWInst::Or, flags_, flags); });
-    for (size_t i = 0; i < reductions_.size(); ++i) {
-      llvm::Value* partial = builder_.CreateLoad(I64(), InResult(partial_at(i)));
-      llvm::Value* changes = builder_.CreateICmpNE(partial, builder_.getInt64(NeutralValue(reductions_[i])));
-      If(changes, [&] { CombinePartial(i, partial); });
-    }
+  void RunOneByOne(const std::vector<Span>& spans) {
+    std::vector<Span> one = spans;
+    const auto along = [&](size_t level, auto&& body) {
+      if (level >= spans.size()) return body();
+      For(I64(0), spans[level].count, [&](llvm::Value* i) {
+        one[level].at = builder_.CreateAdd(spans[level].at, builder_.CreateMul(i, I64(spans[level].distance)));
+        body();
+      });
+    };
+    along(1, [&] { along(0, [&] { If(Exists(one), [&] { OrFlags(CallResult(one)); }); }); });
   }
 
+  llvm::Value* Exists(const std::vector<Span>& spans) {
+    llvm::Value* exists = builder_.getTrue();
+    for (const Span& span : spans) {
+      exists = builder_.CreateAnd(exists, builder_.CreateICmpULT(span.at, span.behind));
+      if (tile_) exists = builder_.CreateAnd(exists, builder_.CreateICmpUGE(span.at, span.own_from));
+    }
+    return exists;
+  }
+
+  std::vector<llvm::Value*> PlaceOf(const std::vector<Span>& spans) {
+    const auto dims = DimsFromInside(kernel_);
+    std::vector<llvm::Value*> arguments(1 + kMaxGridDims, I64(0));
+    arguments[0] = function_->getArg(0);
+    for (size_t level = 0; level < spans.size(); ++level) arguments[1u + dims[level]] = spans[level].at;
+    return arguments;
+  }
+  llvm::Value* CallResult(const std::vector<Span>& spans) { return builder_.CreateCall(&result_, PlaceOf(spans)); }
+  llvm::Value* CallTile(const std::vector<Span>& spans) {
+    std::vector<llvm::Value*> arguments = PlaceOf(spans);
+    arguments.push_back(spans.size() > 1 ? spans[1].own_from : I64(0));
+    arguments.push_back(spans[0].own_from);
+    return builder_.CreateCall(tile_, arguments);
+  }
+
+  void OrFlags(llvm::Value* flags) {
+    If(builder_.CreateIsNotNull(flags), [&] {
+      builder_.CreateAtomicRMW(llvm::AtomicRMWInst::Or, flags_, flags, llvm::Align(sizeof(uint32_t)), llvm::AtomicOrdering::Monotonic);
+    });
+  }
+
+  llvm::BasicBlock* NewBlock() { return llvm::BasicBlock::Create(module_.getContext(), "", function_); }
   template <typename Emit>
   void If(llvm::Value* condition, Emit emit) {
-    llvm::BasicBlock *then = llvm::BasicBlock::Create(module_.getContext(), "", function_),
-                     *after = llvm::BasicBlock::Create(module_.getContext(), "", function_);
-    builder_.CreateCondBr(condition, then, after);
-    builder_.SetInsertPoint(then);
+    llvm::BasicBlock* after = NewBlock();
+    GoOnIf(condition, after);
     emit();
     builder_.CreateBr(after);
     builder_.SetInsertPoint(after);
   }
-
-  void Combine(llvm::AtomicRMWInst::BinOp operation, llvm::Value* place, llvm::Value* value) {
-    builder_.CreateAtomicRMW(operation, place, value, llvm::Align(value->getType()->getIntegerBitWidth() / 8), llvm::AtomicOrdering::Monotonic);
+  void GoOnIf(llvm::Value* condition, llvm::BasicBlock* otherwise) {
+    llvm::BasicBlock* then = NewBlock();
+    builder_.CreateCondBr(condition, then, otherwise);
+    builder_.SetInsertPoint(then);
   }
 
-  // Of the 64 bits there only as many count as the reduction has; for signed extremes they are sign-extended.
-  void CombinePartial(size_t index, llvm::Value* value) {
-    const Reduction reduction = reductions_[index];
-    llvm::Value* place = builder_.CreateConstInBoundsGEP1_64(I64(), partial_, index);
-    const auto is_signed = reduction.kind == ReductionKind::kSMin || reduction.kind == ReductionKind::kSMax;
-    if (is_signed) value = builder_.CreateSExt(builder_.CreateTrunc(value, builder_.getIntNTy(reduction.bits)), I64());
-    using Operation = llvm::AtomicRMWInst;
-    switch (reduction.kind) {
-      case ReductionKind::kAdd: return Combine(Operation::Add, place, value);
-      case ReductionKind::kAnd: return Combine(Operation::And, place, value);
-      case ReductionKind::kOr: return Combine(Operation::Or, place, value);
-      case ReductionKind::kXor: return Combine(Operation::Xor, place, value);
-      case ReductionKind::kSMin: return Combine(Operation::Min, place, value);
-      case ReductionKind::kSMax: return Combine(Operation::Max, place, value);
-      case ReductionKind::kUMin: return Combine(Operation::UMin, place, value);
-      case ReductionKind::kUMax: return Combine(Operation::UMax, place, value);
-      case ReductionKind::kFAdd:
-      case ReductionKind::kFMul: llvm_unreachable("floats have an order");
-    }
-  }
-
-  llvm::Value* DistanceOf(int memory) {
-    llvm::Value*& distance = distance_[static_cast<size_t>(memory)];
-    if (!distance) {
-      builder_.SetInsertPoint(distances_at_);
-      distance = Field(offsetof(KernelLaunch, distance) + static_cast<size_t>(memory) * sizeof(uint64_t), I64());
-    }
-    return distance;
-  }
-
-  // Every access of the program goes to the copy of its memory.
-  bool MoveAccesses() {
-    std::vector<llvm::Instruction*> bases;
-    std::vector<std::pair<llvm::Instruction*, llvm::Use*>> accesses;
-    for (llvm::Instruction& instruction : llvm::instructions(*function_)) {
-      if (IsProgramMemory(&instruction)) bases.push_back(&instruction);
-      if (!instruction.mayReadOrWriteMemory()) continue;
-      if (MemoryOf(instruction).memory < 0) {
-        if (TouchesProgram(instruction)) return false;
-        continue;
-      }
-      if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&instruction)) {
-        accesses.emplace_back(load, &load->getOperandUse(llvm::LoadInst::getPointerOperandIndex()));
-      } else if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&instruction)) {
-        accesses.emplace_back(store, &store->getOperandUse(llvm::StoreInst::getPointerOperandIndex()));
-      } else if (auto* fill = llvm::dyn_cast<llvm::MemSetInst>(&instruction)) {
-        accesses.emplace_back(fill, &fill->getRawDestUse());
-      } else {
-        return false;
-      }
-    }
-    for (const auto& [access, pointer] : accesses) {
-      const auto [memory, alignment] = MemoryOf(*access);
-      llvm::Value* distance = DistanceOf(memory);
-      builder_.SetInsertPoint(access);
-      if (alignment == 0) KeepAligned(*access, *pointer);
-      pointer->set(builder_.CreateGEP(builder_.getInt8Ty(), pointer->get(), distance));
-      if (alignment > 1) SetAlignment(*access, alignment);
-    }
-    for (llvm::Instruction* base : bases) {
-      llvm::Value* holder = base->getOperand(0);
-      base->replaceAllUsesWith(memory_);
-      base->eraseFromParent();
-      for (llvm::User* user : llvm::make_early_inc_range(holder->users())) {
-        if (llvm::isa<llvm::StoreInst>(user)) llvm::cast<llvm::Instruction>(user)->eraseFromParent();
-      }
-    }
-    return true;
-  }
-
-  // GPUs read and write numbers only at multiples of their size; elsewhere, byte by byte.
-  static void SetAlignment(llvm::Instruction& access, uint64_t alignment) {
-    const uint64_t natural = llvm::PowerOf2Ceil(access.getModule()->getDataLayout().getTypeStoreSize(TypeOf(access)).getFixedValue());
-    const llvm::Align known(std::min(alignment, natural));
-    if (auto* load = llvm::dyn_cast<llvm::LoadInst>(&access)) load->setAlignment(std::max(load->getAlign(), known));
-    if (auto* store = llvm::dyn_cast<llvm::StoreInst>(&access)) store->setAlignment(std::max(store->getAlign(), known));
-  }
-  static llvm::Type* TypeOf(llvm::Instruction& access) {
-    return llvm::isa<llvm::MemSetInst>(access) ? llvm::Type::getInt8Ty(access.getContext()) : llvm::getLoadStoreType(&access);
-  }
-
-  // A read where only data tell: at another address than a multiple of its size it counts as one that strays.
-  void KeepAligned(llvm::Instruction& access, llvm::Use& pointer) {
-    const uint64_t bytes = module_.getDataLayout().getTypeStoreSize(TypeOf(access)).getFixedValue();
-    if (bytes == 1 || !llvm::isPowerOf2_64(bytes) || bytes > 16) return;
-    llvm::Value* address = builder_.CreatePtrToInt(pointer.get(), I64());
-    llvm::Value* rest = builder_.CreateAnd(address, builder_.getInt64(bytes - 1));
-    llvm::Value* flags_at = InResult(offsetof(ChunkResult, flags));
-    llvm::Value* flags = builder_.CreateLoad(builder_.getInt32Ty(), flags_at);
-    llvm::Value* flag = builder_.CreateSelect(builder_.CreateIsNotNull(rest), builder_.getInt32(kFlagStrayed), builder_.getInt32(0));
-    builder_.CreateStore(builder_.CreateOr(flags, flag), flags_at);
-    pointer.set(builder_.CreateGEP(builder_.getInt8Ty(), pointer.get(), builder_.CreateNeg(rest)));
-    SetAlignment(access, bytes);
-  }
-
-  // Not what the launch has, nor the thread's own variables.
-  bool TouchesProgram(const llvm::Instruction& instruction) const {
-    const auto is_programs = [](const llvm::Value* pointer) { return IsProgramMemory(llvm::getUnderlyingObject(pointer, 0)); };
-    if (const llvm::Value* pointer = llvm::getLoadStorePointerOperand(&instruction)) return is_programs(pointer);
-    return llvm::any_of(instruction.operands(), [&](const llvm::Use& operand) {
-      return operand->getType()->isPointerTy() && is_programs(operand.get());
-    });
-  }
-
-  llvm::Function& thread_;
+  llvm::Function& result_;
+  llvm::Function* const tile_;  // null: each thread does one result
   const Kernel& kernel_;
-  const Tile tile_;
-  const std::span<const Reduction> reductions_;
+  const Tile threads_;
   llvm::Module& module_;
   llvm::IRBuilder<> builder_;
   llvm::Function* function_ = nullptr;
-  llvm::Value *launch_ = nullptr, *in_ = nullptr, *flags_ = nullptr, *partial_ = nullptr, *memory_ = nullptr, *first_ = nullptr, *count_ = nullptr;
+  llvm::Value* flags_ = nullptr;
   llvm::Value* extent_[kMaxGridDims] = {};
-  std::vector<llvm::Value*> distance_;  // by memory, once loaded
-  llvm::Instruction* distances_at_ = nullptr;
-  llvm::AllocaInst* result_ = nullptr;
-  llvm::CallInst* call_ = nullptr;
 };
 
 }  // namespace
 
-std::expected<std::unique_ptr<llvm::Module>, std::string> MakeKernel(llvm::Function& chunk, const KernelPlan& plan,
+std::expected<std::unique_ptr<llvm::Module>, std::string> MakeKernel(llvm::Function& chunk, KernelPlan& plan,
                                                                      std::span<const Reduction> reductions, Analyses& analyses) {
-  llvm::Function* thread = MakeThreadFunction(chunk, plan, analyses);
-  if (!thread) return std::unexpected("its loops cannot be cut into threads");
-  std::unique_ptr<llvm::Module> module = MoveOut(*thread, &thread);
-  analyses.function.clear();
-  if (!KernelBuilder(*thread, plan.kernel, reductions).Build()) return std::unexpected("an access of it cannot be moved to a copy");
-  return module;
+  auto result = MakeResultFunction(chunk, plan, reductions, analyses);
+  if (!result) return std::unexpected(result.error());
+  Kernel& kernel = plan.kernel;
+  const TileFunction tile = MakeTileFunction(*result->function, kernel);
+  kernel.rows = static_cast<uint8_t>(tile.shape.rows);
+  kernel.columns = static_cast<uint8_t>(tile.shape.columns);
+  if (!KernelBuilder(*result->function, tile.function, kernel).Build()) return std::unexpected("its threads are not functions");
+  return std::move(result->module);
 }
 
 }  // namespace tracelift::jit

@@ -16,8 +16,8 @@
 namespace tracelift::jit {
 
 /// A kernel for plan.kernel.target of the finished, scalar chunk function, which stays as it is. The module has the chunk function's
-/// target; nothing in it is optimised. Fails where the function no longer has the form that was planned for.
-std::expected<std::unique_ptr<llvm::Module>, std::string> MakeKernel(llvm::Function& chunk, const KernelPlan& plan,
+/// target. Decides how many results a thread does (Kernel::rows, columns). Fails where the function no longer has the form that was planned for.
+std::expected<std::unique_ptr<llvm::Module>, std::string> MakeKernel(llvm::Function& chunk, KernelPlan& plan,
                                                                      std::span<const Reduction> reductions, Analyses& analyses);
 
 }  // namespace tracelift::jit

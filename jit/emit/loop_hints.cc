@@ -20,6 +20,12 @@ void KeepWhole(llvm::Loop& loop) {
   AddProperty(loop, llvm::MDNode::get(context, llvm::MDString::get(context, "llvm.loop.unroll.disable")));
 }
 
+void RepeatBody(llvm::Loop& loop, unsigned iterations) {
+  llvm::LLVMContext& context = loop.getHeader()->getContext();
+  llvm::Metadata* count = llvm::ConstantAsMetadata::get(llvm::ConstantInt::get(llvm::Type::getInt32Ty(context), iterations));
+  AddProperty(loop, llvm::MDNode::get(context, {llvm::MDString::get(context, "llvm.loop.unroll.count"), count}));
+}
+
 void KeepScalar(llvm::Loop& loop) {
   llvm::LLVMContext& context = loop.getHeader()->getContext();
   llvm::Metadata* off = llvm::ConstantAsMetadata::get(llvm::ConstantInt::getFalse(context));

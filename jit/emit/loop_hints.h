@@ -10,6 +10,9 @@ void AddProperty(llvm::Loop& loop, llvm::MDNode* property);
 /// It is not unrolled.
 void KeepWhole(llvm::Loop& loop);
 
+/// So many of its iterations become one.
+void RepeatBody(llvm::Loop& loop, unsigned iterations);
+
 /// No vectors are made of its iterations.
 void KeepScalar(llvm::Loop& loop);
 

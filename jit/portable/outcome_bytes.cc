@@ -151,7 +151,7 @@ static void Visit(Archive& archive, Is<KernelTable> auto& value) {
 
 template <typename Archive>
 static void Visit(Archive& archive, Is<Kernel> auto& value) {
-  auto& [target, architecture, code, symbol, memory, alignment, access_memories, tables, inner_dims, ordered, passes_last] = value;
+  auto& [target, architecture, code, symbol, memory, alignment, access_memories, tables, inner_dims, ordered, passes_last, rows, columns] = value;
   archive.Number(target, KernelTarget::kReference, KernelTarget::kPtx);
   archive(architecture);
   archive(code);
@@ -163,6 +163,8 @@ static void Visit(Archive& archive, Is<Kernel> auto& value) {
   archive.Number(inner_dims, uint8_t{0}, uint8_t{kMaxGridDims - 1});
   archive(ordered);
   archive(passes_last);
+  archive.Number(rows, uint8_t{1}, kMostSide);
+  archive.Number(columns, uint8_t{1}, kMostSide);
 }
 
 template <typename Archive>

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The PTX of all loops of bench/programs and samples that run on a device: assembled for three generations of GPUs, where ptxas is
-there, and every float operation rounded by itself.
+there, and every float operation rounded by itself. What neighbouring results read alike, a thread reads once for several of them.
 
   kernels_test.py [--record FILE] [PROGRAM...]      FILE: registers and spills of each kernel
 """
@@ -30,6 +30,9 @@ DEVICE = "reference"
 # Programs none of whose loops can be a grid: each pass of them needs the one before it, or they search.
 WITHOUT = {"cholesky", "gauss_seidel", "levenshtein", "smith_waterman", "knapsack", "string_search", "sieve", "merge_sort", "hash_table",
            "sample.histogram", "sample.prefix_sum", "sample.linked_list", "sample.recurrence"}
+# Reads of the innermost loop for each multiplication, where threads do several results; a single result needs two.
+MOST_READS = {"matmul": 0.5, "three_products": 0.5, "syrk": 0.5, "sample.matmul": 0.5}
+MOST_REGISTERS = 128  # of threads that do several results: two blocks fit a processor
 
 
 def ptxas():
@@ -45,6 +48,21 @@ def looseness_of(text, fused):
     if not fused and re.search(r"\bfma\.", text):
         return "a fused multiply-add that the program has not"
     return None
+
+
+def reads_a_product(text):
+    """Of the loop that multiplies most."""
+    blocks = re.split(r"^(\$L__BB\d+_\d+):", text, flags=re.M)
+    found = (1, 0)
+    for label, body in zip(blocks[1::2], blocks[2::2]):
+        end = re.search(r"bra(\.uni)?\s+" + re.escape(label) + ";", body)
+        loop = body[:end.end()] if end else ""
+        found = max(found, (len(re.findall(r"\bmul\.rn\.f", loop)), len(re.findall(r"\bld\.global\.f", loop))))
+    return found[1] / found[0]
+
+
+def does_several(text):
+    return ".minnctapersm" in text
 
 
 def calls_libm(binary):
@@ -113,9 +131,12 @@ class KernelsTest(unittest.TestCase):
                     found = list(pool.map(lambda architecture: assemble(file, architecture), ARCHITECTURES))
                     for architecture, result in zip(ARCHITECTURES, found):
                         self.assertIsInstance(result, tuple, f"{name}, {architecture}: {result}")
+                        if does_several(text):
+                            self.assertLessEqual(result[0], MOST_REGISTERS, f"{name}, {architecture}")
+                            self.assertEqual(result[1:], (0, 0), f"{name}, {architecture}")
                     lines.append(f"{name:20} {file.stem.rsplit('-', 1)[1]:>6}  " + "  ".join(
                         f"{architecture}: {registers} registers, {stack} bytes of stack, {spilled} spilled"
-                        for architecture, (registers, stack, spilled) in zip(ARCHITECTURES, found)))
+                        for architecture, (registers, stack, spilled) in zip(ARCHITECTURES, found)) + ("  several results" if does_several(text) else ""))
         print("\n".join(lines))
         if self.record:
             pathlib.Path(self.record).write_text("\n".join(lines) + "\n")
@@ -124,6 +145,19 @@ class KernelsTest(unittest.TestCase):
             self.assertGreaterEqual(count, FEWEST_KERNELS)
         if not ptxas():
             self.skipTest(f"{count} kernels are not assembled: there is no ptxas")
+
+
+    def test_products_read_once_for_several_results(self):
+        for name, commands in self.programs():
+            if name not in MOST_READS or (self.only and name not in self.only):
+                continue
+            with self.subTest(program=name), tempfile.TemporaryDirectory() as base:
+                reads = [2.0]
+                for number, command in enumerate(commands):
+                    folder = pathlib.Path(base) / str(number)
+                    folder.mkdir()
+                    reads += [reads_a_product(file.read_text()) for file in self.kernels_of(name, command, folder)[0]]
+                self.assertLessEqual(min(reads), MOST_READS[name])
 
 
 if __name__ == "__main__":

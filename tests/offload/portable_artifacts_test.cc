@@ -203,6 +203,8 @@ TEST_F(CacheOfALoop, KeepsEveryField) {
     made.kernel->architecture = "sm_75";
     made.kernel->tables = {{-1, 0x1000, 64}};
     made.kernel->passes_last = true;
+    made.kernel->rows = 4;
+    made.kernel->columns = 2;
     return CompileCache::Result(made);
   });
   auto found = Open().Find(Request(), {});
@@ -215,6 +217,7 @@ TEST_F(CacheOfALoop, KeepsEveryField) {
   SAME(pass_stack); SAME(reliance.memory); SAME(reliance.grid);
   SAME(kernel->target); SAME(kernel->architecture); SAME(kernel->code); SAME(kernel->symbol); SAME(kernel->memory); SAME(kernel->alignment);
   SAME(kernel->access_memories); SAME(kernel->tables); SAME(kernel->inner_dims); SAME(kernel->ordered); SAME(kernel->passes_last);
+  SAME(kernel->rows); SAME(kernel->columns);
 #undef SAME
   EXPECT_EQ(kept.float_control.has_value(), made.float_control.has_value());
   EXPECT_EQ(jit::Print(kept.footprint), jit::Print(made.footprint));
