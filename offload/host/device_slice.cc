@@ -177,7 +177,7 @@ uint64_t BytesOf(std::span<const DeviceMemory> memories, bool written) {
 
 // Results may stay where no other thread of the program can write between what a launch does, and nobody is about to look at them.
 bool Entry::MayLeaveResults(const Variant& variant) const {
-  return undo_ == Undo::kNothing && !HasRival() && CanBeRepeated(variant.artifact) && IsOnlyThread();
+  return undo_ == Undo::kNothing && CanBeRepeated(variant.artifact) && IsOnlyThread();
 }
 
 // The link is taken.

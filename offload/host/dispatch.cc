@@ -33,7 +33,12 @@ constexpr int kLongestPause = 12;  // as a power of two, in arrivals, after entr
 constexpr double kShortestEntryNs = 20e3;  // less work than this is left alone
 constexpr int kProbeFirstEntries = 4;    // measure the original in these, then in every kProbeEvery-th entry
 constexpr int kProbeEvery = 32;
+constexpr int kSlicesPerTurnOfDevice = 4;
 constexpr int kLostSlices = 3;           // in a row, after which the rest of the entry is the original's
+
+int SlicesPerTurn(const Variant& variant, const Variant& rival) {
+  return variant.artifact.kernel || rival.artifact.kernel ? kSlicesPerTurnOfDevice : 1;
+}
 
 }  // namespace
 
@@ -113,22 +118,44 @@ int64_t Entry::VerifiedPasses(int64_t left, int64_t group) const {
   return std::min(std::max<int64_t>(passes, region_.pool->threads()), left);
 }
 
-// The published variant, or in every other slice its rival.
+// The published variant, or when it has had its turn, its rival.
 const Variant* Entry::Choose() const {
   const Variant* variant = region_.variant.load(std::memory_order_acquire);
   const Variant* rival = region_.rival.load(std::memory_order_acquire);
-  return rival && region_.last_run == variant ? rival : variant;
+  if (!rival || (region_.last_run != variant && region_.last_run != rival)) return variant;
+  const bool goes_on = region_.turn < SlicesPerTurn(*variant, *rival);
+  return (region_.last_run == variant) == goes_on ? variant : rival;
+}
+
+bool Entry::IsReplaced(const Variant& variant) const {
+  const bool is_first = losses_ == &region_.losses;
+  return (is_first ? region_.variant : region_.on_cores).load(std::memory_order_relaxed) != &variant;
+}
+
+// What would lose on the device.
+uint32_t Entry::RunOnCores(const Variant& variant, SignalMask mask, double start) {
+  if (!FloatEnvironmentFits(variant.artifact)) return jit::kHeader;
+  losses_ = &region_.losses_on_cores;
+  region_.SwapEstimates();
+  const uint32_t resume = RunFromHeader(variant, mask, start);
+  region_.SwapEstimates();
+  return resume;
 }
 
 uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
   const double start = NowNs();
   uint32_t resume = jit::kHeader;
-  const jit::Artifact& artifact = variant.artifact;
-  if (!FloatEnvironmentFits(artifact)) return jit::kDecline;
+  if (!FloatEnvironmentFits(variant.artifact)) return jit::kDecline;
   if (!ReachHeader(&resume)) {  // left the loop on the way: this was its last pass
     Decline(RejectionReason::kTooLittleWork, 1);
     return resume;
   }
+  return RunFromHeader(variant, mask, start);
+}
+
+uint32_t Entry::RunFromHeader(const Variant& variant, SignalMask mask, double start) {
+  const jit::Artifact& artifact = variant.artifact;
+  uint32_t resume = jit::kHeader;
   if (!LoadState(artifact.footprint.slots)) {
     Decline(RejectionReason::kUnmappedMemory, 64);
     return resume;
@@ -159,7 +186,9 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
     Decline(RejectionReason::kTooLittleWork, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
-  if (!region_.only_on_device && region_.losses.Loses(work_ns(), region_.costs.pass_iterations)) {
+  if (!region_.only_on_device && losses_->Loses(work_ns(), region_.costs.pass_iterations)) {
+    const Variant* on_cores = artifact.kernel ? region_.on_cores.load(std::memory_order_acquire) : nullptr;
+    if (on_cores) return RunOnCores(*on_cores, mask, start);
     Decline(RejectionReason::kNotWorthwhile, std::min<int64_t>(left, 1 << 20));
     return resume;
   }
@@ -226,12 +255,13 @@ uint32_t Entry::Run(const Variant& variant, SignalMask mask) {
       }
     }
     // The next arrival enters another variant.
-    const bool replaced = region_.variant.load(std::memory_order_relaxed) != &variant || (!verify && HasRival());
+    const bool replaced = IsReplaced(variant) || (!verify && HasRival());
     if (stops_ || (good && left > 0 && (replaced || !SlotsStand(artifact) || SignalWaits(mask)))) break;
   }
   CommitState();
   if (done > 0) {
     region_.executions.fetch_add(1, std::memory_order_relaxed);
+    if (losses_ != &region_.losses) region_.executions_on_cores.fetch_add(1, std::memory_order_relaxed);
     region_.fruitless_entries = 0;
   }
   if (run_passes > 0) RecordRun(work_at_entry_ns, run_ns, run_passes);
@@ -269,25 +299,33 @@ double Entry::AsInFirstEntry(double pass_ns) const {
   return pass_ns * region_.first_iterations / region_.costs.pass_iterations;
 }
 
-// What passes cost can change a lot on the way through the data, so rivals are compared by slices next to each other.
+// What passes cost can change a lot on the way through the data, so rivals are compared by slices next to each other: the last of a turn
+// with the last of the turn before. On a device the first ones of a turn bring it what the cores have written.
 void Entry::RecordSlice(const Variant& variant, double pass_ns) {
   const Variant* published = region_.variant.load(std::memory_order_relaxed);
   variant.slices.Add(pass_ns);
   variant.last_pass_ns = pass_ns;
-  const bool took_turns = HasRival() && region_.last_run && region_.last_run != &variant;
-  if (took_turns) region_.rival_ratio.Add(&variant == published ? region_.last_run_ns / pass_ns : pass_ns / region_.last_run_ns);
+  if (region_.last_run != &variant) {
+    region_.turn_before_ns = region_.last_run ? region_.last_run_ns : 0;
+    region_.turn = 0;
+  }
+  ++region_.turn;
+  const Variant* rival = region_.rival.load(std::memory_order_acquire);
+  const double before_ns = region_.turn_before_ns;
+  const bool took_turns = rival && before_ns > 0 && region_.turn == SlicesPerTurn(*published, *rival);
+  if (took_turns) region_.rival_ratio.Add(&variant == published ? before_ns / pass_ns : pass_ns / before_ns);
   region_.last_run = &variant;
   region_.last_run_ns = pass_ns;
 }
 
 void Entry::RecordRun(double work_ns, double ns, int64_t passes) {
   region_.costs.variant_ns = ns / static_cast<double>(passes);
-  region_.variant_timing.Add(AsInFirstEntry(region_.costs.variant_ns));
+  if (losses_ == &region_.losses) region_.variant_timing.Add(AsInFirstEntry(region_.costs.variant_ns));
   region_.variant_time_ns.fetch_add(static_cast<uint64_t>(ns), std::memory_order_relaxed);
   const double saved = (region_.costs.native_ns - region_.costs.variant_ns) * static_cast<double>(passes);
   if (saved > 0) region_.time_saved_ns.fetch_add(static_cast<uint64_t>(saved), std::memory_order_relaxed);
   // Where a search stops says nothing about the next one, and in a contest one of two loses.
-  if (!stops_ && !HasRival()) region_.losses.Add(work_ns, saved <= 0, region_.costs.pass_iterations);
+  if (!stops_ && !HasRival()) losses_->Add(work_ns, saved <= 0, region_.costs.pass_iterations);
   region_.last_range_count = std::min<size_t>(range_count_, Region::kMaxRanges);
   std::copy_n(ranges_, region_.last_range_count, region_.last_ranges.begin());
   region_.last_end_ns = static_cast<uint64_t>(NowNs());

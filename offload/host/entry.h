@@ -32,6 +32,9 @@ class Entry {
 
   uint32_t Capture();
   const Variant* Choose() const;
+  uint32_t RunFromHeader(const Variant& variant, SignalMask mask, double start);
+  uint32_t RunOnCores(const Variant& variant, SignalMask mask, double start);
+  bool IsReplaced(const Variant& variant) const;
   uint32_t Run(const Variant& variant, SignalMask mask);
   /// What the original would have taken for what was done so far. Verification is no loss: it counts as what it took.
   double worth_ns() const { return worth_ns_; }
@@ -92,6 +95,7 @@ class Entry {
   int64_t VerifiedPasses(int64_t left, int64_t group) const;
 
   Region& region_;
+  LossesBySize* losses_ = &region_.losses;  // of what runs
   jit::RegionImage& image_;  // that it came through
   jit::SavedContext& context_;
   jit::MachineState& state_;

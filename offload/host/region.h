@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "jit/artifact.h"
@@ -82,7 +83,8 @@ struct Region {
   // Published by the session (release), read on entry (acquire).
   std::atomic<RegionMode> mode{RegionMode::kCapture};
   std::atomic<const Variant*> variant{nullptr};
-  std::atomic<const Variant*> rival{nullptr};  // takes turns with it, slice by slice; null: none
+  std::atomic<const Variant*> rival{nullptr};  // takes turns with it; null: none
+  std::atomic<const Variant*> on_cores{nullptr};  // for sizes at which the variant, which needs a device, loses; null: none
 
   // Guarded by busy.
   std::atomic<bool> busy{false};
@@ -104,12 +106,32 @@ struct Region {
   int failed_captures = 0;
   int fruitless_entries = 0;       // in a row, too small or for other values
   LossesBySize losses;
+  LossesBySize losses_on_cores;    // of on_cores
   const Variant* entered = nullptr;   // at the last entry
   const Variant* last_run = nullptr;  // ran the last slice alone, and
   double last_run_ns = 0;             // what a pass took
+  int turn = 0;                       // slices in a row that it ran,
+  double turn_before_ns = 0;          // and what a pass of the last one took before that
+  /// Of whichever of `variant` and `on_cores` does not run.
+  struct Estimates {
+    PassCosts costs;
+    std::array<PassCosts, 48> costs_of_others{};
+    double probe_again_ns = 0;
+    const Variant* entered = nullptr;
+  } other_estimates;
+  void SwapEstimates() {
+    std::swap(costs, other_estimates.costs);
+    std::swap(costs_of_others, other_estimates.costs_of_others);
+    std::swap(probe_again_ns, other_estimates.probe_again_ns);
+    std::swap(entered, other_estimates.entered);
+  }
+  void ForgiveLosses() {
+    losses.Forgive();
+    losses_on_cores.Forgive();
+  }
 
   // Statistics: atomics without order, read by the session for the report.
-  std::atomic<uint64_t> executions{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
+  std::atomic<uint64_t> executions{0}, executions_on_cores{0}, declines{0}, passes{0}, verified{0}, mismatches{0};
   std::array<std::atomic<uint64_t>, 64> decline_reasons{};  // by jit::RejectionReason
   std::atomic<uint64_t> variant_time_ns{0}, native_time_ns{0}, native_passes{0}, time_saved_ns{0};
   std::atomic<double> first_run_ns{0};  // CLOCK_MONOTONIC, when a variant had run for the first time; 0: none has

@@ -204,6 +204,9 @@ profiler::RegionReport Session::Describe(const Finding& finding) const {
       report.state = "accelerated";
       report.place = variant->artifact.kernel ? region.device->link().name() : fmt::format("cpu x{}", pool_->threads());
       report.transformation = TransformationOf(variant->artifact);
+      if (const uint64_t smaller = region.executions_on_cores.load(); smaller > 0) {
+        report.transformation += fmt::format(", {} of the entries, too small for it, on the cores", smaller);
+      }
       const double distance = region.distance.load(std::memory_order_relaxed);
       if (variant->artifact.relaxed) report.transformation += fmt::format(", results within {:.1g} of the original's", distance);
       const uint64_t hot_ns = hotspots_.TimeOfSample(finding.code, kFewestSamples);

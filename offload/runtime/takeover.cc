@@ -271,7 +271,7 @@ void Session::ForgiveLosses() {
   for (Finding& finding : findings_) {
     if (!finding.patched || finding.awaiting_capture) continue;
     finding.upkeep.Open(TallyOf(finding));
-    finding.region->losses.Forgive();
+    finding.region->ForgiveLosses();
   }
 }
 
@@ -319,7 +319,7 @@ bool Session::Move(Finding& finding, bool ahead) {
   (void)patcher_->Remove(finding.Image());
   finding.ahead = ahead;
   finding.moved_ms = NowMs();
-  finding.region->losses.Forgive();
+  finding.region->ForgiveLosses();
   finding.Image().SkipNext(0);
   if (auto installed = patcher_->Install(finding.Image()); !installed) {
     if (!ahead) return Reject(finding, installed.error()), false;
@@ -378,7 +378,7 @@ bool Session::IsCovered(const Finding& finding) const {
 void Session::WakeUp(Finding& finding) {
   if (NowMs() < finding.rest_until_ms || IsCovered(finding)) return;
   finding.rest_until_ms = 0;
-  finding.region->losses.Forgive();
+  finding.region->ForgiveLosses();
   finding.Image().SkipNext(0);
   finding.entries_before = CountEntries(*finding.region);
   finding.upkeep.Open(TallyOf(finding));

@@ -78,6 +78,7 @@ void Session::Publish(Finding& finding, const Variant& variant) {
   region.variant_timing.Clear();
   region.rival.store(nullptr, std::memory_order_relaxed);
   region.variant.store(&variant, std::memory_order_release);
+  region.on_cores.store(variant.artifact.kernel ? OnCores(finding) : nullptr, std::memory_order_release);
   region.mode.store(RegionMode::kRun, std::memory_order_release);
   finding.Image().SkipNext(0);
 }
@@ -113,7 +114,7 @@ bool Session::AddRival(Finding& finding, CompileCache::Result artifact) {
   if (!rival) return false;
   finding.contested.insert(rival);
   region.rival_ratio.Clear();
-  region.losses.Forgive();
+  region.ForgiveLosses();
   finding.contest_ends_ms = NowMs() + (on_device ? kLongestContestOfDeviceMs : kLongestContestMs);
   region.rival.store(rival, std::memory_order_release);
   finding.Image().SkipNext(0);
