@@ -7,6 +7,7 @@
 //
 // Should the device be lost, a child of the program computes everything again from the log, which begins with the first launch whose
 // results stayed and ends when all are home.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -37,7 +38,8 @@ void Touch(uint64_t address) {
 // Nobody has the program's data any more: whatever it did from here on would be wrong.
 void End() {
   constexpr char kText[] = "tracelift: the device was lost, and what it had cannot be computed again: the program cannot go on\n";
-  (void)!write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  const int programs_error = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC);  // this thread has other descriptors
+  (void)!write(programs_error, kText, sizeof(kText) - 1);
   syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 }
 
@@ -115,7 +117,7 @@ void DeviceCopies::Release(PageRange pages) {
   for (Copy& copy : copies_) {
     if (lies_there(copy)) Free(copy);
   }
-  watch_.Forget(PageDown(pages.begin), PageUp(pages.end));  // what moved here, too
+  if (has_moved_) watch_.Forget(PageDown(pages.begin), PageUp(pages.end));  // maybe from there to here
   link_.Release();
 }
 
@@ -227,15 +229,17 @@ void DeviceCopies::BringHome(Copy& copy, PageRange granules, PageRange gone, uin
   });
 }
 
-void DeviceCopies::Serve(uint64_t address) {
+bool DeviceCopies::Serve(uint64_t address) {
   const uint64_t page = PageDown(address);
   const auto found = std::ranges::find_if(copies_, [&](const Copy& copy) { return copy.away.IsAway(page); });
-  if (found == copies_.end()) return Zero(page);  // or it is there by now
+  if (found == copies_.end()) return Zero(page), true;  // or it is there by now
+  if (recomputing_) return false;
   const uint64_t first = page & ~(kGranuleBytes - 1);
   home_at_once_ = first == next_touch_ ? std::min(2 * home_at_once_, kMostAtOnce) : kGranuleBytes;
   const PageRange run = found->away.RunAt(first, std::min(found->end, first + home_at_once_));
   next_touch_ = run.end;
   BringHome(*found, run);
+  return true;
 }
 
 // All that is away here is missing in the child, too, and who forks once may fork often.
@@ -249,6 +253,7 @@ void DeviceCopies::ProgramForked() {
 
 // The log has pages at these addresses, which others may get now: it ends.
 void DeviceCopies::PagesUnmapped(PageRange pages, uint64_t now_at) {
+  has_moved_ |= now_at != 0;
   PagesGone(pages, now_at);
   const auto is_logged = [&](const Copy& copy) { return !Meet(pages, copy.extent()).IsEmpty(); };
   if (!IsAnyAway() || std::ranges::none_of(copies_, is_logged)) return;
@@ -279,6 +284,7 @@ void DeviceCopies::Recompute() {
   const long mapped = syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   recomputed_bytes_ = bytes;
   recomputed_ = mapped == -1 ? nullptr : reinterpret_cast<uint8_t*>(mapped);
+  recomputing_ = true;
   const bool done = recomputed_ && server_->RunInChild([](void* self) {
     const auto& copies = *static_cast<const DeviceCopies*>(self);
     if (!copies.log_.Replay()) return false;
@@ -289,6 +295,7 @@ void DeviceCopies::Recompute() {
     }
     return true;
   }, this);
+  recomputing_ = false;
   if (!done) End();
 }
 

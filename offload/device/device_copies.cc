@@ -17,7 +17,7 @@ void DeviceCopies::Free(Copy& copy) {
   if (copy.IsFree()) return;
   Recall(copy);
   copy.away.Drop();
-  watch_.Forget(copy.begin, copy.end);
+  if (copy.was_watched) watch_.Forget(copy.begin, copy.end);
   (void)link_.Post({.op = DeviceOp::kFree, .buffer = NumberOf(copy)});
   copy = {};
 }
@@ -133,6 +133,7 @@ void DeviceCopies::Look(Copy& copy, PageRange needed) {
     copy.watched &= answer != WriteWatch::Answer::kCannot;
     copy.AddStale(run);
   });
+  copy.was_watched |= copy.watched;
   if (!may_watch) return;
   copy.written_often = all_known && written > here / 2 ? copy.written_often + 1 : 0;
   if (!copy.watched) copy.unwatched_until = launches_ + kUnwatchedLaunches;

@@ -76,7 +76,8 @@ class DeviceCopies {
   void Release(PageRange pages);
 
   // For the page server, which holds the link or acts for the holder.
-  void Serve(uint64_t address);
+  /// False while the bytes are being computed again: a touch to be answered later.
+  bool Serve(uint64_t address);
   void ProgramForked();
   /// The pages are as new, or, where `now_at` is not 0, there.
   void PagesGone(PageRange pages, uint64_t now_at = 0);
@@ -97,7 +98,8 @@ class DeviceCopies {
   struct Copy {
     uint64_t begin = 0, end = 0;  // pages; empty: free
     uint64_t last_use = 0;        // number of the launch
-    bool watched = false;
+    bool watched = false;         // as far as the last launch needed it
+    bool was_watched = false;     // at some time
     int written_often = 0;        // looks in a row that found most of it written
     uint64_t unwatched_until = 0;  // number of a launch
     PageSet stale;                 // to be sent, whatever else
@@ -159,6 +161,8 @@ class DeviceCopies {
   bool logging_ = false;                               // what this launch needs and does
   uint8_t* recomputed_ = nullptr;                      // what was away when the device was lost; null: it was not
   uint64_t recomputed_bytes_ = 0;
+  bool recomputing_ = false;
+  bool has_moved_ = false;                             // watched memory of the program's, somewhere
   uint64_t next_touch_ = 0, home_at_once_ = 0;         // of touches one behind the other, more comes home at once
   std::atomic<uint64_t> drop_begin_{0}, drop_end_{0};  // pages that the holder gives back itself
 

@@ -23,6 +23,7 @@ constexpr uint64_t kFeatures = kWriteProtectUnpopulated | kWriteProtectAsync | U
                                UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_THREAD_ID;
 constexpr unsigned kPidfdOfThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9
 constexpr int kPatienceMs = 1;
+constexpr int kMostTries = 100, kPauseUs = 100'000;  // to fork
 
 // -1 where faults in system calls, or events, are not for us.
 int OpenWatch() {
@@ -102,12 +103,10 @@ void PageServer::Serve() {
 bool PageServer::AnswerHolder(const uffd_msg& message) {
   if (message.event == UFFD_EVENT_REMOVE) return copies_.IsOwnDrop({message.arg.remove.start, message.arg.remove.end});
   const bool is_holders = copies_.IsCopying() || copies_.link().IsHeldBy(message.arg.pagefault.feat.ptid);
-  if (message.event != UFFD_EVENT_PAGEFAULT || !is_holders) return false;
-  copies_.Serve(message.arg.pagefault.address);
-  return true;
+  return message.event == UFFD_EVENT_PAGEFAULT && is_holders && copies_.Serve(message.arg.pagefault.address);
 }
 
-// Closed at last, when there are too many.
+// What of a child's pages is missing is known from the moment that its fork is read. Where there are too many, the last is given up.
 std::optional<ChildPages>& PageServer::ChildWith(int watch) {
   const auto known = std::ranges::find_if(children_, [&](const auto& child) { return child && child->watch() == watch; });
   if (known != children_.end()) return *known;
@@ -140,10 +139,11 @@ void PageServer::ReadOn() {
 
 void PageServer::Answer(const uffd_msg& message) {
   DeviceLink& link = copies_.link();
+  if (message.event == UFFD_EVENT_FORK) ChildWith(static_cast<int>(message.arg.fork.ufd));
   while (!link.Seize()) ReadOn();
   const PageRange pages{message.arg.remove.start, message.arg.remove.end};
   switch (message.event) {
-    case UFFD_EVENT_PAGEFAULT: copies_.Serve(message.arg.pagefault.address); break;
+    case UFFD_EVENT_PAGEFAULT: (void)copies_.Serve(message.arg.pagefault.address); break;
     case UFFD_EVENT_REMOVE: copies_.PagesGone(pages); break;
     case UFFD_EVENT_UNMAP: copies_.PagesUnmapped(pages); break;
     case UFFD_EVENT_REMAP: {
@@ -152,11 +152,8 @@ void PageServer::Answer(const uffd_msg& message) {
       break;
     }
     case UFFD_EVENT_FORK:
-      {
-        std::optional<ChildPages>& child = ChildWith(static_cast<int>(message.arg.fork.ufd));
-        copies_.ProgramForked();
-        child.reset();
-      }
+      copies_.ProgramForked();
+      ChildWith(static_cast<int>(message.arg.fork.ufd)).reset();
       break;
     default: break;
   }
@@ -191,7 +188,11 @@ void PageServer::ForkOnDemand() {
       syscall(SYS_futex, &state_, FUTEX_WAIT, seen, nullptr, nullptr, 0);
       continue;
     }
-    const long child = syscall(SYS_clone, 0, nullptr, nullptr, nullptr, nullptr);  // whose end no signal tells
+    long child = -1;
+    for (int tries = 0; tries < kMostTries && child < 0; ++tries) {
+      if (tries > 0) usleep(kPauseUs);
+      child = syscall(SYS_clone, 0, nullptr, nullptr, nullptr, nullptr);  // whose end no signal tells
+    }
     if (child == 0) syscall(SYS_exit_group, work_.run(work_.argument) ? 0 : 1);
     int status = -1;
     while (child > 0 && syscall(SYS_wait4, child, &status, __WALL, nullptr) < 0 && errno == EINTR) {

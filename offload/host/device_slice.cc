@@ -26,7 +26,7 @@ uint64_t NeutralInWord(jit::Reduction reduction) {
   return is_signed ? static_cast<uint64_t>(static_cast<int64_t>(value << shift) >> shift) : value;
 }
 
-constexpr uint64_t kWorthLeaving = 256 << 10;       // of one memory's results
+constexpr uint64_t kWorthLeaving = 2 << 20;         // of one memory's results: what is touched at its ends comes home by single faults
 constexpr uint64_t kBelowStack = 1 << 20, kAboveStack = 16 << 20;  // of the stack pointer: frames, also our own
 
 struct DeviceMemories {

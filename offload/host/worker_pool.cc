@@ -61,6 +61,7 @@ WorkerPool* WorkerPool::CreateForever(int threads) {
     result.scratch_bytes = kScratchBytes;
   }
   if (pool->threads_ == 1) return pool;
+  pool->LeaveArenaAtExit();
   pthread_t thread;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -295,24 +296,35 @@ void WorkerPool::LeaveArena() {
   }
 }
 
+void WorkerPool::LeaveArenaAtExit() {
+  on_exit([](int, void* self) { static_cast<WorkerPool*>(self)->LeaveArena(); }, this);
+}
+
 void WorkerPool::CoordinatorLoop() {
   const int helpers = threads_ - 1;
   tbb::task_arena arena(helpers, 1);
-  const auto help_together = [&] {
+  const auto unless_exiting = [&](const auto& use_arena) {
     in_arena_ = true;
-    if (!exiting_) {
+    if (!exiting_) use_arena();
+    in_arena_ = false;
+  };
+  const auto help_together = [&] {
+    unless_exiting([&] {
       arena.execute([&] {
         tbb::parallel_for(
             tbb::blocked_range<int>(0, helpers, 1),
             [this](const tbb::blocked_range<int>&) { ClaimChunks(1 + tbb::this_task_arena::current_thread_index()); },
             tbb::simple_partitioner());
       });
-    }
-    in_arena_ = false;
+    });
   };
   if (helpers > 1) {
-    help_together();  // makes oneTBB's statics: exit handlers run in reverse order, and ours must come before theirs
-    on_exit([](int, void* self) { static_cast<WorkerPool*>(self)->LeaveArena(); }, this);
+    // Exit handlers run in reverse order, and ours must come before those of oneTBB, which makes some when it is used first. The
+    // program may end at any time meanwhile.
+    unless_exiting([&] { arena.initialize(); });
+    LeaveArenaAtExit();
+    help_together();
+    LeaveArenaAtExit();
   }
   uint32_t seen = 0;
   for (;;) {

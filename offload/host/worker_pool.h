@@ -71,6 +71,7 @@ class WorkerPool {
  private:
   void CoordinatorLoop();
   void LeaveArena();
+  void LeaveArenaAtExit();
   int64_t ClaimChunks(int thread);
   bool ClaimOne(uint64_t generation, int thread, size_t share);
   uint64_t FirstChunk(size_t share, uint64_t chunks) const;
