@@ -13,12 +13,14 @@
 namespace tracelift::offload {
 
 inline constexpr uint64_t kGranuleBytes = 64 << 10;
+constexpr uint64_t GranuleDown(uint64_t address) { return address & ~(kGranuleBytes - 1); }
+constexpr uint64_t GranuleUp(uint64_t address) { return GranuleDown(address + kGranuleBytes - 1); }
 
 class AwayMap {
  public:
   /// The granules that lie in [begin, end) as a whole.
   static PageRange GranulesIn(uint64_t begin, uint64_t end) {
-    const PageRange whole{(begin + kGranuleBytes - 1) & ~(kGranuleBytes - 1), end & ~(kGranuleBytes - 1)};
+    const PageRange whole{GranuleUp(begin), GranuleDown(end)};
     return whole.IsEmpty() ? PageRange{} : whole;
   }
 

@@ -234,7 +234,7 @@ bool DeviceCopies::Serve(uint64_t address) {
   const auto found = std::ranges::find_if(copies_, [&](const Copy& copy) { return copy.away.IsAway(page); });
   if (found == copies_.end()) return Zero(page), true;  // or it is there by now
   if (recomputing_) return false;
-  const uint64_t first = page & ~(kGranuleBytes - 1);
+  const uint64_t first = GranuleDown(page);
   home_at_once_ = first == next_touch_ ? std::min(2 * home_at_once_, kMostAtOnce) : kGranuleBytes;
   const PageRange run = found->away.RunAt(first, std::min(found->end, first + home_at_once_));
   next_touch_ = run.end;
@@ -268,7 +268,7 @@ void DeviceCopies::PagesGone(PageRange pages, uint64_t now_at) {
     if (now_at == 0 && !inside.IsEmpty()) {
       copy.away.ForEachRun(inside, /*away=*/true, [&](PageRange run) { copy.away.Set(run, false); });
     }
-    const PageRange around{part.begin & ~(kGranuleBytes - 1), (part.end + kGranuleBytes - 1) & ~(kGranuleBytes - 1)};
+    const PageRange around{GranuleDown(part.begin), GranuleUp(part.end)};
     BringHome(copy, Meet(around, copy.extent()), pages, now_at);
     copy.AddStale(part);
   }

@@ -14,14 +14,13 @@
 #include <algorithm>
 #include <new>
 
+#include "offload/device/userfaultfd_features.h"
+
 namespace tracelift::offload {
 namespace {
 
-// Of linux/userfaultfd.h as of Linux 6.7 (see write_watch.cc).
-constexpr uint64_t kWriteProtectUnpopulated = 1 << 13, kWriteProtectAsync = 1 << 15;
 constexpr uint64_t kFeatures = kWriteProtectUnpopulated | kWriteProtectAsync | UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
                                UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_THREAD_ID;
-constexpr unsigned kPidfdOfThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9
 constexpr int kPatienceMs = 1;
 constexpr int kMostTries = 100, kPauseUs = 100'000;  // to fork
 

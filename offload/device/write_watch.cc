@@ -9,12 +9,12 @@
 
 #include <algorithm>
 
+#include "offload/device/userfaultfd_features.h"
+
 namespace tracelift::offload {
 namespace {
 
 // Of linux/userfaultfd.h and linux/fs.h as of Linux 6.7; Debian 12's headers are older.
-constexpr uint64_t kWriteProtectUnpopulated = 1 << 13, kWriteProtectAsync = 1 << 15;  // UFFD_FEATURE_WP_UNPOPULATED, _WP_ASYNC
-constexpr unsigned kPidfdOfThread = O_EXCL;                                             // PIDFD_THREAD, Linux 6.9
 constexpr int kUserModeOnly = 1;                                                       // UFFD_USER_MODE_ONLY
 constexpr uint64_t kProtectMatching = 1, kCheckWatched = 2;                            // PM_SCAN_WP_MATCHING, PM_SCAN_CHECK_WPASYNC
 constexpr uint64_t kIsWritten = 1 << 1, kIsFile = 1 << 2;                              // PAGE_IS_WRITTEN, PAGE_IS_FILE
